@@ -1,0 +1,52 @@
+# joulewise: every target does its own set-up on a fresh machine with Python >= 3.11.
+PY ?= python3
+V := .venv
+BIN := $(V)/bin
+# uv reads no pip setting: hand it pip's find-links.
+ifneq ($(strip $(PIP_FIND_LINKS)),)
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+endif
+
+.PHONY: demo test lint types docs bare bench clean fresh constraints
+
+demo: $(V)/.demo       ## record a real training, print its card, write its report
+	$(BIN)/joulewise run --name digits --report demo-report.html -- $(BIN)/python examples/digits.py
+
+test: $(V)/.dev        ## the tests (services are started by the tests themselves)
+	$(BIN)/python -m pytest -q -n 2 -m "not service" && $(BIN)/python -m pytest -q -m service
+
+lint: $(V)/.dev        ## ruff, the import contract, spelling
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/codespell src tests docs examples bench README.md CHANGELOG.md
+
+types: $(V)/.dev       ## strict types over source and tests
+	$(BIN)/mypy
+
+docs: $(V)/.dev        ## every verb and module has its manual page, links hold, examples run
+	$(BIN)/python docs/check.py
+
+bare: $(V)/.bare       ## the tests with no extra installed
+	$(V)/bare/bin/python -m pytest -q -m "not service" tests
+
+constraints:           ## resolve constraints.txt anew (URL-free, for all platforms)
+	rm -f constraints.txt
+	$(BIN)/python -m uv pip compile --universal --python-version 3.11 --all-extras --no-annotate --no-header -q -o constraints.txt pyproject.toml
+
+clean:
+	rm -rf $(V) build dist
+
+define install
+	if $(1)/bin/python -m uv --version >/dev/null 2>&1; then $(1)/bin/python -m uv pip install -q --compile-bytecode --python $(1)/bin/python -c constraints.txt $(2); \
+	else $(1)/bin/python -m pip install -q -c constraints.txt $(2); fi
+endef
+
+$(V)/bin/python:
+	$(PY) -m venv $(V)
+	$(BIN)/python -m pip install -q uv 2>/dev/null || true
+
+$(V)/.demo: $(V)/bin/python pyproject.toml constraints.txt
+	$(call install,$(V),-e '.[example]')
+	touch $@
+
+$(V)/.dev: $(V)/bin/python pyproject.toml constraints.txt
+	$(call install,$(V),-e '.[postgres,notebook,example,dev]')
+	touch $@ $(V)/.demo

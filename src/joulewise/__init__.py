@@ -1,0 +1,53 @@
+"""joulewise: what machine-learning work costs in joules, grams of CO2e and money, and how well that is known.
+
+    import joulewise
+
+    with joulewise.track("my-training", budget="2MJ") as run:
+        with run.span("data"):
+            ...
+        run.log(epoch=1, loss=0.4)
+
+Everything public is a lazy name on this module: importing it costs the standard library's start only.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from joulewise.vocabulary.budget import Budget as Budget
+    from joulewise.vocabulary.figures import Basis as Basis
+    from joulewise.vocabulary.figures import Boundary as Boundary
+    from joulewise.vocabulary.figures import Figure as Figure
+    from joulewise.wiring import recordings as recordings
+    from joulewise.wiring import track as track
+
+__version__ = "0.1.0"
+
+_NAMES = {
+    "Basis": "joulewise.vocabulary.figures",
+    "Boundary": "joulewise.vocabulary.figures",
+    "Budget": "joulewise.vocabulary.budget",
+    "Figure": "joulewise.vocabulary.figures",
+    "recordings": "joulewise.wiring",
+    "track": "joulewise.wiring",
+}
+
+__all__ = ["Basis", "Boundary", "Budget", "Figure", "__version__", "recordings", "track"]
+
+
+def __getattr__(name: str) -> Any:
+    module = _NAMES.get(name)
+    if module is None:
+        raise AttributeError(f"module 'joulewise' has no attribute {name!r}")
+    return getattr(import_module(module), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Register the magic `%%joulewise` (called by `%load_ext joulewise`)."""
+    import_module("joulewise.measuring.magic").register(shell)

@@ -1,0 +1,59 @@
+"""What can go wrong, said in one line: what failed, the value seen, what to do.
+
+    JoulewiseError
+    ├── UsageError            wrong input: exit code 2
+    │   └── UnknownName       a name that is not known; suggests the nearest
+    ├── RecordingError        a recording that is missing, foreign, or of a future format
+    ├── LedgerError           a ledger that cannot be opened, or is newer than this joulewise
+    ├── MeterError            a device that cannot be read (the recorder turns it into `Missing`)
+    └── BudgetExceeded        a hard limit was reached: exit code 3
+
+Only the doors (`cli`, `web`) turn these into exit codes; everybody else lets them pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class JoulewiseError(Exception):
+    """Something went wrong that the user can understand; the message says what to do."""
+
+    exit_code = 1
+
+
+class UsageError(JoulewiseError):
+    """The input is wrong; the message names the value seen and what was expected."""
+
+    exit_code = 2
+
+
+class UnknownName(UsageError):  # noqa: N818 - it names the state, as `KeyError` would
+    """A name is not known; the message suggests the nearest known one."""
+
+    def __init__(self, what: str, name: str, known: Iterable[str], advice: str = "") -> None:
+        from difflib import get_close_matches
+
+        names = list(known)
+        folded = {n.casefold(): n for n in names}
+        near = [folded[n] for n in get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)]
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        super().__init__(f"unknown {what} {name!r}{hint}{' ' + advice if advice else ''}")
+
+
+class RecordingError(UsageError):
+    """A recording is missing, foreign, damaged beyond use, or of a future format."""
+
+
+class LedgerError(JoulewiseError):
+    """The ledger cannot be opened, or belongs to a newer joulewise."""
+
+
+class MeterError(JoulewiseError):
+    """A device cannot be read; the recorder lists it as missing and goes on."""
+
+
+class BudgetExceeded(JoulewiseError):  # noqa: N818 - it names the state
+    """A hard limit was reached; raised at the next safe point of `joulewise.track`."""
+
+    exit_code = 3

@@ -1,0 +1,1 @@
+"""The tests mirror src/joulewise; each says in one sentence what holds."""

@@ -72,7 +72,14 @@ class Figure:
         below = hypot(_below(self), _below(factor))
         above = hypot(_above(self), _above(factor))
         if self.value == 0 or factor.value == 0:
-            return Figure(value, 0.0, self.high * factor.high, max(self.basis, factor.basis), _join(self.source, factor.source), _wider(self, factor))
+            return Figure(
+                value,
+                0.0,
+                self.high * factor.high,
+                max(self.basis, factor.basis),
+                _join(self.source, factor.source),
+                _wider(self, factor),
+            )
         return Figure(
             value,
             max(0.0, value * (1 - below)),
@@ -103,7 +110,12 @@ def exact(value: float, source: str = "", boundary: Boundary = Boundary.DEVICE) 
 
 
 def relative(
-    value: float, low: float, high: float, basis: Basis, source: str = "", boundary: Boundary = Boundary.DEVICE
+    value: float,
+    low: float,
+    high: float,
+    basis: Basis,
+    source: str = "",
+    boundary: Boundary = Boundary.DEVICE,
 ) -> Figure:
     """Return a figure from relative arms: `relative(100, 0.25, 0.5, ...)` is 100 (75 to 150)."""
     return Figure(value, value * max(0.0, 1 - low), value * (1 + high), basis, source, boundary)

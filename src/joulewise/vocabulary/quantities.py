@@ -20,7 +20,9 @@ ENERGY_UNITS: Mapping[str, float] = MappingProxyType(
     {"mJ": 1e-3, "J": 1.0, "kJ": 1e3, "MJ": 1e6, "GJ": 1e9, "Wh": 3.6e3, "kWh": JOULES_PER_KWH, "MWh": 3.6e9}
 )
 MASS_UNITS: Mapping[str, float] = MappingProxyType({"mg": 1e-3, "g": 1.0, "kg": 1e3, "t": 1e6})
-TIME_UNITS: Mapping[str, float] = MappingProxyType({"ms": 1e-3, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0})
+TIME_UNITS: Mapping[str, float] = MappingProxyType(
+    {"ms": 1e-3, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+)
 
 _QUANTITY = re.compile(r"^\s*([0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)\s*([A-Za-z%€$£]*)\s*$")
 _SCALES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"))
@@ -30,7 +32,9 @@ def split_quantity(text: str) -> tuple[float, str]:
     """Return the number and the unit of `text` ("2MJ" is 2.0 and "MJ"); refuse what is neither."""
     match = _QUANTITY.match(text)
     if not match:
-        raise UsageError(f"cannot read {text!r} as a quantity; write a number and a unit, for instance 2MJ, 200g or 3h")
+        raise UsageError(
+            f"cannot read {text!r} as a quantity; write a number and a unit, for instance 2MJ, 200g or 3h"
+        )
     return float(match[1]), match[2]
 
 
@@ -39,7 +43,11 @@ def parse_duration(text: str) -> float:
     if re.fullmatch(r"\s*[0-9]*\.?[0-9]+\s*", text):
         return float(text)
     parts = re.findall(r"([0-9]*\.?[0-9]+)\s*([a-z]+)", text)
-    if not parts or "".join(n + u for n, u in parts) != re.sub(r"\s", "", text) or any(u not in TIME_UNITS for _, u in parts):
+    if (
+        not parts
+        or "".join(n + u for n, u in parts) != re.sub(r"\s", "", text)
+        or any(u not in TIME_UNITS for _, u in parts)
+    ):
         raise UsageError(f"cannot read {text!r} as a duration; write for instance 90s, 15min, 3h or 1h30m")
     return sum(float(n) * TIME_UNITS[u] for n, u in parts)
 

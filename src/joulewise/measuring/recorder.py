@@ -1,0 +1,326 @@
+"""The recorder: a thread that ticks, reads what there is to read and appends one line to the recording.
+
+It never breaks, hangs or outlives the work: it is a daemon thread, it takes no lock outside its process and no
+signal handler, and a source that fails is named once and then missing. What it holds is small: the last tick and
+the running attribution; everything else is on the disk.
+
+Order at a tick: meters first, back to back with the clock, then the process tree and the machine's counters.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, final
+
+from joulewise.ledger.files import (
+    FORMAT,
+    RecordingFile,
+    boot_id,
+    device_entry,
+    parse_recording,
+    process_start,
+    read_recording,
+)
+from joulewise.measuring.attribution import Attribution, Split
+from joulewise.measuring.counters import MachineCounters
+from joulewise.measuring.meters.port import Found, Meter, UsedMeter
+from joulewise.measuring.process_tree import ProcessTree
+from joulewise.vocabulary.figures import Figure
+from joulewise.vocabulary.recording import EndState, GpuUsage, Machine, Missing, Recording
+
+_SYNC_EVERY_S = 30.0
+_GPU_USAGE_EVERY_S = 1.0
+_STOP_WITHIN_S = 2.0
+_TREE_COUNTERS = (
+    "work_cpu_s",
+    "read_bytes",
+    "written_bytes",
+    "requested_read_bytes",
+    "requested_written_bytes",
+    "run_delay_s",
+    "blkio_delay_s",
+)
+_MACHINE_COUNTERS = (
+    "busy_cpu_s",
+    "iowait_s",
+    "received_bytes",
+    "sent_bytes",
+    "pressure_cpu_s",
+    "pressure_io_s",
+    "pressure_memory_s",
+)
+_GAUGES = ("resident_bytes", "processes", "threads", "memory_used_bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is to be recorded: its name, root process, command, and what the user says about it."""
+
+    name: str
+    root_pid: int
+    role: str = "run"  # run, track or attach
+    command: tuple[str, ...] = ()
+    params: Mapping[str, Any] | None = None
+    mark: str = ""  # the value of JOULEWISE_RECORDING in the environment of the work, if it has one
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The recording so far, as of its last tick: cheap enough to ask for every second."""
+
+    t_s: float
+    energy_j: Figure | None  # of this work
+    idle_j: Figure | None
+    machine_j: Figure | None
+    power_w: float | None  # of this work, over the last tick
+    last_point: Mapping[str, Any]
+    points: int
+    trials: int
+
+
+@final
+class Recorder:
+    """Records one process tree into one folder (or into memory where the folder cannot be written).
+
+    `survey` looks for meters and `describe` for slow metadata; both run in the recorder's thread, so that
+    starting costs the work nothing. `started` is the monotonic time at which the work began.
+    """
+
+    def __init__(
+        self,
+        work: Work,
+        folder: Path | None,
+        run_id: str,
+        *,
+        survey: Callable[[], Iterable[Found]],
+        machine: Callable[[], Machine],
+        describe: Callable[[], Mapping[str, Any]] = dict,
+        interval_s: float = 1.0,
+        started_s: float | None = None,
+    ) -> None:
+        self.work = work
+        self.run_id = run_id
+        self.interval_s = interval_s
+        self.started_s = time.monotonic() if started_s is None else started_s
+        self._survey, self._describe, self._find_machine = survey, describe, machine
+        host = os.uname().nodename
+        pid = os.getpid()
+        self._file = RecordingFile(folder, f"{work.role}-{host}-{pid}.jsonl")
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="joulewise", daemon=True)
+        self._meters: list[Meter] = []
+        self._lost: set[str] = set()
+        self._gpu_pids: dict[str, tuple[float, GpuUsage]] = {}
+        self._attribution: Attribution | None = None
+        self._latest: Snapshot | None = None
+        self._last_point: dict[str, Any] = {}
+        self._points = 0
+        self._trials: set[Any] = set()
+        self._closing: dict[str, Any] = {}
+        began = datetime.now(UTC).timestamp() - (time.monotonic() - self.started_s)
+        self._append(
+            "head",
+            format=FORMAT,
+            run=run_id,
+            name=work.name,
+            role=work.role,
+            host=host,
+            boot=boot_id(),
+            pid=pid,
+            pid_start=process_start(pid),
+            root_pid=work.root_pid,
+            root_start=process_start(work.root_pid),
+            utc=datetime.fromtimestamp(began, UTC).isoformat(timespec="milliseconds"),
+            mono=self.started_s,
+            interval_s=interval_s,
+            command=list(work.command),
+        )
+        if work.params:
+            self._append("params", params=dict(work.params))
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the recording is kept; None if it is kept in memory only."""
+        return self._folder
+
+    @property
+    def fault(self) -> str:
+        """Why nothing, or not everything, is kept on disk; "" if all is well."""
+        return self._file.fault
+
+    @property
+    def latest(self) -> Snapshot | None:
+        """The recording as of its last tick; None before the first."""
+        return self._latest
+
+    def start(self) -> None:
+        """Begin to tick in a daemon thread; returns at once."""
+        self._thread.start()
+
+    def now_s(self) -> float:
+        """Return seconds since the work began."""
+        return time.monotonic() - self.started_s
+
+    def append(self, kind: str, **values: Any) -> None:
+        """Add a line of the program's own: a span, a point, parameters. Safe from any thread."""
+        with self._lock:
+            if kind == "point":
+                self._points += 1
+                self._last_point = {**self._last_point, **values["values"]}
+                if "trial" in values["values"]:
+                    self._trials.add(str(values["values"]["trial"]))
+            self._append(kind, t=round(self.now_s(), 4), **values)
+
+    def note(self, kind: str, text: str) -> None:
+        """Add something worth telling to the recording."""
+        self.append("note", kind=kind, text=text)
+
+    def stop(self, state: EndState, *, exit_code: int | None = None, signal: int | None = None, reason: str = "") -> Recording:
+        """Take the last tick, write the end and return the recording; waits at most two seconds for the thread."""
+        self._closing = {"state": state.value, "exit_code": exit_code, "signal": signal, "reason": reason, "t": round(self.now_s(), 4)}
+        self._ended.set()
+        if self._thread.ident is not None:
+            self._thread.join(_STOP_WITHIN_S)
+        if self._thread.is_alive():
+            with self._lock:  # a meter hangs: end the recording without it
+                self._append("note", t=self._closing["t"], kind="fault", text="a source did not answer in time; the last tick is missing")
+                self._append("end", **self._closing)
+        return self.recording()
+
+    def recording(self) -> Recording:
+        """Return what has been recorded so far."""
+        if self._folder is not None and not self._file.kept_in_memory:
+            return read_recording(self._folder)
+        return parse_recording({"memory": self._file.kept_in_memory.splitlines(keepends=True)}, self.work.name)
+
+    def _append(self, kind: str, **values: Any) -> None:
+        self._file.append(kind, **values)
+
+    def _run(self) -> None:
+        meters = self._open()
+        tree = ProcessTree(self.work.root_pid, from_start=self.work.role == "run", mark=self.work.mark)
+        counters = MachineCounters(self.work.root_pid)
+        self._columns()
+        self._tick(meters, tree, counters)
+        with self._lock:
+            self._append("meta", meta=dict(self._describe()))
+        synced = due = time.monotonic()
+        while True:
+            due += self.interval_s
+            now = time.monotonic()
+            if due <= now:  # the machine slept or was busy: skip what is past
+                due = now + self.interval_s
+            if self._ended.wait(due - now):
+                break
+            self._tick(meters, tree, counters)
+            if due - synced >= _SYNC_EVERY_S:
+                synced = due
+                self._file.sync()
+        self._tick(meters, tree, counters)
+        for meter in meters:
+            meter.close()
+        with self._lock:
+            self._append("end", **self._closing)
+            self._file.sync()
+            self._file.close()
+
+    def _open(self) -> list[Meter]:
+        """Look for meters and the machine, and write down what is there and what is missing."""
+        machine = self._find_machine()
+        missing: list[Missing] = []
+        for found in self._survey():
+            self._meters += found.meters
+            missing += found.missing
+        devices = [m.device for m in self._meters]
+        self._attribution = Attribution(devices, machine)
+        with self._lock:
+            self._append("machine", machine=asdict(machine))
+            self._append("devices", devices=[device_entry(d) for d in devices])
+            if missing:
+                self._append("missing", missing=[asdict(m) for m in missing])
+        return self._meters
+
+    def _columns(self) -> None:
+        gauges = list(_GAUGES)
+        for meter in self._meters:
+            if isinstance(meter, UsedMeter):
+                gauges += [f"gpu_{kind}:{meter.device.id}" for kind in ("utilisation", "memory_bytes", "work_share")]
+        self._gauge_names = gauges
+        with self._lock:
+            self._append(
+                "columns",
+                devices=[m.device.id for m in self._meters],
+                counters=[*_TREE_COUNTERS, *_MACHINE_COUNTERS],
+                gauges=gauges,
+            )
+
+    def _tick(self, meters: Sequence[Meter], tree: ProcessTree, machine: MachineCounters) -> None:
+        t_s = self.now_s()
+        readings = [meter.read() for meter in meters]
+        sample = tree.sample(t_s)
+        values = machine.sample(t_s)
+        values.update(
+            work_cpu_s=sample.cpu_s,
+            read_bytes=sample.read_bytes,
+            written_bytes=sample.written_bytes,
+            requested_read_bytes=sample.requested_read_bytes,
+            requested_written_bytes=sample.requested_written_bytes,
+            run_delay_s=sample.run_delay_s,
+            blkio_delay_s=sample.blkio_delay_s,
+            resident_bytes=sample.resident_bytes,
+            processes=sample.processes,
+            threads=sample.threads,
+        )
+        for meter in meters:
+            if isinstance(meter, UsedMeter):
+                values.update(self._gpu_gauges(meter.device.id, meter, tree, t_s))
+        counters = {n: values.get(n) for n in (*_TREE_COUNTERS, *_MACHINE_COUNTERS)}
+        gauges = {n: values.get(n) for n in self._gauge_names}
+        energy = {r.device: r.energy_j for r in readings}
+        with self._lock:
+            self._append(
+                "tick",
+                t=round(t_s, 4),
+                j=[None if r.energy_j is None else round(r.energy_j, 4) for r in readings],
+                r=[r.raw for r in readings],
+                c=[None if v is None else round(v, 4) for v in counters.values()],
+                g=[None if v is None else round(v, 4) for v in gauges.values()],
+            )
+            for reading in readings:
+                if reading.energy_j is None and reading.device not in self._lost:
+                    self._lost.add(reading.device)
+                    self._append("note", t=round(t_s, 4), kind="lost", text=f"{reading.device} cannot be read: {reading.why}")
+        if self._attribution is not None:
+            before = self._latest
+            self._attribution.add(t_s, energy, counters, gauges)
+            self._latest = self._snapshot(t_s, self._attribution.split(), before)
+
+    def _gpu_gauges(self, device: str, meter: UsedMeter, tree: ProcessTree, t_s: float) -> dict[str, float | None]:
+        at_s, usage = self._gpu_pids.get(device, (float("-inf"), None))
+        if usage is None or t_s - at_s >= _GPU_USAGE_EVERY_S * 0.9:
+            usage = meter.usage()
+            self._gpu_pids[device] = (t_s, usage)
+        share = usage.work_share
+        if share is None and usage.process_ids is not None:
+            ours = sum(pid in tree.pids for pid in usage.process_ids)
+            share = ours / len(usage.process_ids) if usage.process_ids else 0.0
+        return {
+            f"gpu_utilisation:{device}": usage.utilisation,
+            f"gpu_memory_bytes:{device}": usage.memory_used_bytes,
+            f"gpu_work_share:{device}": share,
+        }
+
+    def _snapshot(self, t_s: float, split: Split, before: Snapshot | None) -> Snapshot:
+        power_w = before.power_w if before else None
+        if before and before.energy_j and split.work_j and t_s > before.t_s:
+            power_w = max(0.0, split.work_j.value - before.energy_j.value) / (t_s - before.t_s)
+        return Snapshot(t_s, split.work_j, split.idle_j, split.machine_j, power_w, self._last_point, self._points, len(self._trials))

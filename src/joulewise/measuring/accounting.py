@@ -140,14 +140,18 @@ def _by_component(devices: Sequence[DeviceAccount]) -> dict[Component, Figure]:
 
 
 def _hardware(recording: Recording) -> Hardware:
-    machine = recording.machine
-    gpus = sum(d.component is Component.GPU and d.counted for d in recording.devices)
+    """Return what the work ran on: the GPUs that it held, and its share of the machine."""
+    machine, gauges = recording.machine, recording.ticks.gauges
+    held = [
+        d
+        for d in recording.devices
+        if d.component is Component.GPU and d.counted and any(gauges.get(f"gpu_work_share:{d.id}", [1.0]))
+    ]
+    owned = machine.owned_cpus if machine.owned_cpus is not None else machine.cpus
     return Hardware(
-        cpus=machine.cpus,
-        owned_cpus=machine.owned_cpus,
-        gpus=gpus,
-        virtual=machine.virtual,
-        chassis=str(machine.facts.get("chassis", "unknown")),
+        gpus=tuple(str(d.model.get("name", "GPU")) for d in held),
+        vcpus=owned if machine.virtual else None,
+        owned_share=min(1.0, owned / machine.cpus) if owned and machine.cpus and not machine.virtual else 1.0,
     )
 
 

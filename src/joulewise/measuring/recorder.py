@@ -110,7 +110,7 @@ class Recorder:
         self.started_s = time.monotonic() if started_s is None else started_s
         self._survey, self._describe, self._find_machine = survey, describe, machine
         host = os.uname().nodename
-        pid = os.getpid()
+        pid = self.process = os.getpid()
         self._file = RecordingFile(folder, f"{work.role}-{host}-{pid}.jsonl")
         self._folder = folder
         self._lock = threading.Lock()

@@ -190,7 +190,7 @@ class Track:
 def end(run: Run, error: BaseException | None) -> None:
     """End a run: finished, stopped by its budget, or failed with the exception's name as the reason."""
     recorder = run._recorder  # noqa: SLF001 - one noun in two functions
-    if recorder is None:
+    if recorder is None or recorder.process != os.getpid():  # a forked child leaves the block of its parent
         return
     if error is None:
         run.recording = recorder.stop(EndState.FINISHED, exit_code=0)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
-from math import hypot, inf
+from math import exp, hypot, inf, log
 
 
 class Basis(IntEnum):
@@ -66,28 +66,28 @@ class Figure:
     def times(self, factor: Figure) -> Figure:
         """Return the product with an independent factor; both must be >= 0.
 
-        Relative errors add in quadrature on each side; the boundary is the factor's where it is wider.
+        The arms are combined as ratios (their logarithms in quadrature), so that a product of two figures
+        that exclude zero excludes it too; the boundary is the factor's where it is wider.
         """
-        value = self.value * factor.value
-        below = hypot(_below(self), _below(factor))
-        above = hypot(_above(self), _above(factor))
-        if self.value == 0 or factor.value == 0:
-            return Figure(
-                value,
-                0.0,
-                self.high * factor.high,
-                max(self.basis, factor.basis),
-                _join(self.source, factor.source),
-                _wider(self, factor),
+        if self.low < 0 or factor.low < 0:
+            raise ValueError(
+                f"only figures of at least 0 multiply, not {self.low} to {self.high} and {factor.low} to {factor.high}"
             )
-        return Figure(
-            value,
-            max(0.0, value * (1 - below)),
-            value * (1 + above),
+        value = self.value * factor.value
+        basis, source, boundary = (
             max(self.basis, factor.basis),
             _join(self.source, factor.source),
             _wider(self, factor),
         )
+        if value == 0:
+            return Figure(value, 0.0, self.high * factor.high, basis, source, boundary)
+        below = (
+            0.0
+            if self.low == 0 or factor.low == 0
+            else exp(-hypot(log(self.value / self.low), log(factor.value / factor.low)))
+        )
+        above = exp(hypot(log(self.high / self.value), log(factor.high / factor.value)))
+        return Figure(value, min(value, value * below), max(value, value * above), basis, source, boundary)
 
     def within(self, boundary: Boundary) -> Figure:
         """Return the same figure said to cover `boundary`."""

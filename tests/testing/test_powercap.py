@@ -106,7 +106,7 @@ class TestTruth:
         ]
 
     def test_the_platform_is_the_sum_and_fifteen_watts(self) -> None:
-        """psys holds every package and memory and 15 W more; mirrored dies are one."""
+        """The platform (psys) holds every package and memory and 15 W more; mirrored dies are one."""
         assert true_joules(Layout(), 10) == {"package-0": 720, "core-0": 432, "dram-0": 80, "psys": 950}
         assert true_joules(Layout(packages=2, core=False, dram=False), 1)["psys"] == 159
         assert true_joules(Layout(dies=2, mirrored=True, core=False), 1) == {
@@ -230,7 +230,7 @@ class TestNamespace:
         answer = read_in_namespace(tmp_path, "--deny", seconds=0)
 
         assert answer["energy"] == {}
-        (missing,) = answer["missing"]  # type: ignore[misc]
+        missing = str(answer["missing"])
         assert "/sys/class/powercap/intel-rapl:0/energy_uj (and 2 more) is readable by root only" in missing
         assert "sudo chmod a+r /sys/class/powercap/intel-rapl*:*/energy_uj" in missing
 

@@ -260,13 +260,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _give_up_reading_everything()
     mover = _Mover(tree, truth)
     child = _start(options.command)
-    for number in (signal.SIGTERM, signal.SIGINT):
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    for number in before:
         signal.signal(number, lambda which, _frame: child.send_signal(which) if child else _leave(which))
     while child is None or child.poll() is None:
         mover.move()
         time.sleep(TICK_S)
     mover.move()
     tree.close()
+    for number, handler in before.items():
+        signal.signal(number, handler)
     return child.returncode if child.returncode >= 0 else 128 - child.returncode
 
 

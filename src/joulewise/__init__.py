@@ -50,4 +50,4 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(shell: Any) -> None:
     """Register the magic `%%joulewise` (called by `%load_ext joulewise`)."""
-    import_module("joulewise.measuring.magic").register(shell)
+    import_module("joulewise.wiring").load_ipython_extension(shell)

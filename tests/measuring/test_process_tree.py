@@ -25,7 +25,12 @@ def proc(tmp_path: Path) -> FakeProc:
 
 
 def tree(proc: FakeProc, **options: object) -> ProcessTree:
-    return ProcessTree(ROOT, from_start=bool(options.get("from_start", True)), mark=str(options.get("mark", "")), proc=str(proc.root))
+    return ProcessTree(
+        ROOT,
+        from_start=bool(options.get("from_start", True)),
+        mark=str(options.get("mark", "")),
+        proc=str(proc.root),
+    )
 
 
 def test_children_count(proc):
@@ -141,7 +146,9 @@ def test_real_processes():
     """On the real /proc, children that ended and were waited for are counted with their parent."""
     burn = "sum(i * i for i in range(1_500_000))"
     code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', '{burn}']); print('x', flush=True); input()"
-    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
         seen = ProcessTree(child.pid, from_start=True)
         assert child.stdout is not None
         child.stdout.readline()

@@ -232,13 +232,17 @@ def _gauge_peaks(ticks: Ticks, prefix: str) -> dict[str, float]:
 def _throughput(points: Sequence[Point]) -> tuple[float | None, str]:
     """Return the rate of the first counted thing that was logged at least twice and grew."""
     for thing in _COUNTED_THINGS:
-        seen = [(p.t_s, float(p.values[thing])) for p in points if isinstance(p.values.get(thing), int | float)]
+        seen = [
+            (p.t_s, float(p.values[thing])) for p in points if isinstance(p.values.get(thing), int | float)
+        ]
         if len(seen) > 1 and seen[-1][0] > seen[0][0] and seen[-1][1] > seen[0][1]:
             return (seen[-1][1] - seen[0][1]) / (seen[-1][0] - seen[0][0]), thing
     return None, ""
 
 
-def _phases(spans: Sequence[Span], end_s: float, t_s: list[float], work_j: list[float], total_j: Figure | None) -> tuple[Phase, ...]:
+def _phases(
+    spans: Sequence[Span], end_s: float, t_s: list[float], work_j: list[float], total_j: Figure | None
+) -> tuple[Phase, ...]:
     by_name: dict[str, list[tuple[float, float]]] = {}
     for span in spans:
         by_name.setdefault(span.name, []).append((span.start_s, end_s if span.end_s is None else span.end_s))
@@ -290,11 +294,16 @@ def _power(devices: Sequence[Device], ticks: Ticks, work_j: list[float]) -> Powe
             continue
         steps = [_step(column[i - 1], column[i]) for i in range(1, len(column))]
         so_far = joules.get(device.component)
-        joules[device.component] = steps if so_far is None else [_sum(a, b) for a, b in zip(so_far, steps, strict=True)]
+        joules[device.component] = (
+            steps if so_far is None else [_sum(a, b) for a, b in zip(so_far, steps, strict=True)]
+        )
     spans_s = [max(1e-9, b - a) for a, b in zip(ticks.t_s, ticks.t_s[1:], strict=False)]
     return PowerSeries(
         t_s=ticks.t_s[1:],
-        watts={c: [None if j is None else j / s for j, s in zip(column, spans_s, strict=True)] for c, column in joules.items()},
+        watts={
+            c: [None if j is None else j / s for j, s in zip(column, spans_s, strict=True)]
+            for c, column in joules.items()
+        },
         work_watts=[max(0.0, b - a) / s for a, b, s in zip(work_j, work_j[1:], spans_s, strict=False)],
     )
 

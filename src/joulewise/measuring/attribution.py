@@ -96,7 +96,15 @@ class Attribution:
         """The central joules of this work so far, over the devices that count."""
         return sum(self._sums[d.id].work[0] for d in self._devices if d.counted)
 
-    def add(self, t_s: float, energy_j: Mapping[str, float | None], counters: Counters, gauges: Counters, *, last: bool = False) -> None:
+    def add(
+        self,
+        t_s: float,
+        energy_j: Mapping[str, float | None],
+        counters: Counters,
+        gauges: Counters,
+        *,
+        last: bool = False,
+    ) -> None:
         """Add one tick. Shares are taken over a second at least; `last` takes in what is left."""
         for device in self._devices:
             joules = energy_j.get(device.id)
@@ -198,7 +206,9 @@ def _add_gpu(device: Device, sums: _Sums, before: _At, now: _At, joules: float) 
         sums.shared += work
 
 
-def _idle_joules(device: Device, utilisation: float, joules: float, span_s: float) -> tuple[float, float, float]:
+def _idle_joules(
+    device: Device, utilisation: float, joules: float, span_s: float
+) -> tuple[float, float, float]:
     """Return the joules of standing by: central, at the lowest and at the highest idle share that was measured."""
     curve_idle = share_of_full_load(0.0)
     curve_now = share_of_full_load(utilisation)
@@ -222,21 +232,41 @@ def _figures(device: Device, sums: _Sums) -> DeviceSplit:
     if not sums.split:
         return DeviceSplit(device, whole, None, None, None)
     basis = max(device.basis, Basis.MODELLED)
-    work = _figure(device, sums.work, basis, f"{device.source}; split by use", sums.shared * _UNEQUAL_SECONDS, sums.unknown)
+    work = _figure(
+        device,
+        sums.work,
+        basis,
+        f"{device.source}; split by use",
+        sums.shared * _UNEQUAL_SECONDS,
+        sums.unknown,
+    )
     idle = _figure(device, sums.idle, basis, f"{device.source}; idle by the load curve")
     others_j = [max(0.0, sums.total - w - i) for w, i in zip(sums.work, sums.idle, strict=True)]
-    others = _figure(device, (others_j[0], others_j[1], others_j[2]), basis, f"{device.source}; split by use", sums.shared * _UNEQUAL_SECONDS)
+    others = _figure(
+        device,
+        (others_j[0], others_j[1], others_j[2]),
+        basis,
+        f"{device.source}; split by use",
+        sums.shared * _UNEQUAL_SECONDS,
+    )
     return DeviceSplit(device, whole, work, idle, others)
 
 
 def _figure(
-    device: Device, joules: tuple[float, float, float], basis: Basis, source: str, doubt_j: float = 0.0, unknown_j: float = 0.0
+    device: Device,
+    joules: tuple[float, float, float],
+    basis: Basis,
+    source: str,
+    doubt_j: float = 0.0,
+    unknown_j: float = 0.0,
 ) -> Figure:
     value = joules[0]
     below = hypot(value - min(joules), value * device.error_low, doubt_j)
     above = hypot(max(joules) - value, value * device.error_high, doubt_j)
     low = max(0.0, value - below - unknown_j)
-    return Figure(value, low, value + above, basis, source, Boundary.DEVICE if device.counted else device.boundary)
+    return Figure(
+        value, low, value + above, basis, source, Boundary.DEVICE if device.counted else device.boundary
+    )
 
 
 def _total(figures: Iterable[Figure | None]) -> Figure | None:

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 _SECRET = re.compile(r"(?i)(pass(word|wd)?|secret|token|api[-_]?key|access[-_]?key|credential|auth)")
-_SECRET_VALUE = re.compile(r"(?i)\b(gh[pousr]_\w{20,}|sk-[\w-]{16,}|hf_\w{16,}|AKIA[0-9A-Z]{16}|xox[abprs]-[\w-]{10,}|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*)")
+_SECRET_VALUE = re.compile(
+    r"(?i)\b(gh[pousr]_\w{20,}|sk-[\w-]{16,}|hf_\w{16,}|AKIA[0-9A-Z]{16}|xox[abprs]-[\w-]{10,}|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*)"
+)
 _URL_PASSWORD = re.compile(r"(\w+://[^/\s:@]*:)[^@\s/]+@")
 _FRAMEWORKS = (
     "torch", "tensorflow", "jax", "scikit-learn", "xgboost", "xgboost-cpu", "lightgbm", "transformers",
@@ -71,10 +73,25 @@ def git(folder: str) -> dict[str, Any]:
     """Return revision, branch and whether files differ from it; empty outside a repository or without git."""
     if shutil.which("git") is None:
         return {}
-    command = ["git", "--no-optional-locks", "-C", folder, "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
+    command = [
+        "git",
+        "--no-optional-locks",
+        "-C",
+        folder,
+        "status",
+        "--porcelain=v2",
+        "--branch",
+        "--untracked-files=no",
+    ]
     try:
         answer = subprocess.run(
-            command, capture_output=True, text=True, timeout=_GIT_TIMEOUT_S, stdin=subprocess.DEVNULL, check=False, errors="replace"
+            command,
+            capture_output=True,
+            text=True,
+            timeout=_GIT_TIMEOUT_S,
+            stdin=subprocess.DEVNULL,
+            check=False,
+            errors="replace",
         )
     except (OSError, subprocess.TimeoutExpired):
         return {}
@@ -123,7 +140,13 @@ def container() -> str:
             text = file.read()
     except OSError:
         return ""
-    for word, name in (("kubepods", "kubernetes"), ("docker", "docker"), ("libpod", "podman"), ("lxc", "lxc"), ("slurm", "slurm")):
+    for word, name in (
+        ("kubepods", "kubernetes"),
+        ("docker", "docker"),
+        ("libpod", "podman"),
+        ("lxc", "lxc"),
+        ("slurm", "slurm"),
+    ):
         if word in text:
             return name
     return ""

@@ -158,7 +158,9 @@ class ProcessTree:
         while found:
             found = False
             for pid, member in list(new.items()):
-                if member.parent in self._members or (self._mark and member.parent not in new and self._is_marked(pid)):
+                if member.parent in self._members or (
+                    self._mark and member.parent not in new and self._is_marked(pid)
+                ):
                     self._members[pid] = new.pop(pid)
                     found = True
 

@@ -90,7 +90,9 @@ def _uncovered(start: float, end: float, covered: Iterable[tuple[float, float]])
     """Return how many seconds of a stretch no earlier recording covered."""
     free = [(start, end)]
     for begin, stop in covered:
-        free = [piece for a, b in free for piece in ((a, min(b, begin)), (max(a, stop), b)) if piece[1] > piece[0]]
+        free = [
+            piece for a, b in free for piece in ((a, min(b, begin)), (max(a, stop), b)) if piece[1] > piece[0]
+        ]
     return sum(b - a for a, b in free)
 
 

@@ -184,15 +184,28 @@ class Recorder:
         """Add something worth telling to the recording."""
         self.append("note", kind=kind, text=text)
 
-    def stop(self, state: EndState, *, exit_code: int | None = None, signal: int | None = None, reason: str = "") -> Recording:
+    def stop(
+        self, state: EndState, *, exit_code: int | None = None, signal: int | None = None, reason: str = ""
+    ) -> Recording:
         """Take the last tick, write the end and return the recording; waits at most two seconds for the thread."""
-        self._closing = {"state": state.value, "exit_code": exit_code, "signal": signal, "reason": reason, "t": round(self.now_s(), 4)}
+        self._closing = {
+            "state": state.value,
+            "exit_code": exit_code,
+            "signal": signal,
+            "reason": reason,
+            "t": round(self.now_s(), 4),
+        }
         self._ended.set()
         if self._thread.ident is not None:
             self._thread.join(_STOP_WITHIN_S)
         if self._thread.is_alive():
             with self._lock:  # a meter hangs: end the recording without it
-                self._append("note", t=self._closing["t"], kind="fault", text="a source did not answer in time; the last tick is missing")
+                self._append(
+                    "note",
+                    t=self._closing["t"],
+                    kind="fault",
+                    text="a source did not answer in time; the last tick is missing",
+                )
                 self._append("end", **self._closing)
         return self.recording()
 
@@ -200,7 +213,9 @@ class Recorder:
         """Return what has been recorded so far."""
         if self._folder is not None and not self._file.kept_in_memory:
             return read_recording(self._folder)
-        return parse_recording({"memory": self._file.kept_in_memory.splitlines(keepends=True)}, self.work.name)
+        return parse_recording(
+            {"memory": self._file.kept_in_memory.splitlines(keepends=True)}, self.work.name
+        )
 
     def _append(self, kind: str, **values: Any) -> None:
         self._file.append(kind, **values)
@@ -253,7 +268,9 @@ class Recorder:
         gauges = list(_GAUGES)
         for meter in self._meters:
             if isinstance(meter, UsedMeter):
-                gauges += [f"gpu_{kind}:{meter.device.id}" for kind in ("utilisation", "memory_bytes", "work_share")]
+                gauges += [
+                    f"gpu_{kind}:{meter.device.id}" for kind in ("utilisation", "memory_bytes", "work_share")
+                ]
         self._gauge_names = gauges
         with self._lock:
             self._append(
@@ -298,13 +315,20 @@ class Recorder:
             for reading in readings:
                 if reading.energy_j is None and reading.device not in self._lost:
                     self._lost.add(reading.device)
-                    self._append("note", t=round(t_s, 4), kind="lost", text=f"{reading.device} cannot be read: {reading.why}")
+                    self._append(
+                        "note",
+                        t=round(t_s, 4),
+                        kind="lost",
+                        text=f"{reading.device} cannot be read: {reading.why}",
+                    )
         if self._attribution is not None:
             before = self._latest
             self._attribution.add(t_s, energy, counters, gauges)
             self._latest = self._snapshot(t_s, self._attribution.split(), before)
 
-    def _gpu_gauges(self, device: str, meter: UsedMeter, tree: ProcessTree, t_s: float) -> dict[str, float | None]:
+    def _gpu_gauges(
+        self, device: str, meter: UsedMeter, tree: ProcessTree, t_s: float
+    ) -> dict[str, float | None]:
         at_s, usage = self._gpu_pids.get(device, (float("-inf"), None))
         if usage is None or t_s - at_s >= _GPU_USAGE_EVERY_S * 0.9:
             usage = meter.usage()
@@ -323,4 +347,13 @@ class Recorder:
         power_w = before.power_w if before else None
         if before and before.energy_j and split.work_j and t_s > before.t_s:
             power_w = max(0.0, split.work_j.value - before.energy_j.value) / (t_s - before.t_s)
-        return Snapshot(t_s, split.work_j, split.idle_j, split.machine_j, power_w, self._last_point, self._points, len(self._trials))
+        return Snapshot(
+            t_s,
+            split.work_j,
+            split.idle_j,
+            split.machine_j,
+            power_w,
+            self._last_point,
+            self._points,
+            len(self._trials),
+        )

@@ -46,7 +46,9 @@ _CHECK_EVERY_S = 0.2
 class Run:
     """A stretch of work that is being recorded: open spans in it, log points, ask what it has used."""
 
-    def __init__(self, writer: Callable[..., None], recorder: Recorder | None, judge: Callable[[], Verdict | None]) -> None:
+    def __init__(
+        self, writer: Callable[..., None], recorder: Recorder | None, judge: Callable[[], Verdict | None]
+    ) -> None:
         self._write = writer
         self._recorder = recorder
         self._judge = judge
@@ -164,7 +166,9 @@ class Track:
         self._run = self._open_run(None)
         return self._run
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         run, self._run = self._run, None
         if run is not None:
             end(run, error)

@@ -225,6 +225,15 @@ class TestFindPowercap:
 
         assert list(devices(found)) == ["rapl:package-0-die-0", "rapl:package-1-die-0"]
 
+    def test_amd_dies_are_their_socket(self, tmp_path: Path) -> None:
+        """AMD's mirrored dies are one device with the name of the socket, the same that perf and hwmon give it."""
+        layout = Layout(dies=2, mirrored=True, dram=False, psys=False, start_uj=7_000_000)
+        found = devices(find(PowercapTree(tmp_path, layout), tmp_path, AMD_ZEN_2))
+
+        assert [(device.id, device.uuid) for device in found.values()] == [
+            ("rapl:package-0", "host:package-0")
+        ]
+
     def test_two_zones_of_one_name(self, tmp_path: Path) -> None:
         """Two zones with one name and a counter each are both counted, under ids of their own."""
         tree = PowercapTree(tmp_path, Layout(dies=2, dram=False, psys=False))

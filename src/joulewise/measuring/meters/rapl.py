@@ -242,8 +242,9 @@ def _socket(device: Device) -> str:
 
 def _device(zone: _Zone, host: str, silicon: Processor) -> Device:
     source = f"RAPL, powercap {zone.folder.name}"
-    uuid = f"{host}:{zone.label}"
-    identity = f"rapl:{zone.label}"
+    label = zone.label.partition("-die-")[0] if silicon.amd else zone.label  # AMD's counter is the socket's
+    uuid = f"{host}:{label}"
+    identity = f"rapl:{label}"
     if zone.name.startswith("psys"):
         return Device(
             identity, Component.NODE, "powercap", Basis.MEASURED, Boundary.NODE, _PSYS_ERROR, _PSYS_ERROR, source,

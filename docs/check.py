@@ -76,7 +76,7 @@ def failing_examples() -> list[str]:
                 continue
             with tempfile.TemporaryDirectory() as folder:
                 environment = {**os.environ, "JOULEWISE_HOME": folder, "XDG_CONFIG_HOME": folder}
-                done = subprocess.run(  # noqa: S603 - our own manual
+                done = subprocess.run(
                     [sys.executable, "-W", "error", "-c", code], cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
                 )
             if done.returncode:

@@ -33,7 +33,9 @@ class Settings:
     interval_s: float = 1.0  # seconds between two ticks
     live: str = "auto"  # live view: auto, line, plain, off
     full_load_w: float = 0.0  # watts of all processors at full load, if you know them; 0: by model or default
-    prometheus: str = ""  # URL of a DCGM or Kepler exporter, or of a Prometheus server; never asked unless set
+    prometheus: str = (
+        ""  # URL of a DCGM or Kepler exporter, or of a Prometheus server; never asked unless set
+    )
     prometheus_query: str = "dcgm"  # a preset (dcgm, kepler) or a PromQL expression in joules
     meters: str = "auto"  # auto, or the names of the meter families to use, separated by commas
 
@@ -63,13 +65,19 @@ def user_file(environment: Mapping[str, str] = os.environ) -> Path | None:
     return Path(base) / "joulewise" / "settings.toml" if base else None
 
 
-def load(environment: Mapping[str, str] = os.environ, folder: str | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
+def load(
+    environment: Mapping[str, str] = os.environ,
+    folder: str | None = None,
+    flags: Mapping[str, Any] | None = None,
+) -> Settings:
     """Return the settings in force. Raises UsageError naming the file and key of a wrong entry."""
     return replace(Settings(), **{s.key: s.value for s in sources(environment, folder, flags)})
 
 
 def sources(
-    environment: Mapping[str, str] = os.environ, folder: str | None = None, flags: Mapping[str, Any] | None = None
+    environment: Mapping[str, str] = os.environ,
+    folder: str | None = None,
+    flags: Mapping[str, Any] | None = None,
 ) -> list[Setting]:
     """Return every setting with its value and where it came from, in the order of the fields."""
     chosen = {f.name: Setting(f.name, f.default, "default") for f in fields(Settings)}
@@ -93,7 +101,9 @@ def checked(key: str, value: Any, source: str) -> Any:
         except (TypeError, ValueError):
             raise UsageError(f"{key} is {value!r} in {source}, but must be a number") from None
         if number < 0 or (key == "interval_s" and number < 0.01):
-            raise UsageError(f"{key} is {value!r} in {source}, but must be at least {0.01 if key == 'interval_s' else 0}")
+            raise UsageError(
+                f"{key} is {value!r} in {source}, but must be at least {0.01 if key == 'interval_s' else 0}"
+            )
         return number
     if not isinstance(value, str):
         raise UsageError(f"{key} is {value!r} in {source}, but must be text")
@@ -102,7 +112,9 @@ def checked(key: str, value: Any, source: str) -> Any:
     return value
 
 
-def _layers(environment: Mapping[str, str], folder: str | None, flags: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], str]]:
+def _layers(
+    environment: Mapping[str, str], folder: str | None, flags: Mapping[str, Any]
+) -> list[tuple[Mapping[str, Any], str]]:
     layers: list[tuple[Mapping[str, Any], str]] = []
     path = user_file(environment)
     if path is not None and path.is_file():

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from joulewise.catalogue.embodied import embodied_share, gpus_g, machine_g, vcpus_g
 from joulewise.catalogue.place import Place
@@ -165,6 +165,7 @@ def _price(
 ) -> Figure | None:
     if place.tariff is None:
         return None
+    started_utc = started_utc.astimezone(UTC)
     end_utc = started_utc + timedelta(seconds=duration_s)
     mean = place.tariff.mean_price(started_utc, end_utc, series, place.timezone)
     if series or not place.tariff.bands:

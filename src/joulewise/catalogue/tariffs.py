@@ -122,6 +122,8 @@ class Tariff:
         `series` holds seconds since the start and joules used until then (cumulative, growing); without it, or
         when it holds no joules, the joules count as spread evenly.
         """
+        # differences of two times of one zone would be the wall clock's, which jumps
+        start_utc, end_utc = start_utc.astimezone(UTC), end_utc.astimezone(UTC)
         if not self.bands or end_utc <= start_utc:
             return self.price_at(start_utc, zone)
         duration_s = (end_utc - start_utc).total_seconds()

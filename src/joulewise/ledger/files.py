@@ -28,10 +28,10 @@ import re
 import secrets
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 from joulewise.vocabulary.errors import RecordingError
 from joulewise.vocabulary.figures import Basis, Boundary
@@ -50,7 +50,10 @@ from joulewise.vocabulary.recording import (
 )
 
 FORMAT = 1
+QUIET_S = 120.0  # a recording of another host runs as long as it was written to within this time
+_T = TypeVar("_T")
 _PRIMARY = ("run", "attach", "track")
+_HEAD = ("run", "name", "role", "host", "boot", "pid", "pid_start", "utc", "mono")
 
 
 @final
@@ -65,6 +68,7 @@ class RecordingFile:
         self.kept_in_memory = b""
         self.fault = ""  # why nothing is kept on disk, or what was lost
         self._fd = -1
+        self._identity = (0, 0)
         self._torn = False
         if folder is None:
             return
@@ -72,12 +76,16 @@ class RecordingFile:
             os.makedirs(folder, mode=0o700, exist_ok=True)
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             self._fd = _above_standard_streams(os.open(folder / file_name, flags, 0o600))
+            self._identity = _identity(self._fd)
         except OSError as error:
             self.fault = f"cannot write {folder}: {error.strerror}"
 
     def append(self, kind: str, **values: Any) -> None:
         """Write one line; a full disk loses the line and is said in `fault`, never raised."""
         line = encode({"k": kind, **values})
+        if self._fd >= 0 and not self._is_ours():
+            self._fd = -1
+            self.fault = f"the program closed the file of its recording in {self.folder}"
         if self._fd < 0:
             self.kept_in_memory += line
             return
@@ -94,7 +102,7 @@ class RecordingFile:
 
     def sync(self) -> None:
         """Ask the kernel to put what was written on the disk."""
-        if self._fd >= 0:
+        if self._fd >= 0 and self._is_ours():
             try:
                 os.fsync(self._fd)
             except OSError as error:
@@ -102,9 +110,16 @@ class RecordingFile:
 
     def close(self) -> None:
         """Close the file; appending afterwards keeps lines in memory."""
-        if self._fd >= 0:
+        if self._fd >= 0 and self._is_ours():
             os.close(self._fd)
-            self._fd = -1
+        self._fd = -1
+
+    def _is_ours(self) -> bool:
+        """Whether the descriptor is still our file: a daemon closes all of them, and numbers are used again."""
+        try:
+            return _identity(self._fd) == self._identity
+        except OSError:
+            return False
 
 
 def new_run_id(name: str, now_utc: datetime) -> str:
@@ -156,6 +171,19 @@ def read_recording(folder: Path) -> Recording:
     return parse_recording({name: _lines(folder / name) for name in names}, str(folder))
 
 
+def read_head(folder: Path) -> dict[str, Any]:
+    """Return the header of the recorder's own file: run, role, host, boot, pid, pid_start; {} if none can be read."""
+    heads: list[dict[str, Any]] = []
+    try:
+        for name in sorted(n for n in os.listdir(folder) if n.endswith(".jsonl")):
+            with open(folder / name, "rb") as file:
+                heads.append(decode(file.readline()) or {})
+    except OSError as error:
+        raise RecordingError(f"cannot read the recording {folder}: {error.strerror}") from None
+    heads = [h for h in heads if h.get("k") == "head" and "role" in h and "utc" in h]
+    return min(heads, key=_rank, default={})
+
+
 def parse_recording(files: Mapping[str, Iterable[bytes]], where: str) -> Recording:
     """Return the recording that the lines of `files` (by file name) make up; `where` is for messages."""
     parts: list[_Part] = []
@@ -171,10 +199,19 @@ def parse_recording(files: Mapping[str, Iterable[bytes]], where: str) -> Recordi
         parts.append(part)
     if not parts:
         raise RecordingError(f"{where} is not a joulewise recording: no file in it has a readable header")
-    parts.sort(
-        key=lambda p: (_PRIMARY.index(p.head["role"]) if p.head["role"] in _PRIMARY else 9, p.head["utc"])
-    )
-    return _assemble(parts, tuple(damage))
+    parts.sort(key=lambda p: _rank(p.head or {}))
+    try:
+        return _assemble(parts, tuple(damage))
+    except (KeyError, TypeError, ValueError) as error:
+        raise RecordingError(
+            f"cannot read the recording {where}: its header or devices are not as this joulewise knows them ({error!r})"
+        ) from None
+
+
+def _rank(head: Mapping[str, Any]) -> tuple[int, str]:
+    """Return a key that puts the recorder's own file first."""
+    role = head["role"]
+    return _PRIMARY.index(role) if role in _PRIMARY else len(_PRIMARY), head["utc"]
 
 
 def is_alive(host: str, boot: str, pid: int, started: int) -> bool:
@@ -221,6 +258,11 @@ def _above_standard_streams(fd: int) -> int:
     moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
     os.close(fd)
     return moved
+
+
+def _identity(fd: int) -> tuple[int, int]:
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino
 
 
 def _lines(path: Path) -> Iterator[bytes]:
@@ -274,14 +316,6 @@ class _Part:
         self._number = 0
         self._torn_last = False
 
-    def rank(self) -> tuple[int, str]:
-        """Return a key that puts the recorder's own file first."""
-        head = self.head or {}
-        return (
-            _PRIMARY.index(head["role"]) if head.get("role") in _PRIMARY else len(_PRIMARY),
-            head.get("utc", ""),
-        )
-
     def take(self, line: bytes) -> None:
         """Sort one line in; a damaged one is remembered by its number."""
         self._number += 1
@@ -292,6 +326,14 @@ class _Part:
             text = "torn" if not line.endswith(b"\n") else "damaged"
             self.damage.append(f"{self.name} line {self._number} is {text}; it was skipped")
             return
+        try:
+            self._sort(entry)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            self.damage.append(
+                f"{self.name} line {self._number} is not as its kind should be; it was skipped"
+            )
+
+    def _sort(self, entry: dict[str, Any]) -> None:
         if self.head is None:
             self._take_head(entry)
             return
@@ -331,6 +373,10 @@ class _Part:
             raise RecordingError(
                 f"{self._where} has format {version!r}, but this joulewise reads up to {FORMAT}; upgrade joulewise to read it"
             )
+        if missing := [key for key in _HEAD if key not in entry]:
+            raise RecordingError(
+                f"{self._where} is not a joulewise recording: its header lacks {missing[0]!r}"
+            )
         self.head = entry
 
     def _take_columns(self, entry: dict[str, Any]) -> None:
@@ -346,10 +392,11 @@ class _Part:
 
     def _take_tick(self, entry: dict[str, Any]) -> None:
         ticks = self.ticks
-        for columns, key in zip(self._columns, ("j", "c", "g"), strict=True):
-            for column, value in zip(columns, entry[key], strict=False):
+        t_s, values = float(entry["t"]), [entry[key] for key in ("j", "c", "g")]
+        for columns, row in zip(self._columns, values, strict=False):  # no columns: their line was damaged
+            for column, value in zip(columns, row, strict=False):
                 column.append(value)
-        ticks.t_s.append(entry["t"])
+        ticks.t_s.append(t_s)
         count = len(ticks.t_s)
         for series in (ticks.energy_j, ticks.counters, ticks.gauges):
             for column in series.values():
@@ -395,7 +442,7 @@ def _assemble(parts: list[_Part], damage: tuple[str, ...]) -> Recording:
             notes += [Note(n["t"] + offset, n["kind"], n["text"]) for n in part.notes]
     spans.sort(key=lambda s: s.start_s)
     points.sort(key=lambda p: p.t_s)
-    machine = Machine(**main.machine) if main.machine else Machine(head["host"], None, None, None, None)
+    machine = _known(Machine, main.machine) if main.machine else Machine(head["host"], None, None, None, None)
     return Recording(
         run_id=head["run"],
         name=head["name"],
@@ -407,7 +454,7 @@ def _assemble(parts: list[_Part], damage: tuple[str, ...]) -> Recording:
         params=params,
         machine=machine,
         devices=tuple(_device(d) for d in main.devices.values()),
-        missing=tuple(Missing(**m) for m in main.missing),
+        missing=tuple(_known(Missing, m) for m in main.missing),
         ticks=main.ticks,
         spans=tuple(spans),
         points=tuple(points),
@@ -430,7 +477,13 @@ def _device(entry: dict[str, Any]) -> Device:
         "basis": Basis(entry["basis"]),
         "boundary": Boundary(entry["boundary"]),
     }
-    return Device(**known)
+    return _known(Device, known)
+
+
+def _known(kind: type[_T], entry: Mapping[str, Any]) -> _T:
+    """Return the value that an entry describes, without what a newer joulewise of the same format added."""
+    names = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    return kind(**{k: v for k, v in entry.items() if k in names})
 
 
 def _process(part: _Part) -> str:
@@ -453,10 +506,21 @@ def _end(main: _Part) -> End:
         )
     if is_alive(head["host"], head["boot"], head["pid"], head["pid_start"]):
         return End(EndState.RUNNING, main.last_s())
+    if head["host"] != os.uname().nodename and _silent_s(main) < QUIET_S:
+        return End(EndState.RUNNING, main.last_s(), reason="its host says so: it was written to just now")
     return End(
         EndState.LOST,
         main.last_s(),
         reason="the recorder ended without a word (killed, or the machine went down)",
+    )
+
+
+def _silent_s(main: _Part) -> float:
+    """Return how long ago a recording told its last thing, by the clocks of the two hosts."""
+    head = main.head or {}
+    began = datetime.fromisoformat(head["utc"])
+    return (
+        (datetime.now(UTC) - began).total_seconds() - main.last_s() - 10 * float(head.get("interval_s", 1.0))
     )
 
 

@@ -1,0 +1,159 @@
+"""The ledger's tables, as SQLAlchemy sees them: what the migrations lead to and `schema.sql` is generated from.
+
+Index tables (`recordings`, `minutes`, `shards`, `damaged`) are a view of the recordings on disk; primary tables
+(`pots`, `pot_spending`) are known nowhere else. Times are ISO 8601 UTC text, so that both databases sort them alike;
+JSON is text. On PostgreSQL text is compared byte by byte, as SQLite does.
+
+`python -m joulewise.ledger.schema > src/joulewise/ledger/schema.sql` writes the script again.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from joulewise.ledger.store import SCHEMA
+
+_WORDS = Text().with_variant(Text(collation="C"), "postgresql")
+_GROWING = text("growing = 1")
+
+metadata = MetaData()
+
+version = Table("joulewise_schema", metadata, Column("version_num", String(32), primary_key=True))
+
+recordings = Table(
+    "recordings",
+    metadata,
+    Column("run_id", _WORDS, primary_key=True),  # the name of its folder
+    Column(
+        "root", _WORDS, nullable=False
+    ),  # the runs folder that holds it; "host:path" where hosts share the ledger
+    Column("day", _WORDS, nullable=False),  # its folder within that
+    Column("name", _WORDS, nullable=False),
+    Column("host", _WORDS, nullable=False),
+    Column("role", _WORDS, nullable=False),
+    Column("started_utc", _WORDS, nullable=False),
+    Column("duration_s", Double, nullable=False),
+    Column("state", _WORDS, nullable=False),
+    Column("exit_code", Integer),
+    Column("energy_j", Double),  # of the work; NULL is unknown
+    Column("energy_low_j", Double),
+    Column("energy_high_j", Double),
+    Column("energy_basis", _WORDS),
+    Column("idle_j", Double),
+    Column("idle_low_j", Double),
+    Column("idle_high_j", Double),
+    Column("idle_basis", _WORDS),
+    Column("machine_j", Double),
+    Column("machine_low_j", Double),
+    Column("machine_high_j", Double),
+    Column("machine_basis", _WORDS),
+    Column("boundary", _WORDS, nullable=False),
+    Column("components", _WORDS, nullable=False),  # JSON: joules of the work by component
+    Column("command", _WORDS, nullable=False),
+    Column("tags", _WORDS, nullable=False),  # JSON
+    Column("params", _WORDS, nullable=False),  # JSON
+    Column("points", Integer, nullable=False),
+    Column("last_point", _WORDS, nullable=False),  # JSON
+    Column("damage", Integer, nullable=False),  # lines that could not be read
+    Column("growing", Integer, nullable=False),  # 1: it has no end yet, or none that we can be sure of
+    Column("size_bytes", BigInteger, nullable=False),  # of its files when they were read
+    Column("mtime_ns", BigInteger, nullable=False),
+    Column("boot", _WORDS, nullable=False),  # with pid and pid_start: which process writes it
+    Column("pid", Integer, nullable=False),
+    Column("pid_start", BigInteger, nullable=False),
+    Index("recordings_started", "started_utc", "run_id"),
+    Index("recordings_name", "name", "started_utc"),
+    Index("recordings_day", "root", "day"),
+    Index("recordings_growing", "root", sqlite_where=_GROWING, postgresql_where=_GROWING),
+)
+
+minutes = Table(
+    "minutes",
+    metadata,
+    Column("run_id", _WORDS, primary_key=True),
+    Column("minute", Integer, primary_key=True, autoincrement=False),  # since the start of the recording
+    Column("component", _WORDS, primary_key=True),
+    Column("mean_w", Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+shards = Table(
+    "shards",
+    metadata,
+    Column("root", _WORDS, primary_key=True),
+    Column("day", _WORDS, primary_key=True),
+    Column("mtime_ns", BigInteger, nullable=False),  # of the day's folder when it was scanned
+    Column("scanned_ns", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+damaged = Table(
+    "damaged",
+    metadata,
+    Column("root", _WORDS, primary_key=True),
+    Column("run_id", _WORDS, primary_key=True),
+    Column("day", _WORDS, nullable=False),
+    Column("why", _WORDS, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("mtime_ns", BigInteger, nullable=False),
+)
+
+pots = Table(
+    "pots",
+    metadata,
+    Column("name", _WORDS, primary_key=True),
+    Column("limits", _WORDS, nullable=False),  # JSON, sorted
+    Column("created_utc", _WORDS, nullable=False),
+)
+
+pot_spending = Table(
+    "pot_spending",
+    metadata,
+    Column("pot", _WORDS, ForeignKey("pots.name"), primary_key=True),
+    Column("run_id", _WORDS, primary_key=True),
+    Column("energy_j", Double),  # all cumulative since the run began; NULL is unknown
+    Column("carbon_g", Double),
+    Column("cost", Double),
+    Column("time_s", Double),
+    Column("trials", Integer),
+    Column("updated_utc", _WORDS, nullable=False),
+    Column("ended", Integer, nullable=False),
+    Column("host", _WORDS, nullable=False),
+    Column("boot", _WORDS, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("pid_start", BigInteger, nullable=False),
+)
+
+
+def sqlite_script() -> str:
+    """Return the script that creates a fresh SQLite ledger at the newest schema (`schema.sql`)."""
+    dialect = sqlite.dialect()
+    parts = [
+        "-- Generated by `python -m joulewise.ledger.schema`; edit schema.py and add a migration instead.\n"
+    ]
+    for table in metadata.sorted_tables:
+        parts.append(f"{CreateTable(table).compile(dialect=dialect)}".strip().replace("\t", "    ") + ";\n")
+        parts += [
+            f"{CreateIndex(i).compile(dialect=dialect)}".strip() + ";\n"
+            for i in sorted(table.indexes, key=str)
+        ]
+    parts.append(f"INSERT INTO joulewise_schema (version_num) VALUES ('{SCHEMA}');\n")  # noqa: S608 - ours
+    return "".join(line.rstrip() + "\n" for line in "".join(parts).splitlines())
+
+
+if __name__ == "__main__":
+    print(sqlite_script(), end="")

@@ -18,6 +18,7 @@ from joulewise.vocabulary.quantities import (
     format_bytes,
     format_duration,
     format_figure,
+    format_money,
     format_si,
     parse_duration,
     round_significant,
@@ -74,6 +75,21 @@ def test_si(value, text):
 def test_figure(figure, text):
     """A figure shows as many digits as its interval carries."""
     assert format_figure(figure, "J") == text
+
+
+@pytest.mark.parametrize(
+    ("figure", "text"),
+    [
+        (Figure(0.0541, 0.036, 0.083, Basis.ASSUMED), "0.054 EUR (0.036–0.083)"),
+        (Figure(1234.5, 1200, 1280, Basis.ASSUMED), "1234 EUR (1200–1280)"),
+        (exact(0.54), "0.5400 EUR"),
+        (exact(0), "0 EUR"),
+        (Figure(0, 0, 0.02, Basis.ASSUMED), "0.00 EUR (0.00–0.02)"),
+    ],
+)
+def test_money(figure, text):
+    """Money is printed without a prefix, with the digits that its interval carries."""
+    assert format_money(figure, "EUR") == text
 
 
 @given(st.floats(1e-3, 1e12), st.floats(0.0005, 0.99), st.floats(0.0005, 3))

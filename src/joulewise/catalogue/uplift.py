@@ -5,7 +5,7 @@ Counters see the processor package, the memory and the GPU boards; the socket se
 *Power supply.* 80 PLUS asks, at 20 to 50 % load, for an efficiency of 82-85 % (Bronze, 115 V), 87-90 % (Gold),
 90-92 % (Platinum) and 92-94 % (Titanium; 230 V redundant units 94-96 %): a loss of 4 to 22 % on top of the output.
 *Board, fans, regulators.* An HGX node with 8 H100 drew 8.4 kW at most in training (Latif et al., IEEE Access 2025)
-while its GPUs may draw 8 x 700 W, and its processors and memory about 0.5 to 0.8 kW of what remains: 1.3 times its devices;
+while its GPUs may draw 8 x 700 W, and, by our estimate, processors and memory 0.5 to 0.8 kW: 1.3 times its devices;
 by the data sheets' maxima it is 1.5 (DGX H100, 10.2 kW) to 1.7 (DGX A100, 6.5 kW). Wall power follows the
 package counter closely on one machine (within 5.6 %: Khan et al. 2016), so one reading of a plug calibrates it.
 

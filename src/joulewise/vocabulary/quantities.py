@@ -89,6 +89,15 @@ def format_figure(figure: Figure, unit: str) -> str:
     return f"{value} {prefix}{unit} ({low}–{high})"
 
 
+def format_money(figure: Figure, currency: str) -> str:
+    """Return an amount with its interval and no prefix: "0.054 EUR (0.036–0.083)"."""
+    if figure.value == figure.high == 0:
+        return f"0 {currency}"
+    places = max(0, _places(figure.value or figure.high, figure_digits(figure)))
+    value, low, high = (_fixed(v, places) for v in (figure.value, figure.low, figure.high))
+    return f"{value} {currency}" if figure.low == figure.high else f"{value} {currency} ({low}–{high})"
+
+
 def figure_digits(figure: Figure) -> int:
     """Return how many significant digits of the value its 90 % interval carries (1 to 4).
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from joulewise.catalogue.place import Place
 from joulewise.catalogue.pricing import Hardware, footprint
-from joulewise.measuring.attribution import Attribution, DeviceSplit
+from joulewise.measuring.attribution import DeviceSplit, attribute_by_tick
 from joulewise.vocabulary.figures import Basis, Figure
 from joulewise.vocabulary.footprint import Footprint, assumed_total
 from joulewise.vocabulary.recording import Component, Device, Machine, Point, Recording, Span, Ticks
@@ -93,16 +93,8 @@ class Account:
 
 def account(recording: Recording, place: Place) -> Account:
     """Return the account of a recording at a place (intensity, PUE, uplift, tariff). Pure."""
-    ticks, machine = recording.ticks, recording.machine
-    attribution = Attribution(recording.devices, machine)
-    work_j = [0.0] * len(ticks.t_s)
-    for at, t_s in enumerate(ticks.t_s):
-        energy = {d: column[at] for d, column in ticks.energy_j.items()}
-        counters = {n: column[at] for n, column in ticks.counters.items()}
-        gauges = {n: column[at] for n, column in ticks.gauges.items()}
-        attribution.add(t_s, energy, counters, gauges, last=at == len(ticks.t_s) - 1)
-        work_j[at] = attribution.work_joules
-    split = attribution.split()
+    ticks = recording.ticks
+    split, work_j = attribute_by_tick(recording)
     devices = tuple(_device_account(part, ticks) for part in split.devices)
     by_component = _by_component(devices)
     return Account(

@@ -28,7 +28,7 @@ from typing import final
 
 from joulewise.catalogue.load_curve import IDLE_SHARE_HIGH, IDLE_SHARE_LOW, share_of_full_load
 from joulewise.vocabulary.figures import Basis, Boundary, Figure, shared_total, total
-from joulewise.vocabulary.recording import Component, Device, Machine
+from joulewise.vocabulary.recording import Component, Device, Machine, Recording
 
 _WINDOW_S = 1.0  # clock ticks are 10 ms: shares over less than a second are too coarse
 _UNEQUAL_SECONDS = 0.10  # two CPU seconds of different programs do not cost quite the same
@@ -186,6 +186,25 @@ class Attribution:
         sums.split = True
         work = min(sums.total, sum(m for m in moved if m is not None) * float(per_byte))
         sums.work = (work,) * 3
+
+
+def attribute(recording: Recording) -> Split:
+    """Return the split of a whole recording."""
+    return attribute_by_tick(recording)[0]
+
+
+def attribute_by_tick(recording: Recording) -> tuple[Split, list[float]]:
+    """Return the split of a whole recording, and the work's cumulative joules (central) at every tick."""
+    ticks = recording.ticks
+    attribution = Attribution(recording.devices, recording.machine)
+    work_j = [0.0] * len(ticks.t_s)
+    for at, t_s in enumerate(ticks.t_s):
+        energy = {d: column[at] for d, column in ticks.energy_j.items()}
+        counters = {n: column[at] for n, column in ticks.counters.items()}
+        gauges = {n: column[at] for n, column in ticks.gauges.items()}
+        attribution.add(t_s, energy, counters, gauges, last=at == len(ticks.t_s) - 1)
+        work_j[at] = attribution.work_joules
+    return attribution.split(), work_j
 
 
 def _add_gpu(device: Device, sums: _Sums, before: _At, now: _At, joules: float) -> None:

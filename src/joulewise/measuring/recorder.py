@@ -170,7 +170,7 @@ class Recorder:
         """Return seconds since the work began."""
         return time.monotonic() - self.started_s
 
-    def append(self, kind: str, **values: Any) -> None:
+    def append(self, kind: str, /, **values: Any) -> None:
         """Add a line of the program's own: a span, a point, parameters. Safe from any thread."""
         with self._lock:
             if kind == "point":
@@ -217,7 +217,7 @@ class Recorder:
             {"memory": self._file.kept_in_memory.splitlines(keepends=True)}, self.work.name
         )
 
-    def _append(self, kind: str, **values: Any) -> None:
+    def _append(self, kind: str, /, **values: Any) -> None:
         self._file.append(kind, **values)
 
     def _run(self) -> None:

@@ -5,8 +5,52 @@ Joules are kept, grams and money are not: they follow from joules, place and tim
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
 from typing import Any
 
-from joulewise.measuring.attribution import Attribution
+from joulewise.ledger.index import Summary
+from joulewise.measuring.attribution import Split, attribute
+from joulewise.vocabulary.figures import Figure
 from joulewise.vocabulary.recording import Recording
+
+_LONGEST_COMMAND = 500
+
+
+def summary(recording: Recording) -> Summary:
+    """Return what the index lists of a recording. Pure, and the same from any process that reads it."""
+    split = attribute(recording)
+    last: dict[str, Any] = {}
+    for point in recording.points:
+        last.update(point.values)
+    return Summary(
+        run_id=recording.run_id,
+        name=recording.name,
+        host=recording.machine.host,
+        role=recording.role,
+        started_utc=recording.started_utc,
+        duration_s=recording.duration_s,
+        state=recording.end.state,
+        exit_code=recording.end.exit_code,
+        energy_j=split.work_j,
+        idle_j=split.idle_j,
+        machine_j=split.machine_j,
+        components_j=_components(split),
+        command=shlex.join(recording.command)[:_LONGEST_COMMAND],
+        tags={k.removeprefix("tag."): v for k, v in recording.params.items() if k.startswith("tag.")},
+        params={k: v for k, v in recording.params.items() if not k.startswith("tag.")},
+        points=len(recording.points),
+        last_point=last,
+        damage=len(recording.damage),
+    )
+
+
+def _components(split: Split) -> dict[str, float | None]:
+    """Return the work's joules by component; a component with a device that is not split is unknown."""
+    figures: dict[str, list[Figure | None]] = {}
+    for part in split.devices:
+        if part.device.counted:
+            figures.setdefault(part.device.component.value, []).append(part.work_j)
+    return {
+        component: None if None in parts else sum(f.value for f in parts if f is not None)
+        for component, parts in figures.items()
+    }

@@ -101,7 +101,7 @@ class Run:
         latest = self._recorder.latest if self._recorder else None
         return latest.energy_j.value if latest and latest.energy_j else None
 
-    def _append(self, kind: str, **values: Any) -> None:
+    def _append(self, kind: str, /, **values: Any) -> None:
         if os.getpid() != self._process:
             self._after_fork()
         self._write(kind, **values)
@@ -144,7 +144,7 @@ class Joined:
             pid=pid, pid_start=process_start(pid), utc=datetime.now(UTC).isoformat(timespec="milliseconds"), mono=self._began_s,
         )  # fmt: skip
 
-    def append(self, kind: str, **values: Any) -> None:
+    def append(self, kind: str, /, **values: Any) -> None:
         """Add a line, at the time that has passed since this file began. Safe from any thread."""
         with self._lock:
             self._file.append(kind, t=round(time.monotonic() - self._began_s, 4), **values)

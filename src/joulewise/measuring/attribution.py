@@ -240,7 +240,7 @@ def _idle_joules(
     else:
         # P(u) with another idle share keeps the curve's shape above it
         rise = (curve_now - curve_idle) / (1 - curve_idle)
-        wanted = tuple(joules * s / (s + (1 - s) * rise) for s in shares)  # type: ignore[assignment]
+        wanted = tuple(joules * s / (s + (1 - s) * rise) for s in shares)
     return (min(joules, wanted[0]), min(joules, wanted[1]), min(joules, wanted[2]))
 
 

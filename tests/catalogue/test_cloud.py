@@ -52,7 +52,7 @@ class Metadata(BaseHTTPRequestHandler):
         if self.server.fault == "bytes":
             return self.say(200, b"\xff\xfe\x00")
         if self.server.fault == "endless":
-            return self.say(200, "x" * 200_000)
+            return self.say(200, "x" * 300_000)
         return getattr(self, f"get_{self.server.provider}")()
 
     def get_aws(self):
@@ -76,9 +76,11 @@ class Metadata(BaseHTTPRequestHandler):
     def get_azure(self):
         if self.headers.get("Metadata") != "true" or "api-version=" not in self.path:
             return self.say(400, '{"error": "Bad request"}')
-        compute = {"location": self.server.region, "vmSize": "Standard_ND96asr_v4"}
+        compute = {"location": self.server.region, "vmSize": "Standard_ND96asr_v4", "tags": "Kühlung"}
         return self.answer(
-            json.dumps(compute) if self.path.startswith("/metadata/instance/compute?") else None
+            json.dumps(compute, ensure_ascii=False)
+            if self.path.startswith("/metadata/instance/compute?")
+            else None
         )
 
     def get_none(self):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # urllib costs 40 ms to import, and only `--zone auto` needs 
 
 METADATA_URL = "http://169.254.169.254"
 TIMEOUT_S = 1.0
-_LARGEST_ANSWER_BYTES = 65536
+_LARGEST_ANSWER_BYTES = 262144  # Azure hands back up to 64 KiB of the user's own data among the rest
 _NAME = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 _HINT = "name the zone yourself, for instance --zone DE"
 
@@ -126,7 +126,7 @@ class _Service:
         except OSError as error:
             raise _NoService(str(error) or type(error).__name__) from error
         try:
-            return body.decode("ascii").strip()
+            return body.decode("utf-8").strip()
         except UnicodeDecodeError as error:
             raise _OtherAnswer("the answer is not text") from error
 

@@ -21,6 +21,7 @@ from joulewise.vocabulary.errors import UnknownName, UsageError
 from joulewise.vocabulary.recording import Component, Recording
 
 if TYPE_CHECKING:
+    from joulewise.catalogue.cloud import CloudAnswer
     from joulewise.catalogue.place import Place
     from joulewise.ledger.index import Summary
     from joulewise.ledger.store import Store
@@ -95,7 +96,11 @@ FAMILIES = (
     Family("nvml", frozenset({Component.GPU}), _nvml),
     Family("hwmon", frozenset({Component.CPU, Component.GPU, Component.MEMORY}), _hwmon),
     Family("prometheus", frozenset({Component.CPU, Component.GPU, Component.MEMORY}), _prometheus),
-    Family("modelled", frozenset({Component.CPU, Component.MEMORY, Component.STORAGE, Component.NETWORK}), _modelled),
+    Family(
+        "modelled",
+        frozenset({Component.CPU, Component.MEMORY, Component.STORAGE, Component.NETWORK}),
+        _modelled,
+    ),
 )
 
 
@@ -190,12 +195,18 @@ def recorder(
         told = describe(command, _cwd(), environment)
         if inside:
             told["inside_run"] = os.path.basename(inside)
-        if chosen.zone:
-            told["zone"] = chosen.zone
+        told.update(_whereabouts(chosen))
         return told
 
     return Recorder(
-        Work(name, root_pid, role, tuple(redacted(command)), params, str(folder) if role == "run" and folder else ""),
+        Work(
+            name,
+            root_pid,
+            role,
+            tuple(redacted(command)),
+            params,
+            str(folder) if role == "run" and folder else "",
+        ),
         folder,
         run_id,
         survey=lambda: (found for _name, found in survey(chosen, root_pid)),
@@ -206,6 +217,23 @@ def recorder(
     )
 
 
+def _whereabouts(chosen: Settings) -> dict[str, Any]:
+    """Return zone and cloud as they are now: asked of the metadata service only for the zone `auto`."""
+    if chosen.zone != "auto":
+        return {"zone": chosen.zone} if chosen.zone else {}
+    from joulewise.catalogue.cloud import ask_cloud
+
+    cloud = ask_cloud()
+    told = {
+        "zone": cloud.zone or "unknown",
+        "cloud": cloud.provider,
+        "region": cloud.region,
+        "instance": cloud.instance_type,
+        "zone_unknown": cloud.why,
+    }
+    return {key: value for key, value in told.items() if value}
+
+
 def _cwd() -> str:
     try:
         return os.getcwd()
@@ -213,24 +241,27 @@ def _cwd() -> str:
         return ""
 
 
-def place(recording: Recording | None = None, zone: str | None = None, chosen: Settings | None = None) -> Place:
+def place(
+    recording: Recording | None = None, zone: str | None = None, chosen: Settings | None = None
+) -> Place:
     """Return the place of a recording: its own zone unless told otherwise, the settings' PUE and tariff."""
     from joulewise.catalogue.place import place as place_of
 
     chosen = chosen or settings()
     facts: Mapping[str, Any] = recording.machine.facts if recording else {}
-    where = zone or (str(recording.metadata.get("zone", "")) if recording else "") or chosen.zone
+    told: Mapping[str, Any] = recording.metadata if recording else {}
     return place_of(
-        where or None,
+        zone or str(told.get("zone", "")) or ("" if chosen.zone == "auto" else chosen.zone) or None,
+        kind=str(told["cloud"]) if told.get("cloud") else None,
         chassis=str(facts.get("chassis", "unknown")),
         tariff=chosen.tariff or None,
         pue_value=chosen.pue or None,
         wall_calibration=chosen.wall_factor or None,
-        cloud=_cloud(where),
+        cloud=_cloud(zone),
     )
 
 
-def _cloud(zone: str) -> Any:
+def _cloud(zone: str | None) -> CloudAnswer | None:
     if zone != "auto":
         return None
     from joulewise.catalogue.cloud import ask_cloud
@@ -290,7 +321,9 @@ def recordings(text: str = "", limit: int = 20) -> list[Account]:
 
     ledger = refresh()
     try:
-        return [account(read_recording(Path(s.folder))) for s in list_runs(ledger, name=text or None, limit=limit)]
+        return [
+            account(read_recording(Path(s.folder))) for s in list_runs(ledger, name=text or None, limit=limit)
+        ]
     finally:
         ledger.close()
 
@@ -300,12 +333,14 @@ def spent(snapshot: Snapshot | None, where: Place, now_s: float) -> Spent:
     from joulewise.vocabulary.budget import Spent
 
     if snapshot is None or snapshot.energy_j is None:
-        return Spent(time_s=now_s)
+        return Spent(time_s=now_s, trials=snapshot.trials if snapshot else 0)
     from joulewise.catalogue.pricing import footprint
 
     began = SystemClock().now_utc()
-    cost = footprint({Component.OTHER: snapshot.energy_j}, where, started_utc=began, duration_s=max(now_s, 1e-3))
-    return Spent(now_s, snapshot.energy_j, cost.carbon_g, cost.cost, snapshot.trials)
+    cost = footprint(
+        {Component.OTHER: snapshot.energy_j}, where, started_utc=began, duration_s=max(now_s, 1e-3)
+    )
+    return Spent(now_s, cost.total_j, cost.carbon_g, cost.cost, snapshot.trials, snapshot.improvement)
 
 
 def track(
@@ -336,7 +371,13 @@ def track(
                 joined.append("params", params=params)
             return Run(joined.append, None, _no_verdict)
         own = recorder(
-            os.getpid(), title, sys.orig_argv, role="track", interval_s=interval_s, params=params, flags={"zone": zone}
+            os.getpid(),
+            title,
+            sys.orig_argv,
+            role="track",
+            interval_s=interval_s,
+            params=params,
+            flags={"zone": zone},
         )
         own.start()
         return Run(own.append, own, _judge(own, limits, zone))

@@ -14,7 +14,7 @@ from joulewise.measuring.machine import machine
 from joulewise.measuring.recorder import Recorder, Work
 from joulewise.measuring.track import Joined, Run, Track
 from joulewise.testing.meters import HandMeter, device, found
-from joulewise.vocabulary.budget import Verdict
+from joulewise.vocabulary.budget import Action, Verdict
 from joulewise.vocabulary.clock import SystemClock
 from joulewise.vocabulary.errors import BudgetExceeded
 from joulewise.vocabulary.recording import EndState
@@ -130,7 +130,7 @@ def test_exception_is_the_reason(folder):
 
 def test_budget_stops_at_a_safe_point(folder):
     """When the budget is spent, the next log raises, and the recording is stopped with the reason."""
-    verdict = Verdict.stop("used 2.1 MJ of 2 MJ", "energy_j")
+    verdict = Verdict(Action.STOP, "energy_j", "used 2.1 MJ of 2 MJ")
     with pytest.raises(BudgetExceeded, match=r"2\.1 MJ"), track(folder, lambda: verdict) as run:
         run.log(loss=1.0)
 
@@ -139,7 +139,7 @@ def test_budget_stops_at_a_safe_point(folder):
 
 def test_should_stop_without_raising(folder):
     """A framework can ask whether to stop, without an exception."""
-    with track(folder, lambda: Verdict.stop("spent", "energy_j")) as run:
+    with track(folder, lambda: Verdict(Action.STOP, "energy_j", "spent")) as run:
         assert run.should_stop
 
     with track(folder.parent / "other") as run:

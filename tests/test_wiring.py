@@ -1,0 +1,136 @@
+"""Wiring chooses: which meters, which place, which ledger."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from joulewise import wiring
+from joulewise.measuring.meters.port import Found
+from joulewise.settings import Settings
+from joulewise.testing.meters import HandMeter, device
+from joulewise.vocabulary.errors import UnknownName
+from joulewise.vocabulary.figures import Basis
+from joulewise.vocabulary.recording import Component, Missing
+
+
+def family(name, components, *meters, missing=()):
+    return wiring.Family(
+        name, frozenset(components), lambda _settings, _pid: Found(tuple(meters), tuple(missing))
+    )
+
+
+def chosen(monkeypatch, *families):
+    monkeypatch.setattr(wiring, "FAMILIES", families)
+    return list(wiring.survey(Settings(), 1))
+
+
+def test_best_family_wins(monkeypatch):
+    """A component is read by the first family that has it; later meters of it are closed."""
+    counter = HandMeter(device("perf:0", Component.CPU))
+    model = HandMeter(device("model:cpu", Component.CPU, Basis.MODELLED))
+    memory = HandMeter(device("model:memory", Component.MEMORY, Basis.MODELLED))
+
+    found = chosen(
+        monkeypatch,
+        family("perf", {Component.CPU}, counter),
+        family("modelled", {Component.CPU, Component.MEMORY}, model, memory),
+    )
+
+    assert [(name, [m.device.id for m in f.meters]) for name, f in found] == [
+        ("perf", ["perf:0"]),
+        ("modelled", ["model:memory"]),
+    ]
+    assert model.closed
+    assert not counter.closed
+
+
+def test_covered_family_is_not_asked(monkeypatch):
+    """A family all of whose components are covered is not even looked for."""
+
+    def never(_settings, _pid):
+        raise AssertionError("asked")
+
+    counter = HandMeter(device("perf:0", Component.CPU))
+    found = chosen(
+        monkeypatch,
+        family("perf", {Component.CPU}, counter),
+        wiring.Family("powercap", frozenset({Component.CPU}), never),
+    )
+
+    assert [name for name, _ in found] == ["perf"]
+
+
+def test_unreadable_source_is_told_where_a_model_stands_in(monkeypatch):
+    """What could not be read is told when only a model stands in for it, and not when a better source does."""
+    denied = Missing("perf", "not allowed", "setcap")
+    model = HandMeter(device("model", Component.CPU, Basis.MODELLED))
+    counter = HandMeter(device("rapl", Component.CPU))
+
+    modelled = chosen(
+        monkeypatch,
+        family("perf", {Component.CPU}, missing=[denied]),
+        family("modelled", {Component.CPU}, model),
+    )
+    measured = chosen(
+        monkeypatch,
+        family("perf", {Component.CPU}, missing=[denied]),
+        family("powercap", {Component.CPU}, counter),
+    )
+
+    assert [m for _, f in modelled for m in f.missing] == [denied]
+    assert [m for _, f in measured for m in f.missing] == []
+
+
+def test_node_sensor_covers_nothing(monkeypatch):
+    """A sensor of the whole machine is kept beside the parts and replaces none of them."""
+    node = HandMeter(device("psys", Component.NODE))
+    model = HandMeter(device("model", Component.CPU, Basis.MODELLED))
+
+    found = chosen(
+        monkeypatch, family("powercap", {Component.CPU}, node), family("modelled", {Component.CPU}, model)
+    )
+
+    assert [m.device.id for _, f in found for m in f.meters] == ["psys", "model"]
+
+
+def test_unknown_family():
+    """A family that nobody offers is refused with the nearest known one."""
+    with pytest.raises(UnknownName, match="did you mean powercap"):
+        wiring.families(dataclasses.replace(Settings(), meters="powercapp"))
+
+
+def test_this_machine_has_an_answer():
+    """On whatever machine this runs, CPU and memory are read or modelled, and no component twice."""
+    found = [m.device for _, f in wiring.survey(Settings(), 1) for m in f.meters]
+
+    assert {Component.CPU, Component.MEMORY} <= {d.component for d in found}
+    assert len({d.id for d in found}) == len(found)
+
+
+def test_recording_from_end_to_end(home):
+    """A tracked stretch is recorded, listed by the ledger, found by its name and priced at its zone."""
+    with wiring.track("end-to-end", interval_s=0.05, zone="DE", size=3) as run, run.span("work"):
+        sum(i * i for i in range(300_000))
+        run.log(epoch=1, loss=0.5)
+
+    recording = wiring.find("end-to-end")
+    what = wiring.account(recording)
+
+    assert recording == wiring.find("latest")
+    assert recording.params == {"size": 3}
+    assert what.footprint.carbon_g is not None
+    assert "zone" not in what.footprint.unknown
+    assert [p.name for p in what.phases] == ["work"]
+    assert [a.recording.run_id for a in wiring.recordings()] == [recording.run_id]
+    assert str(home) in wiring.settings().runs
+
+
+def test_unknown_run_suggests():
+    """A name that no recording has is refused with the nearest one."""
+    with wiring.track("digits", interval_s=0.05):
+        pass
+
+    with pytest.raises(UnknownName, match="digits"):
+        wiring.find("digit5")

@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from joulewise.ledger.store import Store
     from joulewise.measuring.accounting import Account
     from joulewise.measuring.meters.port import Found
-    from joulewise.measuring.recorder import Recorder, Snapshot
+    from joulewise.measuring.recorder import Recorder
     from joulewise.measuring.track import Run, Track
-    from joulewise.vocabulary.budget import Budget, Spent
+    from joulewise.measuring.watching import Watch
+    from joulewise.vocabulary.budget import Budget, Verdict
 
 INSIDE = "JOULEWISE_RECORDING"  # in the environment of recorded work: the folder of its recording
 
@@ -328,19 +329,11 @@ def recordings(text: str = "", limit: int = 20) -> list[Account]:
         ledger.close()
 
 
-def spent(snapshot: Snapshot | None, where: Place, now_s: float) -> Spent:
-    """Return what a recording has used so far, for its budget: seconds, joules, grams, money, trials."""
-    from joulewise.vocabulary.budget import Spent
+def watch(limits: Budget, zone: str | None = None) -> Watch:
+    """Return a watch that holds a budget against a recording at this place."""
+    from joulewise.measuring.watching import Watch
 
-    if snapshot is None or snapshot.energy_j is None:
-        return Spent(time_s=now_s, trials=snapshot.trials if snapshot else 0)
-    from joulewise.catalogue.pricing import footprint
-
-    began = SystemClock().now_utc()
-    cost = footprint(
-        {Component.OTHER: snapshot.energy_j}, where, started_utc=began, duration_s=max(now_s, 1e-3)
-    )
-    return Spent(now_s, cost.total_j, cost.carbon_g, cost.cost, snapshot.trials, snapshot.improvement)
+    return Watch(limits, place(zone=zone))
 
 
 def track(
@@ -396,13 +389,22 @@ def _budget(budget: Budget | str | None, zone: str | None, assume_high: bool) ->
     return limits
 
 
-def _judge(own: Recorder, limits: Budget | None, zone: str | None) -> Callable[[], Any]:
+def _judge(own: Recorder, limits: Budget | None, zone: str | None) -> Callable[[], Verdict | None]:
+    """Return what `track` asks at its safe points; a warning is noted in the recording and logged."""
     if limits is None:
         return _no_verdict
-    from joulewise.vocabulary.budget import judge
+    held = watch(limits, zone)
 
-    where = place(zone=zone)
-    return lambda: judge(limits, spent(own.latest, where, own.now_s()))
+    def look() -> Verdict:
+        verdict = held.look(own.latest, own.now_s())
+        if verdict.warns:
+            import logging
+
+            own.note("budget", verdict.reason)
+            logging.getLogger("joulewise").warning("%s", verdict.reason)
+        return verdict
+
+    return look
 
 
 def _no_verdict() -> None:
@@ -434,4 +436,4 @@ def load_ipython_extension(shell: Any) -> None:
 
 
 __all__ = ["FAMILIES", "Family", "account", "families", "find", "place", "recorder", "recordings", "refresh",
-           "report", "settings", "spent", "store", "summarise", "survey", "track"]  # fmt: skip
+           "report", "settings", "store", "summarise", "survey", "track", "watch"]  # fmt: skip

@@ -31,11 +31,13 @@ from joulewise.measuring.attribution import Attribution, Split
 from joulewise.measuring.counters import MachineCounters
 from joulewise.measuring.meters.port import Found, Meter, UsedMeter
 from joulewise.measuring.process_tree import ProcessTree
+from joulewise.measuring.progress import Followed, Milestone, Progress
 from joulewise.vocabulary.figures import Figure
 from joulewise.vocabulary.recording import EndState, GpuUsage, Machine, Missing, Recording
 
 _SYNC_EVERY_S = 30.0
 _GPU_USAGE_EVERY_S = 1.0
+_FOLLOW_EVERY_S = 1.0
 _STOP_WITHIN_S = 2.0
 _TREE_COUNTERS = (
     "work_cpu_s",
@@ -82,6 +84,8 @@ class Snapshot:
     last_point: Mapping[str, Any]
     points: int
     trials: int
+    milestones: tuple[Milestone, ...] = ()
+    improvement: float | None = None  # of the best value over five epochs (vocabulary.budget)
 
 
 @final
@@ -111,20 +115,20 @@ class Recorder:
         self._survey, self._describe, self._find_machine = survey, describe, machine
         host = os.uname().nodename
         pid = self.process = os.getpid()
-        self._file = RecordingFile(folder, f"{work.role}-{host}-{pid}.jsonl")
+        file_name = f"{work.role}-{host}-{pid}.jsonl"
+        self._file = RecordingFile(folder, file_name)
+        self._followed = Followed(folder, file_name)
+        self._followed_s = float("-inf")
+        self._progress = Progress()
         self._folder = folder
         self._lock = threading.Lock()
         self._ended = threading.Event()
-        self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="joulewise", daemon=True)
         self._meters: list[Meter] = []
         self._lost: set[str] = set()
         self._gpu_pids: dict[str, tuple[float, GpuUsage]] = {}
         self._attribution: Attribution | None = None
         self._latest: Snapshot | None = None
-        self._last_point: dict[str, Any] = {}
-        self._points = 0
-        self._trials: set[Any] = set()
         self._closing: dict[str, Any] = {}
         began = datetime.now(UTC).timestamp() - (time.monotonic() - self.started_s)
         self._append(
@@ -174,10 +178,7 @@ class Recorder:
         """Add a line of the program's own: a span, a point, parameters. Safe from any thread."""
         with self._lock:
             if kind == "point":
-                self._points += 1
-                self._last_point = {**self._last_point, **values["values"]}
-                if "trial" in values["values"]:
-                    self._trials.add(str(values["values"]["trial"]))
+                self._progress.take(values["values"])
             self._append(kind, t=round(self.now_s(), 4), **values)
 
     def note(self, kind: str, text: str) -> None:
@@ -324,7 +325,17 @@ class Recorder:
         if self._attribution is not None:
             before = self._latest
             self._attribution.add(t_s, energy, counters, gauges)
+            self._follow(t_s)
             self._latest = self._snapshot(t_s, self._attribution.split(), before)
+
+    def _follow(self, t_s: float) -> None:
+        """Take in what the work's own processes have logged, once a second at most."""
+        if t_s - self._followed_s >= _FOLLOW_EVERY_S * 0.9:
+            self._followed_s = t_s
+            points = list(self._followed.new_points())
+            with self._lock:
+                for values in points:
+                    self._progress.take(values)
 
     def _gpu_gauges(
         self, device: str, meter: UsedMeter, tree: ProcessTree, t_s: float
@@ -347,13 +358,18 @@ class Recorder:
         power_w = before.power_w if before else None
         if before and before.energy_j and split.work_j and t_s > before.t_s:
             power_w = max(0.0, split.work_j.value - before.energy_j.value) / (t_s - before.t_s)
-        return Snapshot(
-            t_s,
-            split.work_j,
-            split.idle_j,
-            split.machine_j,
-            power_w,
-            self._last_point,
-            self._points,
-            len(self._trials),
-        )
+        seen = self._progress
+        with self._lock:
+            seen.mark(split.work_j.value if split.work_j else None, t_s)
+            return Snapshot(
+                t_s=t_s,
+                energy_j=split.work_j,
+                idle_j=split.idle_j,
+                machine_j=split.machine_j,
+                power_w=power_w,
+                last_point=seen.last_point,
+                points=seen.points,
+                trials=seen.trials,
+                milestones=seen.milestones,
+                improvement=seen.improvement,
+            )

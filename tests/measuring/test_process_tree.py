@@ -111,6 +111,37 @@ def test_attached_starts_at_zero(proc):
     assert (sample.cpu_s, sample.read_bytes) == (pytest.approx(1.0), 10)
 
 
+def test_root_that_ended_before_anybody_looked(proc):
+    """A program too short for a tick is known from what its parent learnt when it ended."""
+    proc.end(ROOT)
+    seen = tree(proc)
+    assert seen.sample(0.0).cpu_s is None
+
+    seen.root_used(0.25)
+
+    assert seen.sample(1.0).cpu_s == pytest.approx(0.25)
+
+
+def test_root_ended_with_an_orphan_left(proc):
+    """What the root used in all counts once, beside what an orphan goes on using."""
+    seen = tree(proc)
+    proc.work(ROOT, cpu_s=1.0)
+    proc.start(ROOT + 1, parent=ROOT)
+    seen.sample(0.0)
+    proc.end(ROOT)
+    proc.work(ROOT + 1, cpu_s=0.5)
+    seen.sample(1.0)
+
+    seen.root_used(1.2)
+
+    assert seen.sample(2.0).cpu_s == pytest.approx(1.7)
+
+
+def test_no_proc_is_unknown(tmp_path):
+    """Where /proc is not there, the work's CPU seconds are unknown, not zero."""
+    assert ProcessTree(ROOT, from_start=True, proc=str(tmp_path)).sample(0.0).cpu_s is None
+
+
 def test_delay_accounting_off(proc):
     """With the kernel's delay accounting off, waiting for I/O is unknown and not zero."""
     assert tree(proc).sample(1.0).blkio_delay_s is None

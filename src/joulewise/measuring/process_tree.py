@@ -27,7 +27,7 @@ _MOST_THREADS = 512
 class TreeSample:
     """What the tree used since it was first seen (cumulative), and how large it is now. None is unknown."""
 
-    cpu_s: float
+    cpu_s: float | None
     resident_bytes: int
     processes: int
     threads: int
@@ -61,7 +61,7 @@ class ProcessTree:
         self._members: dict[int, _Member] = {}
         self._seen: frozenset[str] = frozenset()
         self._last_pid = ""
-        self._gone_ticks = 0
+        self._gone_ticks = 0.0
         self._io: list[int] = [0, 0, 0, 0]
         self._io_last: list[int] = [0, 0, 0, 0]
         self._io_known = True
@@ -69,8 +69,9 @@ class ProcessTree:
         self._delay_at_s = -_RUN_DELAY_EVERY_S
         self._blkio_gone = 0
         self._delay_accounting = read_small(f"{proc}/sys/kernel/task_delayacct").strip() == b"1"
-        self._waited_ticks = _own_children_ticks()
+        self._root_gone_ticks = 0
         root = self._member(root_pid)
+        self._readable = root is not None
         if root is not None:
             self._members[root_pid] = root
         self._discover()
@@ -84,6 +85,15 @@ class ProcessTree:
         """The members that were alive at the last sample."""
         return frozenset(self._members)
 
+    def root_used(self, cpu_s: float) -> None:
+        """Say what the root used in all, with what it waited for, as its parent learnt it when it ended (wait4)."""
+        self._update()
+        if self._root not in self._members:
+            ticks = round(cpu_s * TICKS_PER_S, 3)
+            self._gone_ticks += max(0.0, ticks - self._root_gone_ticks)
+            self._root_gone_ticks = max(ticks, self._root_gone_ticks)
+            self._readable = True
+
     def sample(self, now_s: float) -> TreeSample:
         """Return what the tree used; `now_s` is any monotonic clock (it spaces the dear readings)."""
         self._update()
@@ -96,7 +106,7 @@ class ProcessTree:
         io = self._io if self._io_known else (None, None, None, None)
         blkio = self._blkio_gone + sum(m.blkio_ticks for m in members)
         return TreeSample(
-            cpu_s=max(0, self._ticks() - self._begin_ticks) / TICKS_PER_S,
+            cpu_s=max(0, self._ticks() - self._begin_ticks) / TICKS_PER_S if self._readable else None,
             resident_bytes=sum(m.resident_pages for m in members) * _PAGE_BYTES,
             processes=len(members),
             threads=sum(m.threads for m in members),
@@ -108,7 +118,7 @@ class ProcessTree:
             blkio_delay_s=blkio / TICKS_PER_S if self._delay_accounting else None,
         )
 
-    def _ticks(self) -> int:
+    def _ticks(self) -> float:
         return self._gone_ticks + sum(m.own_ticks + m.children_ticks for m in self._members.values())
 
     def _update(self) -> None:
@@ -122,21 +132,17 @@ class ProcessTree:
             else:
                 growth[pid] = new.children_ticks - old.children_ticks
                 self._members[pid] = new
-        waited_ticks = _own_children_ticks()
-        growth[os.getpid()] = growth.get(os.getpid(), waited_ticks - self._waited_ticks)
         owed: dict[int, int] = {}
-        for member in vanished.values():
+        for pid, member in vanished.items():
             heir = member.parent
             while heir in vanished:
                 heir = vanished[heir].parent
             owed[heir] = owed.get(heir, 0) + member.own_ticks + member.children_ticks
             self._blkio_gone += member.blkio_ticks
-        for heir, ticks in owed.items():
-            if heir in self._members:
-                self._gone_ticks += max(0, ticks - growth[heir])
-            else:  # nobody in the tree inherits: our own child, or an orphan that init waited for
-                self._gone_ticks += max(ticks, growth[heir] if heir == os.getpid() else 0)
-        self._waited_ticks = waited_ticks
+            if pid == self._root:
+                self._root_gone_ticks = owed[heir]
+        for heir, ticks in owed.items():  # an heir outside the tree waits for an orphan, or for the root
+            self._gone_ticks += max(0, ticks - growth.get(heir, 0))
 
     def _discover(self) -> None:
         """Find processes that came since the last look; cheap when the kernel started none."""
@@ -213,11 +219,6 @@ class ProcessTree:
                     continue
                 total_ns += int(fields[1])
         return max(self._delay_s or 0.0, total_ns / 1e9)
-
-
-def _own_children_ticks() -> int:
-    times = os.times()
-    return round((times.children_user + times.children_system) * TICKS_PER_S)
 
 
 def read_small(path: str) -> bytes:

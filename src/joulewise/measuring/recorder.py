@@ -130,6 +130,7 @@ class Recorder:
         self._attribution: Attribution | None = None
         self._latest: Snapshot | None = None
         self._closing: dict[str, Any] = {}
+        self._root_cpu_s: float | None = None
         began = datetime.now(UTC).timestamp() - (time.monotonic() - self.started_s)
         self._append(
             "head",
@@ -241,6 +242,8 @@ class Recorder:
             if due - synced >= _SYNC_EVERY_S:
                 synced = due
                 self._file.sync()
+        if self._root_cpu_s is not None:
+            tree.root_used(self._root_cpu_s)
         self._tick(meters, tree, counters)
         for meter in meters:
             meter.close()

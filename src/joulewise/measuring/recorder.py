@@ -187,9 +187,19 @@ class Recorder:
         self.append("note", kind=kind, text=text)
 
     def stop(
-        self, state: EndState, *, exit_code: int | None = None, signal: int | None = None, reason: str = ""
+        self,
+        state: EndState,
+        *,
+        exit_code: int | None = None,
+        signal: int | None = None,
+        reason: str = "",
+        root_cpu_s: float | None = None,
     ) -> Recording:
-        """Take the last tick, write the end and return the recording; waits at most two seconds for the thread."""
+        """Take the last tick, write the end and return the recording; waits at most two seconds for the thread.
+
+        `root_cpu_s` is what the root process used in all, where its parent knows it exactly (wait4).
+        """
+        self._root_cpu_s = root_cpu_s
         self._closing = {
             "state": state.value,
             "exit_code": exit_code,

@@ -204,13 +204,10 @@ class TestOpening:
         ]
         for worker in workers:
             assert worker.stdin is not None
-            worker.stdin.close()
-        errors = [
-            worker.communicate()[1] if worker.stdin is None else worker.stderr.read() for worker in workers
-        ]
-        codes = [worker.wait() for worker in workers]
-        for worker in workers:
-            worker.stderr.close()
+            worker.stdin.close()  # go
+            worker.stdin = None
+        errors = [worker.communicate()[1] for worker in workers]
+        codes = [worker.returncode for worker in workers]
         store = open_store(path)
 
         assert (codes, errors) == ([0] * 8, [b""] * 8)

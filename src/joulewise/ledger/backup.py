@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from joulewise.ledger.store import INDEX_TABLES, PRIMARY_TABLES, SqliteStore, Store, open_store, upsert
+from joulewise.ledger.store import INDEX_TABLES, PRIMARY_TABLES, SqliteStore, Store, insert, open_store
 from joulewise.vocabulary.errors import LedgerError, UsageError
 
 
@@ -38,8 +38,7 @@ def _copy_tables(store: Store, target: Path) -> None:
         with copy.transaction():
             for table in tables:
                 if rows[table]:
-                    columns = list(rows[table][0])
-                    copy.execute(upsert(table, columns, columns), *rows[table])
+                    copy.execute(insert(table, list(rows[table][0])), *rows[table])
     finally:
         copy.close()
     fresh.replace(target)

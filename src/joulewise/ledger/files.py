@@ -80,7 +80,7 @@ class RecordingFile:
         except OSError as error:
             self.fault = f"cannot write {folder}: {error.strerror}"
 
-    def append(self, kind: str, **values: Any) -> None:
+    def append(self, kind: str, /, **values: Any) -> None:
         """Write one line; a full disk loses the line and is said in `fault`, never raised."""
         line = encode({"k": kind, **values})
         if self._fd >= 0 and not self._is_ours():

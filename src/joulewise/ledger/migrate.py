@@ -46,7 +46,7 @@ def upgrade(connection: Connection, where: str) -> None:
     try:
         command.upgrade(_config(connection), store.SCHEMA)
     except (CommandError, SQLAlchemyError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
         raise LedgerError(
             f"cannot upgrade the ledger {where} to schema {store.SCHEMA}: {reason}; it was left as it was"
         ) from None

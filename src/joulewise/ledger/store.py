@@ -150,6 +150,7 @@ class SqliteStore:
         self._within = False
         connection.isolation_level = None  # transactions are ours to begin
         connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA foreign_keys = ON")
 
     def query(self, sql: str, values: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """Return the rows of a SELECT as dictionaries by column name."""
@@ -264,7 +265,6 @@ def _connect(path: Path, wait_s: float) -> sqlite3.Connection:
     try:
         connection = sqlite3.connect(path, timeout=wait_s, isolation_level=None)
         connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA foreign_keys = ON")
     except sqlite3.DatabaseError as error:
         if connection is not None:
             connection.close()
@@ -351,11 +351,13 @@ def _explained(error: sqlite3.Error, where: str) -> LedgerError:
     return LedgerError(f"the ledger {where} is damaged ({text}); {_REMEDY}")
 
 
+def insert(table: str, columns: Sequence[str]) -> str:
+    """Return the statement that writes one new row of `table`."""
+    values = ", ".join(":" + c for c in columns)
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values})"  # noqa: S608 - names of ours
+
+
 def upsert(table: str, columns: Sequence[str], key: Sequence[str]) -> str:
     """Return the statement that writes one row of `table`, replacing the row with the same `key`."""
-    rest = [c for c in columns if c not in key]
-    update = ", ".join(f"{c} = excluded.{c}" for c in rest)
-    return (
-        f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join(':' + c for c in columns)}) "  # noqa: S608 - names of ours
-        f"ON CONFLICT ({', '.join(key)}) DO " + (f"UPDATE SET {update}" if rest else "NOTHING")
-    )
+    update = ", ".join(f"{c} = excluded.{c}" for c in columns if c not in key)
+    return f"{insert(table, columns)} ON CONFLICT ({', '.join(key)}) DO UPDATE SET {update}"

@@ -1,5 +1,7 @@
 """What every store of the ledger promises, as a test class to inherit: give it a fixture `store`."""
 
+# ruff: noqa: S101 - assertions are what a contract is made of
+
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
@@ -200,5 +202,5 @@ class StoreContract:
         assert pot.spent().incomplete == ("carbon_g", "cost", "trials")
         assert [m.run_id for m in pot.members()] == ["a", "b"]
         assert [p.name for p in list_pots(store)] == ["sweep"]
-        with pytest.raises(UsageError, match="has the limits energy_j 2e.06, trials 20, not energy_j 3"):
+        with pytest.raises(UsageError, match=r"has the limits energy_j 2e.06, trials 20, not energy_j 3"):
             pot.join({"energy_j": 3})

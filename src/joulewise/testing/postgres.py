@@ -62,10 +62,10 @@ def private_postgres() -> Iterator[str]:
             stdout=subprocess.DEVNULL,
             **account,
         )
-        command = [binaries / "postgres", "-D", data, "-p", str(port), "-k", folder]
+        command = [f"{binaries}/postgres", "-D", f"{data}", "-p", f"{port}", "-k", f"{folder}"]
         command += ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=50"]
         with log.open("wb") as file:
-            server = subprocess.Popen(command, stdout=file, stderr=file, **account)
+            server: subprocess.Popen[bytes] = subprocess.Popen(command, stdout=file, stderr=file, **account)
         try:
             _wait(binaries, port, server, log)
             yield f"postgresql://{_USER}@127.0.0.1:{port}/postgres"
@@ -97,7 +97,7 @@ def _free_port() -> int:
 
 
 def _wait(binaries: Path, port: int, server: subprocess.Popen[bytes], log: Path) -> None:
-    question = [binaries / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
+    question = [f"{binaries}/pg_isready", "-q", "-h", "127.0.0.1", "-p", f"{port}"]
     end_s = time.monotonic() + _READY_WITHIN_S
     while subprocess.run(question, check=False).returncode != 0:
         if server.poll() is not None or time.monotonic() > end_s:

@@ -1,0 +1,165 @@
+"""Upgrades: by themselves, after a copy, all or nothing."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from joulewise.ledger import migrate, store
+from joulewise.ledger.index import list_runs, refresh
+from joulewise.ledger.pots import Pot, Spending
+from joulewise.ledger.store import open_store
+from joulewise.testing.ledger_contract import summarise, write_recording
+from joulewise.vocabulary.errors import LedgerError
+
+SECOND = '''
+"""A second version, for the test."""
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+def upgrade():
+    op.add_column("pots", sa.Column("colour", sa.Text(), nullable=False, server_default="blue"))
+    op.create_table("jobs", sa.Column("id", sa.Text(), primary_key=True))
+    {more}
+'''
+
+
+@pytest.fixture
+def second(tmp_path, monkeypatch):
+    """Return a function that makes this joulewise one that knows schema 0002."""
+
+    def install(more: str = "") -> None:
+        folder = tmp_path / "versions"
+        folder.mkdir(exist_ok=True)
+        (folder / "v0002_second.py").write_text(SECOND.format(more=more))
+        monkeypatch.setattr(migrate, "VERSIONS", (*migrate.VERSIONS[:1], folder))
+        monkeypatch.setattr(store, "SCHEMA", "0002")
+
+    return install
+
+
+def fill(place) -> None:
+    ledger = open_store(place)
+    pot = Pot(ledger, "sweep")
+    pot.join({"energy_j": 5.0})
+    pot.spend("a", Spending(energy_j=2.0))
+    ledger.close()
+
+
+class TestFile:
+    def test_upgrades_by_itself(self, tmp_path, second):
+        """Opening an older ledger upgrades it, keeps what it held, and keeps a private copy of what it was."""
+        path = tmp_path / "ledger.db"
+        write_recording(tmp_path / "runs")
+        fill(path)
+        second()
+        ledger = open_store(path)
+        refresh(ledger, tmp_path / "runs", summarise)
+
+        assert ledger.query("SELECT version_num FROM joulewise_schema") == [{"version_num": "0002"}]
+        assert ledger.query("SELECT name, colour FROM pots") == [{"name": "sweep", "colour": "blue"}]
+        assert Pot(ledger, "sweep").spent().spent.energy_j == 2.0
+        assert len(list_runs(ledger)) == 1
+        ledger.close()
+        kept = tmp_path / "ledger.db.before-0002"
+        assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+        with sqlite3.connect(kept) as copy:
+            assert copy.execute("SELECT version_num FROM joulewise_schema").fetchall() == [("0001",)]
+            assert copy.execute("SELECT energy_j FROM pot_spending").fetchall() == [(2.0,)]
+        copy.close()
+
+    def test_failed_upgrade(self, tmp_path, second):
+        """An upgrade that fails half-way leaves the ledger as it was, and is one line."""
+        path = tmp_path / "ledger.db"
+        fill(path)
+        second('op.execute("INSERT INTO no_such_table VALUES (1)")')
+        with pytest.raises(
+            LedgerError, match=r"cannot upgrade the ledger .* to schema 0002: .*no such table.*as it was"
+        ) as failed:
+            open_store(path)
+
+        assert "\n" not in str(failed.value)
+        with sqlite3.connect(path) as connection:
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+            assert connection.execute("SELECT version_num FROM joulewise_schema").fetchall() == [("0001",)]
+        connection.close()
+        assert "jobs" not in tables
+
+    def test_unknown_older(self, tmp_path):
+        """A version that no migration starts from is one line."""
+        path = tmp_path / "ledger.db"
+        fill(path)
+        with sqlite3.connect(path) as connection:
+            connection.execute("UPDATE joulewise_schema SET version_num = '0000'")
+        connection.close()
+        with pytest.raises(LedgerError, match=r"cannot upgrade the ledger .*0000"):
+            open_store(path)
+
+    def test_no_version(self, tmp_path):
+        """A ledger without a version is not one of ours."""
+        path = tmp_path / "ledger.db"
+        fill(path)
+        with sqlite3.connect(path) as connection:
+            connection.execute("DELETE FROM joulewise_schema")
+        connection.close()
+        with pytest.raises(LedgerError, match="is not a joulewise ledger"):
+            open_store(path)
+
+    def test_two_at_once(self, tmp_path, second):
+        """Two processes that meet an older ledger upgrade it once, and both go on."""
+        path = tmp_path / "ledger.db"
+        fill(path)
+        second()
+        program = (
+            "import sys\n"
+            "from pathlib import Path\n"
+            "from joulewise.ledger import migrate, store\n"
+            "migrate.VERSIONS = (*migrate.VERSIONS, Path(sys.argv[2])); store.SCHEMA = '0002'\n"
+            "print(store.open_store(sys.argv[1]).query('SELECT colour FROM pots'))\n"
+        )
+        command = [sys.executable, "-c", program, str(path), str(tmp_path / "versions")]
+        workers = [
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(3)
+        ]
+        results = [worker.communicate() for worker in workers]
+
+        assert results == [(b"[{'colour': 'blue'}]\n", b"")] * 3
+
+
+@pytest.mark.service
+class TestServer:
+    def test_upgrades_by_itself(self, postgres_url, second, monkeypatch):
+        """On a server the primary tables are copied first, in the same transaction."""
+        fill(postgres_url)
+        second()
+        monkeypatch.setattr("joulewise.ledger.server.SCHEMA", "0002")
+        ledger = open_store(postgres_url)
+
+        assert ledger.query("SELECT name, colour FROM pots") == [{"name": "sweep", "colour": "blue"}]
+        assert ledger.query("SELECT energy_j FROM pot_spending_before_0002") == [{"energy_j": 2.0}]
+        ledger.close()
+
+    def test_failed_upgrade(self, postgres_url, second, monkeypatch):
+        """An upgrade that fails on a server leaves the ledger as it was, copies included."""
+        fill(postgres_url)
+        with monkeypatch.context() as later:
+            second('op.execute("INSERT INTO no_such_table VALUES (1)")')
+            later.setattr("joulewise.ledger.server.SCHEMA", "0002")
+            with pytest.raises(
+                LedgerError, match=r"cannot upgrade the ledger postgresql://.* to schema 0002"
+            ) as failed:
+                open_store(postgres_url)
+        ledger = open_store(postgres_url)
+
+        assert "\n" not in str(failed.value)
+        assert ledger.query("SELECT version_num FROM joulewise_schema") == [{"version_num": "0001"}]
+        with pytest.raises(LedgerError):
+            ledger.query("SELECT * FROM pots_before_0002")
+        ledger.close()

@@ -222,14 +222,17 @@ class ProcessTree:
 
 
 def read_small(path: str) -> bytes:
-    """Return a small file's content, empty if it cannot be read. No buffering: /proc answers in one read."""
+    """Return a small file's content, empty if it cannot be read. /proc answers long files in pages."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return b""
     try:
-        return os.read(fd, 65536)
+        content = os.read(fd, 65536)
+        while page := os.read(fd, 65536):
+            content += page
     except OSError:
         return b""
     finally:
         os.close(fd)
+    return content

@@ -1,0 +1,252 @@
+"""What `joulewise run` does while the program runs and after it: record, show, hold the budget, say what it cost.
+
+Loaded when the program has started. Whatever is raised here is caught by the verb, which then only waits; the
+recorder's thread tells its own faults here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, final
+
+from joulewise import wiring
+from joulewise.cli.following import Following
+from joulewise.cli.live import PlainLines, StatusLine, live_view, write_if_read
+from joulewise.cli.run_options import RunOptions
+from joulewise.cli.watching import Look, Watch
+from joulewise.launching.local import Ended, LocalProcess, Screen
+from joulewise.vocabulary.budget import Spent, Verdict
+from joulewise.vocabulary.errors import JoulewiseError
+from joulewise.vocabulary.recording import EndState, Recording
+
+if TYPE_CHECKING:
+    from joulewise.cli.limits import Limits
+    from joulewise.measuring.accounting import Account
+    from joulewise.measuring.recorder import Snapshot
+
+_LEAST_WAIT_S = 0.02
+_PATIENCE_S = 2.0  # for a reader of the card
+
+
+@final
+class Session:
+    """One recorded run, seen from its parent process.
+
+    `named` is the name, the run id, the folder ("" keeps nothing on disk) and whether this run is inside another.
+    """
+
+    def __init__(
+        self,
+        process: LocalProcess,
+        options: RunOptions,
+        limits: Limits | None,
+        named: tuple[str, str, str, bool],
+        started_s: float,
+    ) -> None:
+        name, run_id, self._folder, nested = named
+        warnings.simplefilter("ignore")  # ours are not the user's business
+        threading.excepthook = self._hear_fault
+        self._process, self._options, self._limits, self._started_s = process, options, limits, started_s
+        self._fault = ""
+        self._stopped: tuple[Verdict, str] | None = None
+        self._told: set[str] = set()
+        runs = os.path.dirname(os.path.dirname(self._folder)) if self._folder else None
+        flags = {
+            "zone": options.zone or None,
+            "interval_s": options.interval,
+            "runs": runs,
+            "live": options.live or None,
+        }
+        settings = wiring.settings(flags)
+        self._interval_s = settings.interval_s
+        self._recorder = wiring.recorder(
+            process.pid,
+            name,
+            options.command,
+            interval_s=options.interval,
+            params=_params(options),
+            run_id=run_id,
+            keep=bool(self._folder),
+            started_s=started_s,
+            flags=flags,
+        )
+        self._recorder.start()
+        self._watch = Watch(
+            self._latest,
+            self._price,
+            limits.budget if limits else None,
+            Following(self._folder, started_s) if self._folder else None,
+            limits.pot if limits else None,
+        )
+        self._view: StatusLine | PlainLines | None = None
+        if not options.quiet:
+            self._view = live_view(
+                settings.live,
+                limits.budget if limits else None,
+                _is_terminal(),
+                os.environ.get("TERM", ""),
+                nested,
+            )
+        if self._view is not None:
+            process.screen = Screen(self._view.suspend, self._view.resume, self._view.resize)
+        self._last: Look | None = None
+        if limits is not None:
+            if limits.pot is not None:
+                limits.pot.begin(run_id)
+            self._recorder.note(
+                "budget", f"the budget is {limits.budget}{f'; {limits.assumed}' if limits.assumed else ''}"
+            )
+            if limits.assumed:
+                self._say(limits.assumed)
+
+    def wait_s(self) -> float | None:
+        """Return in how many seconds to look again; None if there is nothing to look for."""
+        now_s = self._now_s()
+        waits = []
+        if self._view is not None:
+            waits.append(self._view.wait_s(now_s))
+        if self._limits is not None:
+            waits.append(self._interval_s)
+            if self._last is not None:
+                waits.append(self._watch.next_s(self._last))
+        return max(_LEAST_WAIT_S, min(waits)) if waits else None
+
+    def look(self) -> Verdict:
+        """Look how things stand: show it, warn, and return the verdict."""
+        look = self._last = self._watch.look(self._now_s())
+        if self._view is not None:
+            self._view.show(look)
+        if look.verdict.warns:
+            self._warn("budget", look.verdict.reason)
+        if unknown := self._watch.unknown(look.now_s):
+            self._warn("budget", unknown)
+        return look.verdict
+
+    def enforce(self, verdict: Verdict) -> Ended:
+        """End the program and its tree, as the budget asks; returns how it ended."""
+        if self._view is not None:
+            self._view.close()
+        self._recorder.note("budget", verdict.reason)
+        self._say(
+            f"{verdict.reason}; the program is asked to end, and killed after {self._options.grace:g} s"
+        )
+        self._stopped = (verdict, "")
+        ended = self._process.end(self._options.grace)
+        over = self._watch.overshoot(self._watch.look(self._now_s()).spent)
+        self._stopped = (verdict, f"; over the limit by {over}" if over else "")
+        return ended
+
+    def close(self, ended: Ended) -> None:
+        """End the recording and say what the run cost."""
+        if self._view is not None:
+            self._view.close()
+        self._settle_pot()
+        recording = self._end(ended)
+        if self._stopped is not None and self._stopped[1]:
+            self._say(f"the budget is spent{self._stopped[1]}")
+        fault = self._fault or self._recorder.fault
+        if fault:
+            self._say(f"not everything was kept: {fault}")
+        if self._options.quiet and not (self._options.json or self._options.report):
+            return
+        account = wiring.account(recording, self._options.zone or None)
+        if not self._options.quiet:
+            from joulewise.cli.card import render
+
+            write_if_read(render(account).rstrip("\n") + "\n", _PATIENCE_S)
+        self._write_files(account)
+
+    def _end(self, ended: Ended) -> Recording:
+        if self._stopped is not None:
+            state, reason = EndState.STOPPED, "".join((self._stopped[0].reason, self._stopped[1]))
+        elif ended.signal is not None:
+            state, reason = EndState.KILLED, f"killed by signal {ended.signal}"
+        elif ended.exit_code:
+            state, reason = EndState.FAILED, f"exit code {ended.exit_code}"
+        else:
+            state, reason = EndState.FINISHED, ""
+        return self._recorder.stop(state, exit_code=ended.exit_code, signal=ended.signal, reason=reason)
+
+    def _settle_pot(self) -> None:
+        if self._limits is not None and self._limits.pot is not None:
+            try:
+                self._limits.pot.share(self._watch.look(self._now_s()).spent, ended=True)
+            except JoulewiseError as error:
+                self._say(f"the pot could not be told the end of this run: {error}")
+
+    def _write_files(self, account: Account) -> None:
+        for path, write in ((self._options.json, _write_json), (self._options.report, _write_report)):
+            if not path:
+                continue
+            try:
+                write(account, path)
+            except OSError as error:
+                self._say(f"cannot write {path}: {error.strerror}")
+
+    def _latest(self) -> Snapshot | None:
+        return self._recorder.latest
+
+    def _price(self, latest: Snapshot | None, now_s: float) -> Spent:
+        limits = self._limits
+        if limits is None or (limits.budget.carbon_g is None and limits.budget.cost is None):
+            return Spent(now_s, latest.energy_j if latest else None)
+        return wiring.spent(latest, limits.place, now_s)
+
+    def _now_s(self) -> float:
+        return time.monotonic() - self._started_s
+
+    def _warn(self, kind: str, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            self._recorder.note(kind, text)
+            self._say(text)
+
+    def _say(self, text: str) -> None:
+        if not self._options.quiet:
+            write_if_read(f"joulewise: {text}\n", _PATIENCE_S)
+
+    def _hear_fault(self, args: threading.ExceptHookArgs) -> None:
+        self._fault = f"the recorder failed: {args.exc_type.__name__}: {args.exc_value}"
+
+
+def _is_terminal() -> bool:
+    try:
+        return os.isatty(2)
+    except OSError:
+        return False
+
+
+def _params(options: RunOptions) -> Mapping[str, Any]:
+    params: dict[str, Any] = {}
+    for text in options.param:
+        key, _, value = text.partition("=")
+        params[key] = _plain(value)
+    if options.tag:
+        params["tags"] = list(options.tag)
+    return params
+
+
+def _plain(value: str) -> Any:
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(value)
+    return value
+
+
+def _write_json(account: Account, path: str) -> None:
+    from joulewise.cli.results import account_json
+
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(account_json(account))
+
+
+def _write_report(account: Account, path: str) -> None:
+    from joulewise.web.report import render
+
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(render(account))

@@ -124,9 +124,8 @@ def make_rows(ledger: Path, runs: Path, recordings: list) -> None:
             }
             row |= {"size_bytes": 1200, "mtime_ns": 1, "boot": "", "pid": 1, "pid_start": 1}
             store.execute(index._WRITE, row)
-            write_minutes(
-                store, run_id, [Minute(m, Component.CPU, 50.0) for m in range(min(60, int(duration_s / 60)))]
-            )
+            minutes = [Minute(m, Component.CPU, 50.0) for m in range(min(60, int(duration_s / 60)))]
+            write_minutes(store, {run_id: minutes})
         shards = [
             {"root": root, "day": d, "mtime_ns": m, "scanned_ns": m + 10**10}
             for d, m in index._folders(root).items()

@@ -19,7 +19,7 @@ from joulewise.ledger.memory import open_memory
 from joulewise.ledger.minutes import minute_means, minutes_of
 from joulewise.ledger.store import open_store
 from joulewise.testing.ledger_contract import START, summarise, write_recording
-from joulewise.vocabulary.errors import UnknownName, UsageError
+from joulewise.vocabulary.errors import LedgerError, UnknownName, UsageError
 from joulewise.vocabulary.figures import Basis, Boundary, Figure
 from joulewise.vocabulary.recording import Component, Device, EndState, Machine, Recording, Ticks
 
@@ -172,6 +172,19 @@ class TestRefresh:
         shutil.rmtree(foreign)
         assert refresh(store, tmp_path, summarise).damaged == ()
 
+    def test_folder_that_may_not_be_read(self, store, tmp_path, monkeypatch):
+        """Recordings that may not be read are one line, and are not taken for deleted."""
+        write_recording(tmp_path)
+        refresh(store, tmp_path, summarise)
+
+        def refuse(path):
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(os, "scandir", refuse)
+        with pytest.raises(LedgerError, match=r"cannot look at the recordings in .*: Permission denied"):
+            refresh(store, tmp_path, summarise)
+        assert count_runs(store) == 1
+
     def test_summary_that_fails(self, store, tmp_path):
         """A recording on which the arithmetic fails is damaged, the others are listed."""
         write_recording(tmp_path, "good")
@@ -255,25 +268,35 @@ class TestRefresh:
 
     def test_many_processes(self, tmp_path):
         """Four processes that refresh one file at the same time make no error and agree."""
-        for number in range(60):
-            write_recording(tmp_path / "runs", f"r{number}", at=START + timedelta(hours=number))
-        program = (
-            "import sys\n"
-            "from pathlib import Path\n"
-            "from joulewise.ledger.index import refresh\n"
-            "from joulewise.ledger.store import open_store\n"
-            "from joulewise.testing.ledger_contract import summarise\n"
-            "store = open_store(sys.argv[1])\n"
-            "for _ in range(3): refresh(store, Path(sys.argv[2]), summarise)\n"
-        )
-        command = [sys.executable, "-c", program, str(tmp_path / "ledger.db"), str(tmp_path / "runs")]
-        workers = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(4)]
-        errors = [worker.communicate()[1] for worker in workers]
-        store = open_store(tmp_path / "ledger.db")
+        check_many_processes(str(tmp_path / "ledger.db"), tmp_path / "runs")
 
-        assert errors == [b""] * 4
-        assert count_runs(store) == 60
-        store.close()
+    @pytest.mark.service
+    def test_many_processes_on_a_server(self, tmp_path, postgres_url):
+        """On PostgreSQL neither: lines are written in the order of their ids, so nobody waits in a circle."""
+        check_many_processes(postgres_url, tmp_path / "runs")
+
+
+def check_many_processes(place: str, runs: Path) -> None:
+    for number in range(60):
+        write_recording(runs, f"r{number}", at=START + timedelta(hours=number))
+    program = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from joulewise.ledger.index import rebuild, refresh\n"
+        "from joulewise.ledger.store import open_store\n"
+        "from joulewise.testing.ledger_contract import summarise\n"
+        "store = open_store(sys.argv[1])\n"
+        "for _ in range(3): refresh(store, Path(sys.argv[2]), summarise)\n"
+        "rebuild(store, Path(sys.argv[2]), summarise)\n"
+    )
+    command = [sys.executable, "-c", program, place, str(runs)]
+    workers = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(4)]
+    errors = [worker.communicate()[1] for worker in workers]
+    store = open_store(place)
+
+    assert errors == [b""] * 4
+    assert count_runs(store) == 60
+    store.close()
 
 
 class TestList:

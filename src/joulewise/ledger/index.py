@@ -26,7 +26,7 @@ from typing import Any, final
 from joulewise.ledger.files import QUIET_S, decode, is_alive, read_head, read_recording
 from joulewise.ledger.minutes import minute_means, write_minutes
 from joulewise.ledger.store import INDEX_TABLES, Store, upsert
-from joulewise.vocabulary.errors import JoulewiseError, UnknownName, UsageError
+from joulewise.vocabulary.errors import JoulewiseError, LedgerError, UnknownName, UsageError
 from joulewise.vocabulary.figures import Basis, Boundary, Figure
 from joulewise.vocabulary.recording import EndState, Recording
 
@@ -117,7 +117,9 @@ def rebuild(store: Store, runs_folder: Path, summarise: Callable[[Recording], Su
     with store.transaction():
         for table in INDEX_TABLES:
             store.execute(f"DELETE FROM {table}")  # noqa: S608 - names of ours
-    return refresh(store, runs_folder, summarise)
+    scan = _Scan(store, runs_folder, summarise)
+    scan.look_for_new(everywhere=True)  # another process may have said of a day, just now, that it knows it
+    return scan.finish()
 
 
 def list_runs(
@@ -259,14 +261,14 @@ class _Scan:
             elif evidence != (row["size_bytes"], row["mtime_ns"]):
                 self._new += self._take(row["day"], row["run_id"], evidence)
 
-    def look_for_new(self) -> None:
-        """Scan the folders of those days that changed since the last scan."""
+    def look_for_new(self, *, everywhere: bool = False) -> None:
+        """Scan the folders of those days that changed since the last scan, or of all."""
         known = {r["day"]: r for r in self._query("SELECT * FROM shards WHERE root = :root")}
         found = _folders(self._runs)
         for day, mtime_ns in sorted(found.items()):
             before = known.get(day)
             unchanged = before is not None and before["mtime_ns"] == mtime_ns
-            if before is None or not unchanged or before["scanned_ns"] - mtime_ns <= _GRAIN_NS:
+            if everywhere or before is None or not unchanged or before["scanned_ns"] - mtime_ns <= _GRAIN_NS:
                 self._scan_day(day, mtime_ns)
         gone = [day for day in known if day not in found]
         for day in gone:
@@ -283,7 +285,7 @@ class _Scan:
         if self._shards:
             self._store.execute(upsert("shards", _SHARD, _SHARD[:2]), *self._shards)
         self._forget_roots()
-        broken = self._query("SELECT * FROM damaged WHERE root = :root AND size_bytes > 0 ORDER BY run_id")
+        broken = self._query("SELECT * FROM damaged WHERE root = :root AND size_bytes <> 0 ORDER BY run_id")
         damaged = tuple(Damaged(os.path.join(self._runs, r["day"], r["run_id"]), r["why"]) for r in broken)
         return Refreshed(self._new, self._changed, self._forgotten, damaged)
 
@@ -340,14 +342,19 @@ class _Scan:
 
     def _write(self) -> None:
         """Write what was read so far, in the order of the ids: processes that write the same lines never deadlock."""
-        if self._read or self._broken:
+        read = sorted(self._read, key=lambda r: str(r[0]["run_id"]))
+        broken = sorted(self._broken, key=lambda b: str(b["run_id"]))
+        if read or broken:
             with self._store.transaction():
-                for row, means in sorted(self._read, key=lambda r: str(r[0]["run_id"])):
-                    self._store.execute(_WRITE, row)
-                    write_minutes(self._store, row["run_id"], means or ())
-                    self._store.execute("DELETE FROM damaged WHERE root = :root AND run_id = :run_id", row)
-                for broken in sorted(self._broken, key=lambda b: str(b["run_id"])):
-                    self._store.execute(upsert("damaged", _DAMAGED, _DAMAGED[:2]), broken)
+                if read:
+                    self._store.execute(_WRITE, *(row for row, _ in read))
+                    write_minutes(self._store, {row["run_id"]: means or () for row, means in read})
+                    mended = [{"root": self._root, "run_id": row["run_id"]} for row, _ in read]
+                    self._store.execute(
+                        "DELETE FROM damaged WHERE root = :root AND run_id = :run_id", *mended
+                    )
+                if broken:
+                    self._store.execute(upsert("damaged", _DAMAGED, _DAMAGED[:2]), *broken)
         self._read, self._broken = [], []
 
     def _forget(self, run_ids: Sequence[str], root: str = "") -> None:
@@ -407,12 +414,17 @@ class _Scan:
 def _folders(path: str, pattern: re.Pattern[str] | None = _DAY) -> dict[str, int]:
     """Return the folders in a folder, with the time of their last change in ns; days only unless told otherwise."""
     found: dict[str, int] = {}
-    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(path) as entries:
-        for entry in entries:
-            if pattern.fullmatch(entry.name) if pattern else not entry.name.startswith("."):
-                with suppress(FileNotFoundError):
-                    if entry.is_dir():
-                        found[entry.name] = entry.stat().st_mtime_ns if pattern else 0
+    try:
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if pattern.fullmatch(entry.name) if pattern else not entry.name.startswith("."):
+                    with suppress(FileNotFoundError):
+                        if entry.is_dir():
+                            found[entry.name] = entry.stat().st_mtime_ns if pattern else 0
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise LedgerError(f"cannot look at the recordings in {path}: {error.strerror}") from None
     return found
 
 
@@ -431,8 +443,8 @@ def _evidence(folder: str) -> tuple[int, int] | None:
             mtime_ns = max(mtime_ns, status.st_mtime_ns)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except OSError:
-        return 0, 0
+    except OSError:  # reading it will say why
+        return -1, 0
     return size_bytes, mtime_ns
 
 

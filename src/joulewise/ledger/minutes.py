@@ -52,12 +52,14 @@ def minutes_of(store: Store, run_id: str) -> list[Minute]:
     return [Minute(r["minute"], Component(r["component"]), r["mean_w"]) for r in rows]
 
 
-def write_minutes(store: Store, run_id: str, means: Sequence[Minute]) -> None:
-    """Replace the minutes of a recording."""
-    store.execute("DELETE FROM minutes WHERE run_id = :run_id", {"run_id": run_id})
+def write_minutes(store: Store, means: Mapping[str, Sequence[Minute]]) -> None:
+    """Replace the minutes of recordings, by their ids."""
+    if means:
+        store.execute("DELETE FROM minutes WHERE run_id = :run_id", *({"run_id": run_id} for run_id in means))
     rows: list[Mapping[str, Any]] = [
         {"run_id": run_id, "minute": m.minute, "component": m.component.value, "mean_w": m.mean_w}
-        for m in means
+        for run_id, minutes in means.items()
+        for m in minutes
     ]
     if rows:
         store.execute(upsert("minutes", _COLUMNS, _COLUMNS[:3]), *rows)

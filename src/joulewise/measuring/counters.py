@@ -29,7 +29,7 @@ class MachineCounters:
         busy_s, iowait_s = self._cpu()
         if now_s - self._slow_at_s >= _SLOW_EVERY_S * 0.9:
             self._slow_at_s = now_s
-            self._slow = {**self._network_bytes(), **self._pressure(), "memory_used_bytes": self._memory()}
+            self._slow = {**self.network_bytes(), **self._pressure(), "memory_used_bytes": self._memory()}
         return {"busy_cpu_s": busy_s, "iowait_s": iowait_s, **self._slow}
 
     def _cpu(self) -> tuple[float | None, float | None]:
@@ -48,7 +48,8 @@ class MachineCounters:
                 available = int(line.split()[1])
         return None if total is None or available is None else (total - available) * 1024.0
 
-    def _network_bytes(self) -> dict[str, float | None]:
+    def network_bytes(self) -> dict[str, float | None]:
+        """Return the bytes that came and went since the network came up; None if they were never readable."""
         lines = read_small(self._network).splitlines()[2:]
         received = sent = 0
         for line in lines:

@@ -40,6 +40,7 @@ class Progress:
         self._trials: set[str] = set()
         self._epochs: list[Mapping[str, Any]] = []
         self._told: float | None = None
+        self._from_zero = False
 
     @property
     def trials(self) -> int:
@@ -55,7 +56,9 @@ class Progress:
         if "epoch" in values:
             self._epochs = [*self._epochs[-_MOST_EPOCH_POINTS:], values]
             self.improvement = improvement(self._epochs)
-        share = progress(self.last_point)
+        if values.get("epoch", values.get("step")) == 0:
+            self._from_zero = True
+        share = progress(self.last_point, from_zero=self._from_zero)
         if share is not None and (self._told is None or share > self._told):
             self._told = share
 

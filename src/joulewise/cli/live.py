@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import final
 
 from joulewise.cli.watching import Look
-from joulewise.vocabulary.budget import Budget
+from joulewise.vocabulary.budget import Budget, Spent
 from joulewise.vocabulary.figures import Figure
 from joulewise.vocabulary.quantities import format_duration, format_si
 
@@ -46,20 +46,18 @@ def write_if_read(text: str, patience_s: float = 0.0, fd: int = STDERR) -> bool:
 
 def status(look: Look, limits: Budget | None, columns: int) -> str:
     """Return the status in at most `columns` characters: the parts that matter most come first and stay longest."""
-    spent, expected = look.spent, look.expected
+    spent, counted = look.spent, look.counted
     parts = [f"joulewise {format_duration(look.now_s)}"]
     if look.power_w is not None:
         parts.append(format_si(look.power_w, "W"))
     if spent.energy_j is not None:
         parts.append(format_si(spent.energy_j.value, "J"))
-    if limits is not None and (
-        bar := _bar(limits, spent.time_s, spent.energy_j, spent.carbon_g, spent.cost, spent.trials)
-    ):
+    if limits is not None and (bar := _bar(limits, counted)):
         parts.append(bar)
     if look.share is not None:
         parts.append(f"{100 * look.share:.0f} % done")
-    if expected is not None and look.share is not None and look.share < 1:
-        parts.append(_forecast(look))
+    if look.share is not None and look.share < 1 and (rest := _forecast(look)):
+        parts.append(rest)
     if look.per_step_j is not None:
         parts.append(f"{format_si(look.per_step_j, 'J')}/{look.step}")
     text = parts[0]
@@ -72,30 +70,24 @@ def status(look: Look, limits: Budget | None, columns: int) -> str:
 def _forecast(look: Look) -> str:
     expected = look.expected
     words = []
-    if expected and expected.time_s:
+    if expected.time_s:
         words.append(f"{format_duration(max(0.0, expected.time_s.value - look.now_s))} left")
-    if expected and expected.energy_j:
+    if expected.energy_j:
         figure = expected.energy_j
         spread = (figure.high - figure.low) / 2 / figure.value if figure.value else 0.0
         words.append(f"{format_si(figure.value, 'J', 2)} in all (±{100 * spread:.0f} %)")
     return ", ".join(words)
 
 
-def _bar(
-    limits: Budget,
-    time_s: float,
-    energy_j: Figure | None,
-    carbon_g: Figure | None,
-    cost: Figure | None,
-    trials: int,
-) -> str:
+def _bar(limits: Budget, counted: Spent) -> str:
     """Return the bar of the limit that is nearest to its end."""
+    energy_j = counted.energy_j.value if counted.energy_j else None
     pairs = [
-        (limits.energy_j, energy_j.value if energy_j else None, format_si(limits.energy_j or 0, "J")),
-        (limits.carbon_g, _counted(limits, carbon_g), format_si(limits.carbon_g or 0, "g")),
-        (limits.cost, _counted(limits, cost), f"{limits.cost or 0:g} {limits.currency}"),
-        (limits.time_s, time_s, format_duration(limits.time_s or 0)),
-        (limits.trials, trials, f"{limits.trials or 0} trials"),
+        (limits.energy_j, energy_j, format_si(limits.energy_j or 0, "J")),
+        (limits.carbon_g, _counted(limits, counted.carbon_g), format_si(limits.carbon_g or 0, "g")),
+        (limits.cost, _counted(limits, counted.cost), f"{limits.cost or 0:g} {limits.currency}"),
+        (limits.time_s, counted.time_s, format_duration(limits.time_s or 0)),
+        (limits.trials, counted.trials, f"{limits.trials or 0} trials"),
     ]
     shares = [(used / limit, name) for limit, used, name in pairs if limit is not None and used is not None]
     if not shares:

@@ -15,12 +15,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, final
 
 from joulewise import wiring
-from joulewise.cli.following import Following
 from joulewise.cli.live import PlainLines, StatusLine, live_view, write_if_read
 from joulewise.cli.run_options import RunOptions
 from joulewise.cli.watching import Look, Watch
 from joulewise.launching.local import Ended, LocalProcess, Screen
-from joulewise.vocabulary.budget import Spent, Verdict
+from joulewise.vocabulary.budget import Verdict
 from joulewise.vocabulary.errors import JoulewiseError
 from joulewise.vocabulary.recording import EndState, Recording
 
@@ -78,9 +77,8 @@ class Session:
         self._recorder.start()
         self._watch = Watch(
             self._latest,
-            self._price,
+            limits.place if limits else wiring.place(chosen=settings),
             limits.budget if limits else None,
-            Following(self._folder, started_s) if self._folder else None,
             limits.pot if limits else None,
         )
         self._view: StatusLine | PlainLines | None = None
@@ -137,7 +135,7 @@ class Session:
         )
         self._stopped = (verdict, "")
         ended = self._process.end(self._options.grace)
-        over = self._watch.overshoot(self._watch.look(self._now_s()).spent)
+        over = self._watch.overshoot(self._watch.look(self._now_s()))
         self._stopped = (verdict, f"; over the limit by {over}" if over else "")
         return ended
 
@@ -170,7 +168,9 @@ class Session:
             state, reason = EndState.FAILED, f"exit code {ended.exit_code}"
         else:
             state, reason = EndState.FINISHED, ""
-        return self._recorder.stop(state, exit_code=ended.exit_code, signal=ended.signal, reason=reason)
+        return self._recorder.stop(
+            state, exit_code=ended.exit_code, signal=ended.signal, reason=reason, root_cpu_s=ended.cpu_s
+        )
 
     def _settle_pot(self) -> None:
         if self._limits is not None and self._limits.pot is not None:
@@ -190,12 +190,6 @@ class Session:
 
     def _latest(self) -> Snapshot | None:
         return self._recorder.latest
-
-    def _price(self, latest: Snapshot | None, now_s: float) -> Spent:
-        limits = self._limits
-        if limits is None or (limits.budget.carbon_g is None and limits.budget.cost is None):
-            return Spent(now_s, latest.energy_j if latest else None)
-        return wiring.spent(latest, limits.place, now_s)
 
     def _now_s(self) -> float:
         return time.monotonic() - self._started_s

@@ -35,6 +35,7 @@ from joulewise.vocabulary.quantities import (
 
 EXAMPLE = "2MJ,200g,1EUR,3h,20trials,plateau=0.1%"
 PLATEAU_EPOCHS = 5
+_LEAST_STRETCH = 1e-9  # of progress; a shorter one is noise of its own making
 _SYMBOLS = {"€": "EUR", "$": "USD", "£": "GBP"}
 _CARBON_SUFFIX = re.compile(r"CO2(e|eq)?$", re.IGNORECASE)
 _LOSS_WORDS = ("loss", "error", "perplexity", "ppl", "rmse", "mse", "mae", "nll", "wer", "cer", "fid")
@@ -252,7 +253,7 @@ def forecast(milestones: Sequence[tuple[float, float]]) -> Figure | None:
     """
     known = [(0.0, 0.0)]
     for share, amount in milestones:
-        if known[-1][0] < share <= 1:
+        if known[-1][0] + _LEAST_STRETCH < share <= 1:
             known.append((share, max(amount, known[-1][1])))
     stretches = [(s1 - s0, a1 - a0) for (s0, a0), (s1, a1) in pairwise(known)]
     if len(stretches) >= 4:
@@ -343,8 +344,7 @@ def _limit(part: str, currency: str) -> tuple[str, Any]:
         return "plateau", _above_zero(number / (100 if unit == "%" else 1), part)
     if re.fullmatch(r"(\s*[0-9]*\.?[0-9]+\s*[a-z]+){2,}\s*", part):  # 1h30m
         return "time_s", _above_zero(parse_duration(part), part)
-    number, unit = _quantity(part, part)
-    unit = _CARBON_SUFFIX.sub("", unit)
+    number, unit = _quantity(_CARBON_SUFFIX.sub("", part), part)
     for name, units in (("energy_j", ENERGY_UNITS), ("carbon_g", MASS_UNITS), ("time_s", TIME_UNITS)):
         if unit in units:
             return name, _above_zero(number * units[unit], part)

@@ -24,15 +24,15 @@ types: $(V)/.dev       ## strict types over source and tests
 docs: $(V)/.dev        ## every verb and module has its manual page, links hold, examples run
 	$(BIN)/python docs/check.py
 
-bare: $(V)/.bare       ## the tests with no extra installed
-	$(V)/bare/bin/python -m pytest -q -m "not service" tests
+bare: $(V)-bare/.ok      ## the tests with no extra installed
+	$(V)-bare/bin/python -m pytest -q -n 2 -m "not service and not slow"
 
 constraints:           ## resolve constraints.txt anew (URL-free, for all platforms)
 	rm -f constraints.txt
 	$(BIN)/python -m uv pip compile --universal --python-version 3.11 --all-extras --no-annotate --no-header -q -o constraints.txt pyproject.toml
 
 clean:
-	rm -rf $(V) build dist
+	rm -rf $(V) $(V)-bare build dist
 
 define install
 	if $(1)/bin/python -m uv --version >/dev/null 2>&1; then $(1)/bin/python -m uv pip install -q --compile-bytecode --python $(1)/bin/python -c constraints.txt $(2); \
@@ -48,5 +48,11 @@ $(V)/.demo: $(V)/bin/python pyproject.toml constraints.txt
 	touch $@
 
 $(V)/.dev: $(V)/bin/python pyproject.toml constraints.txt
-	$(call install,$(V),-e '.[postgres,notebook,example,dev]')
+	$(call install,$(V),-e '.[dev]')
 	touch $@ $(V)/.demo
+
+$(V)-bare/.ok: pyproject.toml constraints.txt
+	$(PY) -m venv $(V)-bare
+	$(V)-bare/bin/python -m pip install -q uv 2>/dev/null || true
+	$(call install,$(V)-bare,-e '.[test]')
+	touch $@

@@ -277,7 +277,7 @@ class TestPower:
         clock.sleep(2)
 
         assert meter.read().energy_j == 300.0
-        assert meter.device.error_high == 0.15
+        assert meter.device.error_high == 0.30
         assert "of the moment" in meter.device.note
 
     @pytest.mark.parametrize(

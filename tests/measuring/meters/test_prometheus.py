@@ -121,7 +121,7 @@ class TestDcgm:
         meter.refresh()
 
         assert meter.read().energy_j == 400.0
-        assert meter.device.error_high == 0.20
+        assert meter.device.error_high == 0.30
         assert "power, integrated" in meter.device.note
 
     def test_counter_before_power(self, exporter: Exporter) -> None:

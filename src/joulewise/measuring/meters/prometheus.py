@@ -429,7 +429,7 @@ def _board(uuid: str, labels: Mapping[str, str], place: Place, *, counts: bool) 
     notes = [] if counts else ["no energy counter: power, integrated between scrapes"]
     if labels.get("GPU_I_ID"):
         notes.append("MIG: the whole board's energy, all instances and their users included")
-    error = 0.05 if counts else 0.20
+    error = 0.05 if counts else 0.30
     name = labels.get("modelName", "GPU")
     return Device(
         f"prometheus:{uuid}", Component.GPU, "prometheus", Basis.MEASURED, Boundary.DEVICE, error, error,

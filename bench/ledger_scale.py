@@ -160,7 +160,7 @@ def main() -> None:
         runs, ledger = Path(home, "runs"), Path(home, "ledger.db")
         environment = {**os.environ, "JOULEWISE_HOME": home}
         snippet = [sys.executable, "-c", SNIPPET, str(ledger), str(runs)]
-        verb = find_spec("joulewise.__main__") is not None and find_spec("joulewise.cli") is not None
+        verb = all(find_spec(f"joulewise.{name}") for name in ("cli.app", "cli.runs"))
         start = time.perf_counter()
         recordings = plan(options.count)
         make_folders(runs, recordings, full=options.full)

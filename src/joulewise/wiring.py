@@ -68,6 +68,14 @@ def _cray(settings: Settings, root_pid: int) -> Found:
     return find_cray()
 
 
+def _slurm(settings: Settings, root_pid: int) -> Found:
+    from joulewise.measuring.meters.cluster import SlurmEnergyMeter
+    from joulewise.measuring.meters.port import Found
+
+    job_id = os.environ.get("SLURM_JOB_ID", "")
+    return Found((SlurmEnergyMeter(job_id),)) if job_id else Found()
+
+
 def _nvml(settings: Settings, root_pid: int) -> Found:
     from joulewise.measuring.meters.nvml import find_nvml
 
@@ -104,10 +112,13 @@ FAMILIES = (
     ),
 )
 
+# Only where the settings name them: asking them costs others something.
+ON_DEMAND = (Family("slurm", frozenset({Component.NODE}), _slurm),)
+
 
 def families(settings: Settings) -> tuple[Family, ...]:
     """Return the families that the settings name: `auto` is all of ours; others join by their entry point's name."""
-    ours = {f.name: f for f in FAMILIES}
+    ours = {f.name: f for f in (*FAMILIES, *ON_DEMAND)}
     names = [n.strip() for n in settings.meters.split(",") if n.strip()]
     chosen: list[Family] = []
     for name in names:

@@ -22,12 +22,12 @@ and highest idle watts; the interval of the work's share is what these three spa
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import hypot
 from typing import final
 
-from joulewise.catalogue.load_curve import IDLE_SHARE_HIGH, IDLE_SHARE_LOW, share_of_full_load
-from joulewise.vocabulary.figures import Basis, Boundary, Figure, shared_total, total
+from joulewise.catalogue.load_curve import IDLE_SHARE_HIGH, IDLE_SHARE_LOW, arms, share_of_full_load
+from joulewise.vocabulary.figures import Basis, Figure, shared_total, total
 from joulewise.vocabulary.recording import Component, Device, Machine, Recording
 
 _WINDOW_S = 1.0  # clock ticks are 10 ms: shares over less than a second are too coarse
@@ -75,6 +75,10 @@ class _Sums:
     work: tuple[float, float, float] = (0.0, 0.0, 0.0)
     idle: tuple[float, float, float] = (0.0, 0.0, 0.0)
     shared: float = 0.0  # joules that were split between this work and others by CPU seconds
+    below: float = (
+        0.0  # joules by which the device may have used less, or more, where that depends on its load
+    )
+    above: float = 0.0
     unknown: float = 0.0  # joules charged to this work although nobody knows whose they are
     seen: bool = False
     split: bool = False
@@ -158,6 +162,10 @@ class Attribution:
         sums.split = True
         busy_s = max(busy_s, work_s)
         utilisation = min(1.0, busy_s / (self._machine.cpus * span_s))
+        if device.model.get("arms_by_load"):
+            below, above = arms(utilisation)
+            sums.below += joules * below
+            sums.above += joules * above
         idle = _idle_joules(device, utilisation, joules, span_s)
         share = work_s / busy_s if busy_s > 0 else 0.0
         work = tuple((joules - i) * share for i in idle)
@@ -247,45 +255,36 @@ def _idle_joules(
 def _figures(device: Device, sums: _Sums) -> DeviceSplit:
     if not sums.seen:
         return DeviceSplit(device, None, None, None, None)
-    whole = _figure(device, (sums.total,) * 3, device.basis, device.source)
+    whole = _figure(device, sums, (sums.total,) * 3, device.basis, device.source)
     if not sums.split:
         return DeviceSplit(device, whole, None, None, None)
     basis = max(device.basis, Basis.MODELLED)
-    work = _figure(
-        device,
-        sums.work,
-        basis,
-        f"{device.source}; split by use",
-        sums.shared * _UNEQUAL_SECONDS,
-        sums.unknown,
-    )
-    idle = _figure(device, sums.idle, basis, f"{device.source}; idle by the load curve")
+    by_use, by_curve = f"{device.source}; split by use", f"{device.source}; idle by the load curve"
+    doubt_j = sums.shared * _UNEQUAL_SECONDS
     others_j = [max(0.0, sums.total - w - i) for w, i in zip(sums.work, sums.idle, strict=True)]
-    others = _figure(
-        device,
-        (others_j[0], others_j[1], others_j[2]),
-        basis,
-        f"{device.source}; split by use",
-        sums.shared * _UNEQUAL_SECONDS,
-    )
+    work = _figure(device, sums, sums.work, basis, by_use, doubt_j)
+    if sums.unknown:
+        work = replace(work, low=max(0.0, work.low - sums.unknown))
+    idle = _figure(device, sums, sums.idle, basis, by_curve)
+    others = _figure(device, sums, (others_j[0], others_j[1], others_j[2]), basis, by_use, doubt_j)
     return DeviceSplit(device, whole, work, idle, others)
 
 
 def _figure(
     device: Device,
+    sums: _Sums,
     joules: tuple[float, float, float],
     basis: Basis,
     source: str,
     doubt_j: float = 0.0,
-    unknown_j: float = 0.0,
 ) -> Figure:
+    """Return the figure of three ways to split: the device's own error, the idle watts' and the split's doubt."""
     value = joules[0]
-    below = hypot(value - min(joules), value * device.error_low, doubt_j)
-    above = hypot(max(joules) - value, value * device.error_high, doubt_j)
-    low = max(0.0, value - below - unknown_j)
-    return Figure(
-        value, low, value + above, basis, source, Boundary.DEVICE if device.counted else device.boundary
-    )
+    low_arm = sums.below / sums.total if sums.below else device.error_low
+    high_arm = sums.above / sums.total if sums.above else device.error_high
+    below = hypot(value - min(joules), value * low_arm, doubt_j)
+    above = hypot(max(joules) - value, value * high_arm, doubt_j)
+    return Figure(value, max(0.0, value - below), value + above, basis, source, device.boundary)
 
 
 def _total(figures: Iterable[Figure | None]) -> Figure | None:

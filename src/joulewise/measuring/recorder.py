@@ -126,7 +126,7 @@ class Recorder:
         self._thread = threading.Thread(target=self._run, name="joulewise", daemon=True)
         self._meters: list[Meter] = []
         self._lost: set[str] = set()
-        self._gpu_pids: dict[str, tuple[float, GpuUsage]] = {}
+        self._gpu_used: dict[str, tuple[float, GpuUsage, float | None]] = {}
         self._attribution: Attribution | None = None
         self._latest: Snapshot | None = None
         self._closing: dict[str, Any] = {}
@@ -353,14 +353,10 @@ class Recorder:
     def _gpu_gauges(
         self, device: str, meter: UsedMeter, tree: ProcessTree, t_s: float
     ) -> dict[str, float | None]:
-        at_s, usage = self._gpu_pids.get(device, (float("-inf"), None))
-        if usage is None or t_s - at_s >= _GPU_USAGE_EVERY_S * 0.9:
-            usage = meter.usage()
-            self._gpu_pids[device] = (t_s, usage)
-        share = usage.work_share
-        if share is None and usage.process_ids is not None:
-            ours = sum(pid in tree.pids for pid in usage.process_ids)
-            share = ours / len(usage.process_ids) if usage.process_ids else 0.0
+        at_s, usage, share = self._gpu_used.get(device, (float("-inf"), GpuUsage(None, None, None), None))
+        if t_s - at_s >= _GPU_USAGE_EVERY_S * 0.9:
+            usage, share = meter.usage(), meter.work_share(tree.pids)
+            self._gpu_used[device] = (t_s, usage, share)
         return {
             f"gpu_utilisation:{device}": usage.utilisation,
             f"gpu_memory_bytes:{device}": usage.memory_used_bytes,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import final
 
 from joulewise.measuring.meters.port import Found
@@ -97,6 +97,13 @@ class ReplayMeter:
             if self._usages
             else GpuUsage(None, None, None)
         )
+
+    def work_share(self, own_ids: Collection[int]) -> float | None:
+        """Return the share of the processes that hold the device, in equal parts."""
+        holders = self.usage().process_ids
+        if holders is None:
+            return None
+        return sum(pid in own_ids for pid in holders) / len(holders) if holders else 0.0
 
     def close(self) -> None:
         """Nothing to give back."""

@@ -104,7 +104,7 @@ class FakeProc:
         """Let bytes come and go over eth0 (loopback traffic is there, too, and must not count)."""
         self._bytes = [self._bytes[0] + received_bytes, self._bytes[1] + sent_bytes]
         rows = [
-            f"    lo: 999 9 0 0 0 0 0 0 999 9 0 0 0 0 0 0",
+            "    lo: 999 9 0 0 0 0 0 0 999 9 0 0 0 0 0 0",
             f"  eth0: {self._bytes[0]} 1 0 0 0 0 0 0 {self._bytes[1]} 1 0 0 0 0 0 0",
         ]
         text = (

@@ -87,15 +87,13 @@ class Missing:
 class GpuUsage:
     """How one GPU was used at a tick. Shares are 0 to 1; None means the driver does not tell.
 
-    `process_ids` are the processes that hold the device as this process sees them (None: not told);
-    `work_share` is the share of the busy time that belongs to the recorded work (None: not told).
+    `process_ids` are the processes that hold the device as this process sees them (None: not told).
     """
 
     utilisation: float | None
     memory_used_bytes: int | None
     memory_total_bytes: int | None
     process_ids: tuple[int, ...] | None = None
-    work_share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,7 +97,12 @@ class ModelledCpuMeter:
             source=f"load curve of eleven measured servers; {watts.source}",
             uuid=f"{host}:cpu",
             note="no energy counter can be read here",
-            model={"full_load_w": watts.value, "idle_share": share_of_full_load(0.0), "cpus": machine.cpus},
+            model={
+                "full_load_w": watts.value,
+                "idle_share": share_of_full_load(0.0),
+                "cpus": machine.cpus,
+                "arms_by_load": watts.basis is Basis.MODELLED and not machine.virtual and full_load_w is None,
+            },
         )
         self._full_load_w = watts.value
         self._stat = f"{proc}/stat"

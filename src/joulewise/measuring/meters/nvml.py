@@ -216,6 +216,16 @@ class NvmlMeter:
             ids,
         )
 
+    def work_share(self, own_ids: Collection[int]) -> float | None:
+        """Return the share (0 to 1) of the board's use by these processes: by busy time, else in equal parts."""
+        try:
+            self._follow()
+            process_ids = self._process_ids()
+        except self._library.error:
+            return None
+        several = process_ids is not None and any(p not in own_ids for p in process_ids)
+        return work_share(process_ids, own_ids, self.process_utilisation() if several else None)
+
     def process_utilisation(self) -> dict[int, float] | None:
         """Return for each process id how much of the board's time it used since the last call; None: not told."""
         try:

@@ -11,6 +11,7 @@ Families are listed best first in `measuring.meters`; other packages join by the
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -37,6 +38,9 @@ class UsedMeter(Protocol):
 
     def usage(self) -> GpuUsage:
         """Return utilisation, memory and the processes that hold the device."""
+
+    def work_share(self, own_ids: Collection[int]) -> float | None:
+        """Return the share (0 to 1) of the device's use since the last call by these processes; None: not told."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,3 +166,14 @@ def test_node_sensor_is_not_added():
     node = device("psys", Component.NODE)
 
     assert after([PACKAGE, node], {PACKAGE.id: 100.0, "psys": 170.0}, cpu(1.0, 1.0)).machine_j.value == 100.0
+
+
+def test_interval_follows_the_load():
+    """A modelled processor whose interval depends on its load is known best where the servers agree best: at 10 %."""
+    which = device("cpu", basis=Basis.MODELLED, model={"full_load_w": 100.0, "arms_by_load": True})
+
+    def width(busy_s: float) -> float:
+        total_j = after([which], {"cpu": 500.0}, cpu(busy_s, busy_s)).devices[0].total_j
+        return total_j.high / total_j.low
+
+    assert width(4.0) < width(36.0)

@@ -121,7 +121,7 @@ class ModelledCpuMeter:
         if span_s >= _LOOK_EVERY_S:
             busy_s = self._busy()
             if busy_s is None or self._busy_s is None:
-                self._busy_s = self._busy_s or busy_s
+                self._busy_s = busy_s if self._busy_s is None else self._busy_s
                 return Reading(self.device.id, None, self.device.basis, why=f"{self._stat} cannot be read")
             utilisation = min(1.0, max(0.0, busy_s - self._busy_s) / (span_s * self._cpus))
             self._power_w = self._full_load_w * share_of_full_load(utilisation)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from joulewise.measuring.recorder import Snapshot
 
 _LEAST_WAIT_S = 0.02
+_FIRST_S, _FIRST_LOOKS_S = 5.0, 0.2  # a small budget may be spent before the second tick is old
 _PATIENCE_S = 2.0  # for a reader of the card
 
 
@@ -102,6 +103,9 @@ class Session:
             if limits.assumed:
                 self._say(limits.assumed)
 
+        if not options.quiet:
+            _load_card()
+
     def wait_s(self) -> float | None:
         """Return in how many seconds to look again; None if there is nothing to look for."""
         now_s = self._now_s()
@@ -112,6 +116,8 @@ class Session:
             waits.append(self._interval_s)
             if self._last is not None:
                 waits.append(self._watch.next_s(self._last))
+            if now_s < _FIRST_S:
+                waits.append(_FIRST_LOOKS_S)
         return max(_LEAST_WAIT_S, min(waits)) if waits else None
 
     def look(self) -> Verdict:
@@ -206,6 +212,12 @@ class Session:
 
     def _hear_fault(self, args: threading.ExceptHookArgs) -> None:
         self._fault = f"the recorder failed: {args.exc_type.__name__}: {args.exc_value}"
+
+
+def _load_card() -> None:
+    """Load what the card needs while the program runs: later the user would wait for it."""
+    import joulewise.cli.card
+    import joulewise.measuring.accounting  # noqa: F401
 
 
 def _is_terminal() -> bool:

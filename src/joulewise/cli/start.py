@@ -80,7 +80,7 @@ def _has_settings_file(environment: Mapping[str, str]) -> bool:
 def _mentions_us(path: str) -> bool:
     try:
         with open(path, "rb") as file:
-            return b"joulewise" in file.read(1_000_000)
+            return b"tool.joulewise" in file.read(1_000_000)
     except OSError:
         return False
 

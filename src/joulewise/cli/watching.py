@@ -44,11 +44,13 @@ class Look:
 
 
 def carried_on(snapshot: Snapshot, now_s: float) -> Snapshot:
-    """Return the snapshot with the joules that it will have at `now_s`, at its power."""
+    """Return the snapshot with the joules that it will have at `now_s`, at its power (at first: its mean power)."""
     energy_j, since_s = snapshot.energy_j, now_s - snapshot.t_s
-    if energy_j is None or not snapshot.power_w or since_s <= 0 or energy_j.value <= 0:
+    if energy_j is None or energy_j.value <= 0 or snapshot.t_s <= 0:
         return snapshot
-    return replace(snapshot, energy_j=energy_j.scaled(1 + snapshot.power_w * since_s / energy_j.value))
+    power_w = energy_j.value / snapshot.t_s if snapshot.power_w is None else snapshot.power_w
+    grown = energy_j.scaled(1 + power_w * max(0.0, since_s) / energy_j.value)
+    return replace(snapshot, energy_j=grown, power_w=power_w)
 
 
 @final

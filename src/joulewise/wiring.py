@@ -63,6 +63,10 @@ def _hwmon(settings: Settings, root_pid: int) -> Found:
 
 
 def _cray(settings: Settings, root_pid: int) -> Found:
+    if not os.path.isdir("/sys/cray"):  # spares every other machine the import
+        from joulewise.measuring.meters.port import Found
+
+        return Found()
     from joulewise.measuring.meters.cluster import find_cray
 
     return find_cray()
@@ -83,11 +87,12 @@ def _nvml(settings: Settings, root_pid: int) -> Found:
 
 
 def _prometheus(settings: Settings, root_pid: int) -> Found:
-    from joulewise.measuring.meters.port import Found
+    if not settings.prometheus:
+        from joulewise.measuring.meters.port import Found
+
+        return Found()
     from joulewise.measuring.meters.prometheus import find_prometheus
 
-    if not settings.prometheus:
-        return Found()
     return find_prometheus(settings.prometheus, settings.prometheus_query)
 
 

@@ -146,6 +146,28 @@ def test_hanging_meter_cannot_hold(tmp_path):
     assert any("did not answer" in n.text for n in recording.notes)
 
 
+def test_fault_of_ours_is_told_and_kept_in(tmp_path):
+    """A fault of the recorder itself reaches neither the program nor its streams; the recording ends and says it."""
+
+    def survey():
+        raise RuntimeError("a bug")
+
+    what = Recorder(
+        Work("test", os.getpid(), "track"),
+        tmp_path / "run",
+        "run-1",
+        survey=survey,
+        machine=machine,
+        interval_s=0.02,
+    )
+    what.start()
+    recording = what.stop(EndState.FAILED, exit_code=7)
+
+    assert (recording.end.state, recording.end.exit_code) == (EndState.FAILED, 7)
+    assert "RuntimeError: a bug" in what.fault
+    assert what.fault in recording.notes[0].text
+
+
 def test_missing_sources_are_listed(tmp_path):
     """What could not be read is in the recording with what to do about it."""
     answers = [Found((), (Missing("powercap", "readable by root only", "chmod"),))]

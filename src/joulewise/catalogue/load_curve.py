@@ -20,7 +20,6 @@ Footprint: AWS 3.5, GCP 4.26, Azure 3.76 at full load), -60/+100 %.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, hypot, log, sqrt
@@ -65,6 +64,8 @@ class Spread:
 
 def fit(logs: Sequence[float]) -> Spread:
     """Return the fit of log(watts / known watts) of 2 to 11 servers at one load."""
+    import statistics
+
     return Spread(statistics.mean(logs), statistics.stdev(logs), len(logs))
 
 

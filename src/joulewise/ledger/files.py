@@ -25,7 +25,6 @@ import json
 import math
 import os
 import re
-import secrets
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, fields
@@ -125,7 +124,7 @@ class RecordingFile:
 def new_run_id(name: str, now_utc: datetime) -> str:
     """Return an id that sorts by time and can be read: `20261123T081500-digits-3f9a2c`."""
     slug = re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.")[:40] or "run"
-    return f"{now_utc:%Y%m%dT%H%M%S}-{slug}-{secrets.token_hex(3)}"
+    return f"{now_utc:%Y%m%dT%H%M%S}-{slug}-{os.urandom(3).hex()}"
 
 
 def run_folder(runs: Path, run_id: str) -> Path:

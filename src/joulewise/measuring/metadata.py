@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -71,8 +70,6 @@ def describe(command: Sequence[str], cwd: str, environment: Mapping[str, str]) -
 
 def git(folder: str) -> dict[str, Any]:
     """Return revision, branch and whether files differ from it; empty outside a repository or without git."""
-    if shutil.which("git") is None:
-        return {}
     command = [
         "git",
         "--no-optional-locks",
@@ -110,7 +107,7 @@ def git(folder: str) -> dict[str, Any]:
 
 def python(command: Sequence[str], environment: Mapping[str, str]) -> dict[str, Any]:
     """Return the version of the program's Python and of the frameworks installed beside it; empty if it is no Python."""
-    found = shutil.which(command[0], path=environment.get("PATH")) if command else None
+    found = _which(command[0], environment.get("PATH", os.defpath)) if command else None
     if found is None:
         return {}
     real = os.path.realpath(found)
@@ -157,6 +154,13 @@ def _platform() -> str:
     return f"{system.sysname} {system.release} {system.machine}"
 
 
+def _which(name: str, path: str) -> str | None:
+    """Return the program that a shell would start (shutil.which imports compressors that nobody here needs)."""
+    folders = [""] if os.sep in name else path.split(os.pathsep)
+    candidates = (os.path.join(folder, name) for folder in folders)
+    return next((c for c in candidates if os.path.isfile(c) and os.access(c, os.X_OK)), None)
+
+
 def _interpreter_of(script: str) -> str:
     """Return the Python that a script's first line names, or ""."""
     try:
@@ -168,7 +172,9 @@ def _interpreter_of(script: str) -> str:
     if not words:
         return ""
     name = words[1] if os.path.basename(words[0]) == "env" and len(words) > 1 else words[0]
-    return (shutil.which(name) or "") if "python" in os.path.basename(name) else ""
+    return (
+        (_which(name, os.environ.get("PATH", os.defpath)) or "") if "python" in os.path.basename(name) else ""
+    )
 
 
 def _python_version(prefix: Path) -> str:

@@ -130,6 +130,8 @@ class Recorder:
         self._attribution: Attribution | None = None
         self._latest: Snapshot | None = None
         self._closing: dict[str, Any] = {}
+        self._closed = False
+        self._fault = ""
         self._root_cpu_s: float | None = None
         began = datetime.now(UTC).timestamp() - (time.monotonic() - self.started_s)
         self._append(
@@ -160,7 +162,7 @@ class Recorder:
     @property
     def fault(self) -> str:
         """Why nothing, or not everything, is kept on disk; "" if all is well."""
-        return self._file.fault
+        return self._fault or self._file.fault
 
     @property
     def latest(self) -> Snapshot | None:
@@ -210,16 +212,17 @@ class Recorder:
         self._ended.set()
         if self._thread.ident is not None:
             self._thread.join(_STOP_WITHIN_S)
-        if self._thread.is_alive():
-            with self._lock:  # a meter hangs: end the recording without it
-                self._append(
-                    "note",
-                    t=self._closing["t"],
-                    kind="fault",
-                    text="a source did not answer in time; the last tick is missing",
-                )
-                self._append("end", **self._closing)
+        if not self._closed:
+            self._end_without_thread()
         return self.recording()
+
+    def _end_without_thread(self) -> None:
+        """End a recording whose thread failed or hangs (in a meter, or in writing: then the lock cannot be had)."""
+        why = self._fault or "a source did not answer in time; the last tick is missing"
+        if self._lock.acquire(timeout=_STOP_WITHIN_S):
+            self._append("note", t=self._closing["t"], kind="fault", text=why)
+            self._end()
+            self._lock.release()
 
     def recording(self) -> Recording:
         """Return what has been recorded so far."""
@@ -233,6 +236,20 @@ class Recorder:
         self._file.append(kind, **values)
 
     def _run(self) -> None:
+        try:
+            self._record()
+        except Exception as error:  # noqa: BLE001 - the thread's edge: a fault of ours never reaches the program
+            self._fault = f"the recorder failed: {type(error).__name__}: {error}"
+
+    def _end(self) -> None:
+        """Write the end, once."""
+        if not self._closed:
+            self._closed = True
+            self._append("end", **self._closing)
+            self._file.sync()
+            self._file.close()
+
+    def _record(self) -> None:
         meters = self._open()
         tree = ProcessTree(self.work.root_pid, from_start=self.work.role == "run", mark=self.work.mark)
         counters = MachineCounters(self.work.root_pid)
@@ -258,9 +275,7 @@ class Recorder:
         for meter in meters:
             meter.close()
         with self._lock:
-            self._append("end", **self._closing)
-            self._file.sync()
-            self._file.close()
+            self._end()
 
     def _open(self) -> list[Meter]:
         """Look for meters and the machine, and write down what is there and what is missing."""

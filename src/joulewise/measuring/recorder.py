@@ -27,7 +27,7 @@ from joulewise.ledger.files import (
     process_start,
     read_recording,
 )
-from joulewise.measuring.attribution import Attribution, Split
+from joulewise.measuring.attribution import Attribution
 from joulewise.measuring.counters import MachineCounters
 from joulewise.measuring.meters.port import Found, Meter, UsedMeter
 from joulewise.measuring.process_tree import ProcessTree
@@ -38,6 +38,7 @@ from joulewise.vocabulary.recording import EndState, GpuUsage, Machine, Missing,
 _SYNC_EVERY_S = 30.0
 _GPU_USAGE_EVERY_S = 1.0
 _FOLLOW_EVERY_S = 1.0
+_IDLE_AFTER_S = 1.5  # shares are taken once a second: work that got none for longer draws nothing
 _STOP_WITHIN_S = 2.0
 _TREE_COUNTERS = (
     "work_cpu_s",
@@ -125,10 +126,12 @@ class Recorder:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="joulewise", daemon=True)
         self._meters: list[Meter] = []
+        self._used: list[UsedMeter] = []
+        self._shared_s = 0.0
         self._lost: set[str] = set()
         self._gpu_used: dict[str, tuple[float, GpuUsage, float | None]] = {}
         self._attribution: Attribution | None = None
-        self._latest: Snapshot | None = None
+        self._ticked: tuple[float, float | None] | None = None  # time and watts of the last tick
         self._closing: dict[str, Any] = {}
         self._closed = False
         self._fault = ""
@@ -166,8 +169,9 @@ class Recorder:
 
     @property
     def latest(self) -> Snapshot | None:
-        """The recording as of its last tick; None before the first."""
-        return self._latest
+        """The recording as of its last tick; None before the first. Its figures are made when they are asked for."""
+        with self._lock:
+            return self._snapshot()
 
     def start(self) -> None:
         """Begin to tick in a daemon thread; returns at once."""
@@ -295,11 +299,11 @@ class Recorder:
 
     def _columns(self) -> None:
         gauges = list(_GAUGES)
-        for meter in self._meters:
-            if isinstance(meter, UsedMeter):
-                gauges += [
-                    f"gpu_{kind}:{meter.device.id}" for kind in ("utilisation", "memory_bytes", "work_share")
-                ]
+        self._used = [m for m in self._meters if isinstance(m, UsedMeter)]
+        for meter in self._used:
+            gauges += [
+                f"gpu_{kind}:{meter.device.id}" for kind in ("utilisation", "memory_bytes", "work_share")
+            ]
         self._gauge_names = gauges
         with self._lock:
             self._append(
@@ -326,9 +330,8 @@ class Recorder:
             processes=sample.processes,
             threads=sample.threads,
         )
-        for meter in meters:
-            if isinstance(meter, UsedMeter):
-                values.update(self._gpu_gauges(meter.device.id, meter, tree, t_s))
+        for meter in self._used:
+            values.update(self._gpu_gauges(meter.device.id, meter, tree, t_s))
         counters = {n: values.get(n) for n in (*_TREE_COUNTERS, *_MACHINE_COUNTERS)}
         gauges = {n: values.get(n) for n in self._gauge_names}
         energy = {r.device: r.energy_j for r in readings}
@@ -351,10 +354,18 @@ class Recorder:
                         text=f"{reading.device} cannot be read: {reading.why}",
                     )
         if self._attribution is not None:
-            before = self._latest
-            self._attribution.add(t_s, energy, counters, gauges)
+            with self._lock:
+                before_j = self._attribution.work_joules
+                self._attribution.add(t_s, energy, counters, gauges)
+                used_j = self._attribution.work_joules
+                power_w = self._ticked[1] if self._ticked else None
+                span_s = t_s - self._shared_s
+                if self._ticked and (used_j > before_j or span_s > _IDLE_AFTER_S):
+                    power_w = (used_j - before_j) / max(span_s, 1e-3)
+                    self._shared_s = t_s
+                self._ticked = (t_s, power_w)
+                self._progress.mark(used_j, t_s)
             self._follow(t_s)
-            self._latest = self._snapshot(t_s, self._attribution.split(), before)
 
     def _follow(self, t_s: float) -> None:
         """Take in what the work's own processes have logged, once a second at most."""
@@ -378,22 +389,19 @@ class Recorder:
             f"gpu_work_share:{device}": share,
         }
 
-    def _snapshot(self, t_s: float, split: Split, before: Snapshot | None) -> Snapshot:
-        power_w = before.power_w if before else None
-        if before and before.energy_j and split.work_j and t_s > before.t_s:
-            power_w = max(0.0, split.work_j.value - before.energy_j.value) / (t_s - before.t_s)
-        seen = self._progress
-        with self._lock:
-            seen.mark(split.work_j.value if split.work_j else None, t_s)
-            return Snapshot(
-                t_s=t_s,
-                energy_j=split.work_j,
-                idle_j=split.idle_j,
-                machine_j=split.machine_j,
-                power_w=power_w,
-                last_point=seen.last_point,
-                points=seen.points,
-                trials=seen.trials,
-                milestones=seen.milestones,
-                improvement=seen.improvement,
-            )
+    def _snapshot(self) -> Snapshot | None:
+        if self._ticked is None or self._attribution is None:
+            return None
+        split, seen = self._attribution.split(), self._progress
+        return Snapshot(
+            t_s=self._ticked[0],
+            energy_j=split.work_j,
+            idle_j=split.idle_j,
+            machine_j=split.machine_j,
+            power_w=self._ticked[1],
+            last_point=seen.last_point,
+            points=seen.points,
+            trials=seen.trials,
+            milestones=seen.milestones,
+            improvement=seen.improvement,
+        )

@@ -33,7 +33,7 @@ class Meter(Protocol):
 
 
 @runtime_checkable
-class UsedMeter(Protocol):
+class UsedMeter(Meter, Protocol):
     """A meter that can also tell how its device is used (GPUs)."""
 
     def usage(self) -> GpuUsage:

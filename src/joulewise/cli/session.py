@@ -11,7 +11,7 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, final
 
 from joulewise import wiring
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _LEAST_WAIT_S = 0.02
 _FIRST_S, _FIRST_LOOKS_S = 5.0, 0.2  # a small budget may be spent before the second tick is old
+_LONGEST_WORD, _MOST_WORDS = 1000, 200
 _PATIENCE_S = 2.0  # for a reader of the card
 
 
@@ -67,7 +68,7 @@ class Session:
         self._recorder = wiring.recorder(
             process.pid,
             name,
-            options.command,
+            _shortened(options.command),
             interval_s=options.interval,
             params=_params(options),
             run_id=run_id,
@@ -235,6 +236,14 @@ def _params(options: RunOptions) -> Mapping[str, Any]:
     if options.tag:
         params["tags"] = list(options.tag)
     return params
+
+
+def _shortened(command: Sequence[str]) -> list[str]:
+    """Return the command as it is worth keeping: a program may have megabytes of arguments."""
+    kept = [
+        word if len(word) <= _LONGEST_WORD else f"{word[:_LONGEST_WORD]}..." for word in command[:_MOST_WORDS]
+    ]
+    return kept if len(command) <= _MOST_WORDS else [*kept, f"... and {len(command) - _MOST_WORDS} more"]
 
 
 def _plain(value: str) -> Any:

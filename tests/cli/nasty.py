@@ -59,6 +59,14 @@ def _script(name: str, text: bytes, mode: int = 0o755) -> Callable[[Path], None]
     return write
 
 
+def _files(**texts: bytes) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        for name, text in texts.items():
+            (folder / name).write_bytes(text)
+
+    return write
+
+
 DAEMON = r"""
 import os, sys, time
 if os.fork() == 0:
@@ -171,7 +179,7 @@ NASTY: tuple[Nasty, ...] = (
     Nasty("traps and exits 7", shell("trap 'exit 7' TERM; kill -TERM $$; sleep 9")),
     Nasty("reads stdin", python("import sys, hashlib; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())"), stdin=bytes(range(256)) * 4000),
     Nasty("leaves stdin to the next", shell("head -c 3 >/dev/null"), stdin=b"abcdefgh", wrap='"$@"; cat'),
-    Nasty("inherits descriptors 3 and 9", python(DESCRIPTORS), wrap='exec "$@" 3<three 9<nine', prepare=lambda f: [(f / n).write_text(n) for n in ("three", "nine")] and None),
+    Nasty("inherits descriptors 3 and 9", python(DESCRIPTORS), wrap='exec "$@" 3<three 9<nine', prepare=_files(three=b"three", nine=b"nine")),
     Nasty("uses setsid", ("setsid", "--wait", "sh", "-c", "echo new session; exit 9")),
     Nasty("is its own group", python("import os; os.setpgid(0, 0); print('group'); raise SystemExit(8)")),
     Nasty("exec chain", shell("exec sh -c 'exec sh -c \"exec sh -c \\\"exit 11\\\"\"'")),
@@ -196,7 +204,7 @@ NASTY: tuple[Nasty, ...] = (
     Nasty("itself as it sees itself", python(SELF, "--", "-x", "--name"), wrap='umask 027; ulimit -c 0; exec "$@"'),
     Nasty("python -I -S", (PYTHON, "-I", "-S", "-c", "import sys; print(sys.flags.isolated, sys.flags.no_site)")),
     Nasty("variables of Python's own", shell("echo $PYTHONWARNINGS $PYTHONINSPECT"), environment={"PYTHONWARNINGS": "error", "PYTHONINSPECT": "1", "PYTHONUNBUFFERED": None}),
-    Nasty("modules of the same names", shell("echo ok"), environment={"PYTHONPATH": "."}, prepare=lambda f: [(f / f"{n}.py").write_text("raise SystemExit('shadowed')") for n in ("random", "json", "secrets", "dataclasses", "click")] and None),
+    Nasty("modules of the same names", shell("echo ok"), environment={"PYTHONPATH": "."}, prepare=_files(**dict.fromkeys(("random.py", "json.py", "secrets.py", "dataclasses.py", "click.py"), b"raise SystemExit('shadowed')"))),
     Nasty("closes all descriptors", python(CLOSES)),
     Nasty("changes its umask", shell("umask 0; : > open; stat -c %a open")),
     Nasty("runs joulewise itself", (PYTHON, "-m", "joulewise", "run", "--quiet", "--", "sh", "-c", "echo inner; exit 14")),

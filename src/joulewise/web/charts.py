@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import ceil, floor, inf, isfinite, log10
 
 from joulewise.vocabulary.quantities import format_duration, format_si
@@ -73,7 +74,7 @@ def downsample(t_s: Sequence[float], rates: Sequence[float | None], edges: Seque
     is the sum of the rates times their time; and no peak is lost, because every bin keeps its extremes.
     """
     bins = []
-    for first, last in zip(edges, edges[1:], strict=False):
+    for first, last in pairwise(edges):
         area = known_s = 0.0
         low, high = inf, -inf
         for at in range(first, last):
@@ -104,7 +105,10 @@ def thin(points: Sequence[tuple[float, float]], most: int) -> list[tuple[float, 
     for number in range(stretches):
         part = inner[number * len(inner) // stretches : (number + 1) * len(inner) // stretches]
         if part:
-            ends = {min(range(len(part)), key=lambda i: part[i][1]), max(range(len(part)), key=lambda i: part[i][1])}  # noqa: B023
+            ends = {
+                min(range(len(part)), key=lambda i: part[i][1]),
+                max(range(len(part)), key=lambda i: part[i][1]),
+            }
             kept += [part[i] for i in sorted(ends)]
     return [*kept, points[-1]]
 
@@ -140,12 +144,12 @@ def time_axis(end_s: float, most: int = 6) -> Axis:
 
 def watt_label(value: float, _step: float) -> str:
     """Return a tick of power: `150 W`, `1.5 kW`."""
-    return format_si(value, "W", 3)
+    return _trimmed(format_si(value, "W", 3))
 
 
 def joule_label(value: float, _step: float) -> str:
     """Return a tick of energy: `150 J`, `1.5 MJ`."""
-    return format_si(value, "J", 3)
+    return _trimmed(format_si(value, "J", 3))
 
 
 def number_label(value: float, step: float) -> str:
@@ -198,6 +202,12 @@ def stretches(
         else:
             joined.append((left, right))
     return [(left, max(right - left, gap / 4)) for left, right in joined]
+
+
+def _trimmed(text: str) -> str:
+    """Return `20.0 W` as `20 W`: a tick is a round number."""
+    number, _, unit = text.partition(" ")
+    return f"{number.rstrip('0').rstrip('.') if '.' in number else number} {unit}"
 
 
 def _clock(seconds: float, step: float) -> str:

@@ -77,12 +77,17 @@ _ENDS = {
     EndState.RUNNING: "still running",
     EndState.LOST: "lost: the recorder was killed, what it had seen until then is here",
 }
-_COUNTED = frozenset({"epoch", "step", "steps", "samples", "examples", "images", "tokens", "requests", "batch"})
+_COUNTED = frozenset(
+    {"epoch", "step", "steps", "samples", "examples", "images", "tokens", "requests", "batch"}
+)
 _FACTORS = {
     "joules": ("Joules at the devices", "what this work used of processor, memory, GPU, storage and network"),
     "uplift": ("Uplift to the wall", "times this: power supply, fans, board"),
     "pue": ("PUE", "times this: the building's cooling and distribution"),
-    "intensity": ("Carbon intensity", "grams for each kWh: location-based, an average and not a marginal value"),
+    "intensity": (
+        "Carbon intensity",
+        "grams for each kWh: location-based, an average and not a marginal value",
+    ),
     "embodied": ("Making the hardware", "all of it; this run bears its share of the hardware's life"),
     "price": ("Price", "for each kWh at the facility"),
 }
@@ -267,6 +272,7 @@ def _figure(title: str, figure: Figure | None, text: str, unknown: str, note: st
         "title": title,
         "known": figure is not None,
         "number": number,
+        "long": len(number) > 6,
         "unit": unit,
         "interval": interval,
         "basis": figure.basis.word if figure is not None else "unknown",
@@ -288,7 +294,7 @@ def _headline(cost: Footprint) -> list[dict[str, Any]]:
     no_energy = cost.unknown.get("joules", "the energy is not known")
     price = ""
     if "price" in cost.factors:
-        price = f"at {format_money(cost.factors['price'], cost.currency)}/kWh, with the building"
+        price = f"at {_price_words(cost.factors['price'], cost.currency)}, with the building"
     return [
         _figure("Energy", cost.total_j, _print(cost.total_j, "J"), no_energy, facility),
         _figure("Carbon", cost.carbon_g, _print(cost.carbon_g, "g CO₂e"), no_energy, embodied),
@@ -395,7 +401,12 @@ def _range_words(power: _Power, part: Bin) -> str:
 def _ticks(axis: Axis) -> list[dict[str, Any]]:
     """Return the ticks of an axis; every second one may be left out where there is little room."""
     return [
-        {"x": f"{100 * axis.at(t):.2f}%", "y": f"{100 - 100 * axis.at(t):.2f}%", "label": label, "minor": n % 2}
+        {
+            "x": f"{100 * axis.at(t):.2f}%",
+            "y": f"{100 - 100 * axis.at(t):.2f}%",
+            "label": label,
+            "minor": n % 2,
+        }
         for n, (t, label) in enumerate(zip(axis.ticks, axis.labels, strict=True))
     ]
 
@@ -403,7 +414,11 @@ def _ticks(axis: Axis) -> list[dict[str, Any]]:
 def _power_table(account: Account) -> dict[str, Any]:
     power = _power(account, _MOST_ROWS)
     rows = [
-        [format_duration(b.end_s), *(power.words(c[n]) for c in power.layers.values()), _range_words(power, b)]
+        [
+            format_duration(b.end_s),
+            *(power.words(c[n]) for c in power.layers.values()),
+            _range_words(power, b),
+        ]
         for n, b in enumerate(power.machine)
     ]
     return {"head": ["until", *(_LAYERS[n] for n in power.layers), "machine"], "rows": rows}
@@ -454,7 +469,10 @@ def _learning(account: Account, end_s: float) -> dict[str, Any] | None:
     return {
         "panels": panels,
         "sentence": sentence,
-        "last": [(_clip(str(k), 40), _clip(str(v), 40)) for k, v in list(last.items())[:8]],
+        "last": [
+            (_clip(str(k), 40), _clip(f"{v:.4g}" if isinstance(v, float) else str(v), 40))
+            for k, v in list(last.items())[:8]
+        ],
         "count": len(recording.points),
     }
 
@@ -510,7 +528,9 @@ def _bought(metric: tuple[str, list[tuple[float, float]]], t_s: list[float], wor
         return ""
     reached_s = next(t for t, v in points if (v - first) / (last - first) >= 0.9)
     share = cumulative_at(t_s, work_j, reached_s) / work_j[-1]
-    return f"Nine tenths of the change in {_clip(name, 40)} were there after {100 * share:.0f} % of the joules."
+    return (
+        f"Nine tenths of the change in {_clip(name, 40)} were there after {100 * share:.0f} % of the joules."
+    )
 
 
 def _components(cost: Footprint) -> list[dict[str, str]]:
@@ -582,9 +602,17 @@ def _factors(cost: Footprint) -> list[dict[str, str]]:
 def _factor_words(name: str, figure: Figure, currency: str) -> str:
     if name in ("uplift", "pue"):
         return format_money(figure, "×")
-    if name in ("intensity", "price"):
-        return format_money(figure, "g/kWh" if name == "intensity" else f"{currency}/kWh")
+    if name == "price":
+        return _price_words(figure, currency)
+    if name == "intensity":
+        return format_money(figure, "g/kWh")
     return format_figure(figure, "J" if name == "joules" else "g")
+
+
+def _price_words(figure: Figure, currency: str) -> str:
+    """Return a price per kWh; a stated one as it was stated."""
+    exact = figure.low == figure.high
+    return f"{figure.value:g} {currency}/kWh" if exact else format_money(figure, f"{currency}/kWh")
 
 
 def _usage(usage: Usage, recording: Recording) -> list[tuple[str, str]]:
@@ -599,10 +627,17 @@ def _usage(usage: Usage, recording: Recording) -> list[tuple[str, str]]:
         ("waiting for a CPU", _known(usage.run_delay_s, format_duration)),
         ("read from storage", _known(usage.read_bytes, format_bytes)),
         ("written to storage", _known(usage.written_bytes, format_bytes)),
-        ("received, sent", f"{_known(usage.received_bytes, format_bytes)}, {_known(usage.sent_bytes, format_bytes)}"),
+        (
+            "received, sent",
+            f"{_known(usage.received_bytes, format_bytes)}, {_known(usage.sent_bytes, format_bytes)}",
+        ),
     ]
-    rows += [(f"GPU busy, {_clip(d, 60)}", f"{share:.0%}") for d, share in list(usage.gpu_utilisation.items())[:16]]
-    rows += [(f"GPU memory, {_clip(d, 60)}", format_bytes(b)) for d, b in list(usage.gpu_memory_bytes.items())[:16]]
+    rows += [
+        (f"GPU busy, {_clip(d, 60)}", f"{share:.0%}") for d, share in list(usage.gpu_utilisation.items())[:16]
+    ]
+    rows += [
+        (f"GPU memory, {_clip(d, 60)}", format_bytes(b)) for d, b in list(usage.gpu_memory_bytes.items())[:16]
+    ]
     if usage.throughput_per_s is not None:
         rows.append((f"{_clip(usage.throughput_of, 40)} per second", f"{usage.throughput_per_s:.3g}"))
     return [(name, words or "unknown") for name, words in rows]
@@ -617,7 +652,10 @@ def _machine(recording: Recording) -> list[tuple[str, str]]:
     rows = [
         ("host", machine.host),
         ("processor", machine.cpu_model or "unknown"),
-        ("CPUs, and of these for this work", f"{_known(machine.cpus, str)}, {_known(machine.owned_cpus, '{:g}'.format)}"),
+        (
+            "CPUs, and of these for this work",
+            f"{_known(machine.cpus, str)}, {_known(machine.owned_cpus, '{:g}'.format)}",
+        ),
         ("memory", _known(machine.memory_bytes, format_bytes)),
         ("virtual machine", {True: "yes", False: "no", None: "unknown"}[machine.virtual]),
         ("one tick every", format_duration(recording.interval_s)),

@@ -263,7 +263,7 @@ def _phases(
         merged = _merged(stretches)
         energy_j = None
         if total_j is not None and total_j.value > 0:
-            joules = sum(_at(t_s, work_j, e) - _at(t_s, work_j, s) for s, e in merged)
+            joules = sum(cumulative_at(t_s, work_j, e) - cumulative_at(t_s, work_j, s) for s, e in merged)
             energy_j = _modelled(total_j.scaled(max(0.0, joules) / total_j.value))
         phases.append(Phase(name, len(stretches), sum(e - s for s, e in merged), energy_j))
     return tuple(sorted(phases, key=lambda p: -p.seconds))
@@ -285,7 +285,7 @@ def _merged(stretches: list[tuple[float, float]]) -> list[tuple[float, float]]:
     return merged
 
 
-def _at(t_s: list[float], series: list[float], when_s: float) -> float:
+def cumulative_at(t_s: list[float], series: list[float], when_s: float) -> float:
     """Return a cumulative series at a moment, on a straight line between its ticks."""
     if not t_s:
         return 0.0

@@ -25,7 +25,7 @@ and highest idle watts; the interval of the work's share is what these three spa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import hypot
 from typing import final
@@ -109,6 +109,26 @@ class Attribution:
             for d in self._devices
             if d.counted
         )
+
+    def tenants(self) -> dict[str, float]:
+        """Return the central joules so far by whom they were used, over the devices that count.
+
+        Keys are the components for this work's part, `idle`, `others`, and `unsplit` for devices whose split is
+        not known; the values add up to the machine's joules.
+        """
+        shares = dict.fromkeys(("idle", "others", "unsplit"), 0.0)
+        for device in self._devices:
+            sums = self._sums[device.id]
+            if not device.counted or not sums.seen:
+                continue
+            if not sums.split:
+                shares["unsplit"] += sums.total
+                continue
+            work, idle = sums.work[0], sums.idle[0]
+            shares[device.component] = shares.get(device.component, 0.0) + work
+            shares["idle"] += idle
+            shares["others"] += max(0.0, sums.total - work - idle)
+        return shares
 
     def add(
         self,
@@ -216,18 +236,31 @@ def attribute(recording: Recording) -> Split:
     return attribute_by_tick(recording)[0]
 
 
+def tenants_by_tick(recording: Recording) -> dict[str, list[float]]:
+    """Return the joules until every tick by whom they were used (see `Attribution.tenants`)."""
+    rows: list[dict[str, float]] = []
+    _follow(recording, lambda attribution: rows.append(attribution.tenants()))
+    return {name: [row.get(name, 0.0) for row in rows] for name in (rows[-1] if rows else {})}
+
+
 def attribute_by_tick(recording: Recording) -> tuple[Split, list[float]]:
     """Return the split of a whole recording, and the work's cumulative joules (central) at every tick."""
+    work_j: list[float] = []
+    attribution = _follow(recording, lambda attribution: work_j.append(attribution.work_joules))
+    return attribution.split(), work_j
+
+
+def _follow(recording: Recording, look: Callable[[Attribution], None]) -> Attribution:
+    """Add every tick of a recording, look after each, and return the attribution."""
     ticks = recording.ticks
     attribution = Attribution(recording.devices, recording.machine)
-    work_j = [0.0] * len(ticks.t_s)
     for at, t_s in enumerate(ticks.t_s):
         energy = {d: column[at] for d, column in ticks.energy_j.items()}
         counters = {n: column[at] for n, column in ticks.counters.items()}
         gauges = {n: column[at] for n, column in ticks.gauges.items()}
         attribution.add(t_s, energy, counters, gauges, last=at == len(ticks.t_s) - 1)
-        work_j[at] = attribution.work_joules
-    return attribution.split(), work_j
+        look(attribution)
+    return attribution
 
 
 def _add_gpu(device: Device, sums: _Sums, before: _At, now: _At, joules: float) -> None:

@@ -118,8 +118,11 @@ def thin(points: Sequence[tuple[float, float]], most: int) -> list[tuple[float, 
 
 def value_axis(low: float, high: float, label: Callable[[float, float], str], most: int = 4) -> Axis:
     """Return an axis with round ticks that holds `low` to `high`; `label` takes a tick and the step between ticks."""
-    if not (isfinite(low) and isfinite(high)) or high <= low:
-        low, high = (low, low + (abs(low) or 1.0)) if isfinite(low) else (0.0, 1.0)
+    if not (isfinite(low) and isfinite(high)):
+        low, high = 0.0, 1.0
+    least = max(abs(low), abs(high)) * 1e-9  # below that, neighbouring ticks would be one number
+    if high - low <= least:
+        low, high = low, low + (least * 1e9 or 1.0)
     raw = (high - low) / most
     scale = 10.0 ** floor(log10(raw))
     step = next(n * scale for n in _NICE if n * scale >= raw * (1 - 1e-9))

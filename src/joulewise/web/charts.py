@@ -122,7 +122,7 @@ def value_axis(low: float, high: float, label: Callable[[float, float], str], mo
         low, high = 0.0, 1.0
     least = max(abs(low), abs(high)) * 1e-9  # below that, neighbouring ticks would be one number
     if high - low <= least:
-        low, high = low, low + (least * 1e9 or 1.0)
+        high = low + (least * 1e9 or 1.0)
     raw = (high - low) / most
     scale = 10.0 ** floor(log10(raw))
     step = next(n * scale for n in _NICE if n * scale >= raw * (1 - 1e-9))

@@ -25,6 +25,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "top": ("joulewise.cli.top", "Show who uses and who holds what now, and what standing by costs."),
     "doctor": ("joulewise.cli.doctor", "Say what can be measured here, and what it would take."),
     "config": ("joulewise.cli.config", "Show each setting and where it came from."),
+    "serve": ("joulewise.cli.serve", "Serve an ONNX model, with joules and grams on every answer."),
     "zones": ("joulewise.cli.zones", "List zones and how clean their electricity is."),
     "prune": ("joulewise.cli.prune", "Delete old recordings."),
     "ledger": ("joulewise.cli.ledger", "Check, rebuild or back up the ledger; list pots."),

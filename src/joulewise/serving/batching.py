@@ -16,7 +16,9 @@ from typing import final
 
 _FORGET = 0.98  # weight of the past per batch: the fit follows a machine that gets busier
 _LEAST_BATCHES = 8
-_LEAST_SPREAD = 0.1  # sizes must differ by this share of their mean before a line through them means something
+_LEAST_SPREAD = (
+    0.1  # sizes must differ by this share of their mean before a line through them means something
+)
 _SMALL_SHARE = 0.02  # a call whose fixed cost is below this share gains nothing worth waiting for by growing
 _LEAST_ROWS = 8  # never bound a batch below this by energy, or the sizes never differ and nothing is learned
 _LONGEST_RETRY_S = 60

@@ -58,7 +58,7 @@ class Tally:
         self.requests = 0
 
     def enter(self) -> None:
-        """A request came in; if it is the only one, standing by ends here."""
+        """Count a request that comes in; if it is the only one, standing by ends here."""
         if self._inside == 0:
             now_s = self._cpu_s()
             self.standing_by_s += now_s - self._mark_s
@@ -67,12 +67,21 @@ class Tally:
         self.requests += 1
 
     def leave(self) -> None:
-        """A request went out; if it was the last one, standing by begins here."""
+        """Let a request out; if it was the last one, standing by begins here."""
         self._inside -= 1
         if self._inside == 0:
-            now_s = self._cpu_s()
-            self._busy_s += now_s - self._mark_s
-            self._mark_s = now_s
+            self._fold()
+
+    def batch(self, cpu_s: float) -> None:
+        """Count the CPU seconds of a batch as the model's."""
+        self.model_s += cpu_s
+        if self._inside:
+            self._fold()
+
+    def _fold(self) -> None:
+        now_s = self._cpu_s()
+        self._busy_s += now_s - self._mark_s
+        self._mark_s = now_s
 
     @property
     def inside(self) -> int:
@@ -81,7 +90,7 @@ class Tally:
 
     @property
     def overhead_s(self) -> float:
-        """Mean CPU seconds per request outside the model: reading, parsing, writing; over finished busy stretches."""
+        """Mean CPU seconds per request outside the model: reading, parsing, writing; as of the last batch."""
         return max(0.0, self._busy_s - self.model_s) / self.requests if self._busy_s else 0.0
 
     @property

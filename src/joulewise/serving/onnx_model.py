@@ -82,7 +82,9 @@ class OnnxModel:
         except Refused as refused:
             self.notes += (f"neither batching nor cache: a trial input failed ({refused.reason})",)
             return False, False
-        repeats = all(np.array_equal(a, b, equal_nan=a.dtype.kind == "f") for a, b in zip(together, again, strict=True))
+        repeats = all(
+            np.array_equal(a, b, equal_nan=a.dtype.kind == "f") for a, b in zip(together, again, strict=True)
+        )
         if not repeats:
             self.notes += ("no cache: the same input twice gave two answers",)
         if not free:

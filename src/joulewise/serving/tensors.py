@@ -46,7 +46,7 @@ class Spec:
         return _DTYPES[self.datatype]
 
 
-_DTYPES: Mapping[str, Any] = {datatype: dtype for datatype, dtype in TYPES.values()}
+_DTYPES: Mapping[str, Any] = dict(TYPES.values())
 
 
 class Refused(Exception):  # noqa: N818 - it names the state
@@ -101,7 +101,13 @@ def _fits(kind: str, datatype: str) -> bool:
 
 
 def _kind(raw: Tensor) -> str:
-    names = {"b": "true or false", "f": "numbers with a fraction", "U": "text", "i": "integers", "u": "integers"}
+    names = {
+        "b": "true or false",
+        "f": "numbers with a fraction",
+        "U": "text",
+        "i": "integers",
+        "u": "integers",
+    }
     return names.get(raw.dtype.kind, "something else than numbers (null, text, or rows of unlike length)")
 
 

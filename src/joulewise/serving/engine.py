@@ -1,0 +1,175 @@
+"""The queue and the one thread that computes: what arrives while a batch runs forms the next.
+
+    submit() ──> queue ──> pump: next_batch() ──> thread: stack, run, split, encode ──> each job's outcome
+
+A batch that the model refuses is computed again one by one, so that one bad input spoils nobody else's answer. A job
+that nobody waits for any more is not computed. Everything but `_compute` runs in the event loop; no lock is needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from joulewise.serving.batching import LineFit, Load, Waiting, most_rows, next_batch
+from joulewise.serving.onnx_model import Model
+from joulewise.serving.tensors import Refused, Tensor
+
+Encode = Callable[[list[Tensor]], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a job: its encoded answer and the CPU seconds of its share of the batch, or why there is none."""
+
+    body: bytes = b""
+    cpu_s: float = 0.0
+    refused: Refused | None = None
+
+
+@final
+class Job:
+    """Tensors that wait for the model, and who waits for them."""
+
+    __slots__ = ("encode", "future", "tensors", "waiters", "waiting")
+
+    def __init__(self, tensors: Sequence[Tensor], batches: bool, encode: Encode) -> None:
+        self.tensors = tensors
+        self.encode = encode
+        self.waiting = _waiting(tensors, batches)
+        self.waiters = 0
+        self.future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+    async def outcome(self, deadline_s: float) -> Outcome:
+        """Wait for the outcome; after `deadline_s` it is a refusal (504). The job itself goes on if others wait."""
+        self.waiters += 1
+        try:
+            async with asyncio.timeout(deadline_s):
+                return await asyncio.shield(self.future)
+        except TimeoutError:
+            return Outcome(
+                refused=Refused(504, f"the deadline of {deadline_s:.3g} s passed before the answer")
+            )
+        finally:
+            self.waiters -= 1
+
+
+def _waiting(tensors: Sequence[Tensor], batches: bool) -> Waiting:
+    if not batches:
+        return Waiting(1, object())  # like nobody else's
+    signature: Hashable = tuple(t.shape[1:] for t in tensors)
+    return Waiting(tensors[0].shape[0], signature)
+
+
+@final
+class Engine:
+    """Runs jobs through a model in batches, and learns what a batch costs in seconds and CPU seconds."""
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        target_s: float = 0.1,
+        limit_rows: int = 64,
+        cpu_s: Callable[[], float] = time.thread_time,
+        on_batch: Callable[[int, float], None] = lambda _rows, _cpu_s: None,
+    ) -> None:
+        self.model = model
+        self.seconds, self.cpu_seconds = LineFit(), LineFit()
+        self._target_s = target_s
+        self._limit_rows = limit_rows if model.batches else 1
+        self._cpu_s = cpu_s
+        self._on_batch = on_batch
+        self._queue: list[Job] = []
+        self._running_rows = 0
+        self._pump: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(1, "joulewise-model")
+
+    @property
+    def most(self) -> int:
+        """The largest batch that is worth running now."""
+        return most_rows(self._limit_rows, self._target_s, self.seconds.line(), self.cpu_seconds.line())
+
+    def load(self, held_bytes: int = 0) -> Load:
+        """Return what waits and runs now."""
+        rows = self._running_rows + sum(job.waiting.rows for job in self._queue)
+        return Load(len(self._queue), rows, held_bytes)
+
+    def submit(self, job: Job) -> None:
+        """Put a job into the queue; its `future` will have the outcome."""
+        self._queue.append(job)
+        if self._pump is None or self._pump.done():
+            self._pump = asyncio.get_running_loop().create_task(self._run())
+
+    async def close(self) -> None:
+        """Wait for what is in the queue, then end the thread."""
+        if self._pump is not None:
+            await self._pump
+        self._thread.shutdown()
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._queue:
+            self._drop_deserted()
+            chosen = set(next_batch([job.waiting for job in self._queue], self.most))
+            batch = [self._queue[place] for place in sorted(chosen)]
+            if not batch:
+                break
+            self._queue = [job for place, job in enumerate(self._queue) if place not in chosen]
+            self._running_rows = sum(job.waiting.rows for job in batch)
+            outcomes, took_s, cpu_s = await loop.run_in_executor(self._thread, self._compute, batch)
+            if not any(outcome.refused for outcome in outcomes):
+                self.seconds.add(self._running_rows, took_s)
+                self.cpu_seconds.add(self._running_rows, cpu_s)
+            self._on_batch(self._running_rows, cpu_s)
+            self._running_rows = 0
+            for job, outcome in zip(batch, outcomes, strict=True):
+                job.future.set_result(outcome)
+
+    def _drop_deserted(self) -> None:
+        """Take out of the queue what nobody waits for any more."""
+        for job in self._queue:
+            if not job.waiters:
+                job.future.set_result(Outcome(refused=Refused(504, "nobody waited for the answer any more")))
+        self._queue = [job for job in self._queue if job.waiters]
+
+    def _compute(self, batch: Sequence[Job]) -> tuple[list[Outcome], float, float]:
+        """Return each job's outcome, the seconds and the CPU seconds of the batch; in the model's thread."""
+        began_s, cpu_began_s = time.perf_counter(), self._cpu_s()
+        try:
+            bodies: list[bytes | Refused] = list(self._together(batch))
+        except Refused:
+            bodies = [self._alone(job) for job in batch]
+        cpu_s = self._cpu_s() - cpu_began_s
+        per_row_s = cpu_s / sum(job.waiting.rows for job in batch)
+        outcomes = [
+            Outcome(refused=body, cpu_s=per_row_s * job.waiting.rows)
+            if isinstance(body, Refused)
+            else Outcome(body, per_row_s * job.waiting.rows)
+            for job, body in zip(batch, bodies, strict=True)
+        ]
+        return outcomes, time.perf_counter() - began_s, cpu_s
+
+    def _together(self, batch: Sequence[Job]) -> list[bytes]:
+        if len(batch) == 1:
+            return [batch[0].encode(self.model.run(batch[0].tensors))]
+        stacked = [np.concatenate(parts) for parts in zip(*(job.tensors for job in batch), strict=True)]
+        outputs = self.model.run(stacked)
+        bodies, row = [], 0
+        for job in batch:
+            end = row + job.waiting.rows
+            bodies.append(job.encode([y[row:end] for y in outputs]))
+            row = end
+        return bodies
+
+    def _alone(self, job: Job) -> bytes | Refused:
+        try:
+            return job.encode(self.model.run(job.tensors))
+        except Refused as refused:
+            return refused

@@ -13,6 +13,7 @@ import hmac
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, final
 
 import orjson
@@ -194,18 +195,18 @@ class Service:
                 self.counters.hits += 1
                 return Reply(200, kept, cache="hit")
             flight = self._flights.under_way(key)
-            if flight is not None and not flight.future.done():
+            if flight is not None:
                 self.counters.shared += 1
-                return _answered(await flight.outcome(deadline_s), "shared", follows=True)
+                return _answered(await flight.wait(deadline_s), "shared", follows=True)
         ask = _DIALECTS[dialect](self.model, body)
-        job = Job(ask.tensors, self.model.batches, ask.encode)
+        landed = partial(self._landed, key) if self._cache.on else None
+        job = Job(ask.tensors, self.model.batches, ask.encode, landed)
         self._let_in(job.waiting.rows, deadline_s)
         if self._cache.on:
             self._flights.begin(key, job)
-            job.future.add_done_callback(lambda future: self._landed(key, job, future.result()))
         self.counters.misses += 1
         self._engine.submit(job)
-        return _answered(await job.outcome(deadline_s), "miss" if self._cache.on else "off")
+        return _answered(await job.wait(deadline_s), "miss" if self._cache.on else "off")
 
     def _landed(self, key: bytes, job: Job, outcome: Outcome) -> None:
         self._flights.end(key, job)
@@ -220,7 +221,7 @@ class Service:
             rows,
             deadline_s,
             engine.most,
-            engine.seconds.line(),
+            engine.seconds_line,
         )
         if refusal is not None:
             raise Refused(429, refusal.reason, refusal.retry_after_s)

@@ -17,7 +17,7 @@ from typing import final
 
 import numpy as np
 
-from joulewise.serving.batching import LineFit, Load, Waiting, most_rows, next_batch
+from joulewise.serving.batching import Line, LineFit, Load, Waiting, most_rows, next_batch
 from joulewise.serving.onnx_model import Model
 from joulewise.serving.tensors import Refused, Tensor
 
@@ -35,29 +35,55 @@ class Outcome:
 
 @final
 class Job:
-    """Tensors that wait for the model, and who waits for them."""
+    """Tensors that wait for the model, and who waits for them.
 
-    __slots__ = ("encode", "future", "tensors", "waiters", "waiting")
+    `landed` is called once with the outcome, before those who wait hear of it.
+    """
 
-    def __init__(self, tensors: Sequence[Tensor], batches: bool, encode: Encode) -> None:
+    __slots__ = ("encode", "landed", "outcome", "tensors", "waiters", "waiting")
+
+    def __init__(
+        self,
+        tensors: Sequence[Tensor],
+        batches: bool,
+        encode: Encode,
+        landed: Callable[[Job, Outcome], None] | None = None,
+    ) -> None:
         self.tensors = tensors
         self.encode = encode
+        self.landed = landed
         self.waiting = _waiting(tensors, batches)
-        self.waiters = 0
-        self.future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self.waiters: set[asyncio.Future[Outcome]] = set()
+        self.outcome: Outcome | None = None
 
-    async def outcome(self, deadline_s: float) -> Outcome:
+    async def wait(self, deadline_s: float) -> Outcome:
         """Wait for the outcome; after `deadline_s` it is a refusal (504). The job itself goes on if others wait."""
-        self.waiters += 1
+        if self.outcome is not None:
+            return self.outcome
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[Outcome] = loop.create_future()
+        self.waiters.add(waiter)
+        timer = loop.call_later(deadline_s, _expire, waiter, deadline_s)
         try:
-            async with asyncio.timeout(deadline_s):
-                return await asyncio.shield(self.future)
-        except TimeoutError:
-            return Outcome(
-                refused=Refused(504, f"the deadline of {deadline_s:.3g} s passed before the answer")
-            )
+            return await waiter
         finally:
-            self.waiters -= 1
+            timer.cancel()
+            self.waiters.discard(waiter)
+
+    def land(self, outcome: Outcome) -> None:
+        """Tell everybody who waits."""
+        self.outcome = outcome
+        if self.landed is not None:
+            self.landed(self, outcome)
+        for waiter in self.waiters:
+            if not waiter.done():
+                waiter.set_result(outcome)
+
+
+def _expire(waiter: asyncio.Future[Outcome], deadline_s: float) -> None:
+    if not waiter.done():
+        reason = f"the deadline of {deadline_s:.3g} s passed before the answer"
+        waiter.set_result(Outcome(refused=Refused(504, reason)))
 
 
 def _waiting(tensors: Sequence[Tensor], batches: bool) -> Waiting:
@@ -87,23 +113,20 @@ class Engine:
         self._cpu_s = cpu_s
         self._on_batch = on_batch
         self._queue: list[Job] = []
-        self._running_rows = 0
+        self._rows = 0  # in the queue and in the batch that runs
+        self.most = self._limit_rows  # the largest batch that is worth running now
+        self.seconds_line: Line | None = None
         self._pump: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, "joulewise-model")
 
-    @property
-    def most(self) -> int:
-        """The largest batch that is worth running now."""
-        return most_rows(self._limit_rows, self._target_s, self.seconds.line(), self.cpu_seconds.line())
-
     def load(self, held_bytes: int = 0) -> Load:
         """Return what waits and runs now."""
-        rows = self._running_rows + sum(job.waiting.rows for job in self._queue)
-        return Load(len(self._queue), rows, held_bytes)
+        return Load(len(self._queue), self._rows, held_bytes)
 
     def submit(self, job: Job) -> None:
-        """Put a job into the queue; its `future` will have the outcome."""
+        """Put a job into the queue; whoever waits for it will have the outcome."""
         self._queue.append(job)
+        self._rows += job.waiting.rows
         if self._pump is None or self._pump.done():
             self._pump = asyncio.get_running_loop().create_task(self._run())
 
@@ -122,22 +145,29 @@ class Engine:
             if not batch:
                 break
             self._queue = [job for place, job in enumerate(self._queue) if place not in chosen]
-            self._running_rows = sum(job.waiting.rows for job in batch)
+            rows = sum(job.waiting.rows for job in batch)
             outcomes, took_s, cpu_s = await loop.run_in_executor(self._thread, self._compute, batch)
             if not any(outcome.refused for outcome in outcomes):
-                self.seconds.add(self._running_rows, took_s)
-                self.cpu_seconds.add(self._running_rows, cpu_s)
-            self._on_batch(self._running_rows, cpu_s)
-            self._running_rows = 0
+                self._learn(rows, took_s, cpu_s)
+            self._on_batch(rows, cpu_s)
+            self._rows -= rows
             for job, outcome in zip(batch, outcomes, strict=True):
-                job.future.set_result(outcome)
+                job.land(outcome)
+
+    def _learn(self, rows: int, took_s: float, cpu_s: float) -> None:
+        self.seconds.add(rows, took_s)
+        self.cpu_seconds.add(rows, cpu_s)
+        self.seconds_line = self.seconds.line()
+        self.most = most_rows(self._limit_rows, self._target_s, self.seconds_line, self.cpu_seconds.line())
 
     def _drop_deserted(self) -> None:
         """Take out of the queue what nobody waits for any more."""
-        for job in self._queue:
-            if not job.waiters:
-                job.future.set_result(Outcome(refused=Refused(504, "nobody waited for the answer any more")))
-        self._queue = [job for job in self._queue if job.waiters]
+        deserted = [job for job in self._queue if not job.waiters]
+        if deserted:
+            self._queue = [job for job in self._queue if job.waiters]
+            for job in deserted:
+                self._rows -= job.waiting.rows
+                job.land(Outcome(refused=Refused(504, "nobody waited for the answer any more")))
 
     def _compute(self, batch: Sequence[Job]) -> tuple[list[Outcome], float, float]:
         """Return each job's outcome, the seconds and the CPU seconds of the batch; in the model's thread."""

@@ -21,6 +21,7 @@ _LEAST_SPREAD = (
 )
 _SMALL_SHARE = 0.02  # a call whose fixed cost is below this share gains nothing worth waiting for by growing
 _LEAST_ROWS = 8  # never bound a batch below this by energy, or the sizes never differ and nothing is learned
+_TRY_ROWS = 2  # while the line is a guess: only sizes that differ can show what a row costs
 _LONGEST_RETRY_S = 60
 
 
@@ -89,11 +90,12 @@ def most_rows(limit: int, target_s: float, seconds: Line | None, energy: Line | 
     """Return the largest batch worth running, at least 1.
 
     A request waits for at most the batch that runs plus its own, so each may take half of the latency target. Beyond
-    the size at which the fixed cost is 2 % of the batch's energy, a larger one saves nothing and answers later.
+    the size at which the fixed cost is 2 % of the batch's energy, a larger one saves nothing and answers later. A guess
+    from one size still lets two rows try: a model is not kept at single rows because its first call was slow.
     """
     most: float = limit
     if seconds is not None:
-        most = min(most, seconds.rows_within(target_s / 2))
+        most = min(most, max(seconds.rows_within(target_s / 2), 1 if seconds.fitted else _TRY_ROWS))
     if energy is not None and energy.fitted and energy.a > 0:
         most = min(most, max(_LEAST_ROWS, energy.b / energy.a * (1 - _SMALL_SHARE) / _SMALL_SHARE))
     return max(1, int(most))

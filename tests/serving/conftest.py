@@ -11,4 +11,8 @@ _MISSING = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
 
 def pytest_ignore_collect(collection_path):
     """Leave out, where no extra is installed, what needs one; the decisions are tested there, too."""
-    return True if _MISSING and collection_path.name.startswith("test_") and collection_path.name not in _PURE else None
+    return (
+        True
+        if _MISSING and collection_path.name.startswith("test_") and collection_path.name not in _PURE
+        else None
+    )

@@ -61,7 +61,9 @@ def test_answer_and_headers(model):
 
     assert (answer.status, answer.json()) == (200, {"outputs": {"y": [[2.0, 4.0, 6.0]]}})
     assert float(answer.headers["x-joules"]) > 0
-    assert float(answer.headers["x-gco2e"]) == pytest.approx(float(answer.headers["x-joules"]) * 1e-4, rel=0.02)
+    assert float(answer.headers["x-gco2e"]) == pytest.approx(
+        float(answer.headers["x-joules"]) * 1e-4, rel=0.02
+    )
     assert answer.headers["x-joules-basis"] == "modelled"
     assert answer.headers["x-cache"] == "miss"
     assert answer.headers["x-variant"] == f"double@{model.version[:8]}"
@@ -157,11 +159,11 @@ def test_many_at_once(model):
 def test_neighbours_of_a_bad_input(tmp_path):
     """In one batch with ids that the model refuses (422), the others get their right answers."""
     service = Service(OnnxModel(models.pick(tmp_path)), Limits())
-    answers = serve(service, *({"body": {"inputs": {"ids": [[k % 4, 99 if k == 7 else 0]]}}} for k in range(20)))
-    assert [a.status for a in answers] == [422 if k == 7 else 200 for k in range(20)]
-    assert all(
-        a.json()["outputs"]["y"] == [[10.0 + k % 4, 10.0]] for k, a in enumerate(answers) if k != 7
+    answers = serve(
+        service, *({"body": {"inputs": {"ids": [[k % 4, 99 if k == 7 else 0]]}}} for k in range(20))
     )
+    assert [a.status for a in answers] == [422 if k == 7 else 200 for k in range(20)]
+    assert all(a.json()["outputs"]["y"] == [[10.0 + k % 4, 10.0]] for k, a in enumerate(answers) if k != 7)
 
 
 def test_unlike_shapes(tmp_path):

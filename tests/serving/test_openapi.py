@@ -53,7 +53,9 @@ def test_request_schema(model, inputs):
 def test_answer_schema(model):
     """What the server answers is what the schema says."""
     ask = plain_request(model, b'{"inputs": {"x": [[1, 2, 3]]}}')
-    jsonschema.Draft202012Validator(schemas(model)[1]).validate(json.loads(ask.encode(model.run(ask.tensors))))
+    jsonschema.Draft202012Validator(schemas(model)[1]).validate(
+        json.loads(ask.encode(model.run(ask.tensors)))
+    )
 
 
 def test_key(model):

@@ -69,7 +69,7 @@ def test_v2_metadata(model):
         (b'{"inputs": {"x": [[1, 2, 3]]', "not JSON"),
         (b'{"inputs": {"x": [[1, 2, NaN]]}}', "not JSON"),
         (b'\xff\xfe{"inputs"', "not JSON"),
-        (b"[1]", "an object"),
+        (b"[1]", "a JSON object"),
         (b"{}", '"inputs" must be an object'),
         (b'{"inputs": {}}', "'x' is missing"),
         (b'{"inputs": {"x": [[1, 2, 3]], "z": 1}}', "unknown input 'z'"),

@@ -127,10 +127,12 @@ def command(
     click.echo(
         f"joulewise: serving {loaded.name} on http://{shown}:{listening.getsockname()[1]}/docs", err=True
     )
-    serve(service, listening, recorder)
-    recording = recorder.stop(
-        EndState.FINISHED, exit_code=0, reason="asked to end; every request inside was answered"
-    )
+    try:
+        serve(service, listening, recorder)
+    except BaseException as error:
+        recorder.stop(EndState.FAILED, reason=f"{type(error).__name__}: {error}"[:500])
+        raise
+    recording = recorder.stop(EndState.FINISHED, exit_code=0, reason="asked to end")
     if recorder.fault:
         click.echo(f"joulewise: not everything was kept: {recorder.fault}", err=True)
     account = wiring.account(recording, zone)

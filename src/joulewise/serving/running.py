@@ -12,6 +12,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, Protocol, final
 
 from joulewise.catalogue.place import Place
@@ -82,9 +83,11 @@ def listen(host: str, port: int) -> socket.socket:
     """Return a listening socket; port 0 takes any free one. Raises UsageError."""
     try:
         family, kind, _protocol, _name, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        opened = socket.socket(family, kind)
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        opened.bind(address)
+        with ExitStack() as unless_bound:
+            opened = unless_bound.enter_context(socket.socket(family, kind))
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            opened.bind(address)
+            unless_bound.pop_all()
     except OSError as error:
         raise UsageError(f"cannot listen on {host} port {port}: {error.strerror}") from None
     return opened

@@ -18,7 +18,7 @@ options.add_session_config_entry("session.intra_op.allow_spinning", "0")
 session = onnxruntime.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
 pool = ThreadPoolExecutor(1)
 queue = []
-running = False
+state = {"running": False}
 
 
 def compute(bodies):
@@ -31,18 +31,16 @@ def compute(bodies):
 
 
 async def pump():
-    global running
     while queue:
         batch = queue[:64]
         del queue[:64]
         answers = await asyncio.get_running_loop().run_in_executor(pool, compute, [body for body, _ in batch])
         for (_, future), answer in zip(batch, answers, strict=True):
             future.set_result(answer)
-    running = False
+    state["running"] = False
 
 
 async def app(scope, receive, send):
-    global running
     if scope["type"] == "lifespan":
         while (await receive())["type"] != "lifespan.shutdown":
             await send({"type": "lifespan.startup.complete"})
@@ -57,8 +55,8 @@ async def app(scope, receive, send):
         loop = asyncio.get_running_loop()
         future = loop.create_future()
         queue.append((body, future))
-        if not running:
-            running = True
+        if not state["running"]:
+            state["running"] = True
             task = loop.create_task(pump())  # noqa: F841, RUF006 - it lives as long as the queue
         answer = await future
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer))]

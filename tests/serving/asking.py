@@ -17,7 +17,9 @@ class Answer:
         return json.loads(self.body)
 
 
-async def ask(service, path="/predict", body=b"", headers=(), method="POST", parts=None, hang=False):
+async def ask(
+    service, path="/predict", body=b"", headers=(), method="POST", parts=None, hang=False, kind="http"
+):
     """Return the answer to one request; `parts` sends the body in pieces, `hang` never sends the rest."""
     if not isinstance(body, bytes):
         body = json.dumps(body).encode()
@@ -39,7 +41,7 @@ async def ask(service, path="/predict", body=b"", headers=(), method="POST", par
         sent.append(message)
 
     named = [(k.encode(), v.encode()) for k, v in dict(headers).items()]
-    await service({"type": "http", "path": path, "method": method, "headers": named}, receive, send)
+    await service({"type": kind, "path": path, "method": method, "headers": named}, receive, send)
     told = {k.decode(): v.decode() for k, v in sent[0]["headers"]}
     return Answer(sent[0]["status"], told, b"".join(m.get("body", b"") for m in sent[1:]))
 

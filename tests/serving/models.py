@@ -8,7 +8,7 @@ import onnx
 from onnx import TensorProto, helper
 
 
-def _save(path: Path, nodes, inputs, outputs, initializers=()):
+def _save(path: Path, nodes, inputs, outputs, initializers=()) -> Path:
     graph = helper.make_graph(nodes, "tiny", inputs, outputs, list(initializers))
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.save(model, path)

@@ -6,6 +6,7 @@ import asyncio
 import random
 import threading
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,13 +25,13 @@ HEADERS = {"x-joules", "x-joules-basis", "x-gco2e", "x-cache", "x-variant"}
 class Counted:
     """A model around another, that counts the rows it computes and can be held."""
 
-    def __init__(self, model):
+    def __init__(self, model) -> None:
         self._model = model
         self.rows = 0
         self.go = threading.Event()
         self.go.set()
 
-    def __getattr__(self, name):
+    def __getattr__(self, name) -> object:
         return getattr(self._model, name)
 
     def run(self, tensors):
@@ -133,7 +134,7 @@ def test_many_at_once(model):
         b'{"inputs": {"x": [[1, 2, 1e999]]}}',
         b"\x00" * 50,
     ]
-    requests = []
+    requests: list[dict[str, Any]] = []
     for k in range(300):
         if k % 3 == 0:
             requests.append({"body": draw.choice(wrong)})
@@ -310,7 +311,8 @@ def test_lifespan_drains(model):
     service = Service(model, Limits())
 
     async def scene():
-        queue, sent = asyncio.Queue(), []
+        queue: asyncio.Queue[dict[str, str]] = asyncio.Queue()
+        sent: list[str] = []
 
         async def send(message):
             sent.append(message["type"])
@@ -338,7 +340,7 @@ def test_other_protocols(model):
     """What is neither http nor a lifespan is refused aloud."""
 
     async def scene():
-        await Service(model, Limits())({"type": "websocket"}, None, None)
+        await ask(Service(model, Limits()), kind="websocket")
 
     with pytest.raises(ValueError, match="websocket"):
         asyncio.run(scene())

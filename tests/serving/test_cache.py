@@ -62,7 +62,8 @@ def test_nothing_kept():
 @given(st.lists(st.tuples(st.integers(0, 9), st.binary(max_size=300), st.floats(0, 20)), max_size=60))
 def test_bounded(puts):
     """Whatever is put in and asked, the cache holds at most its size, and never a body under another's key."""
-    cache, last, now_s = PredictionCache(1200, ttl_s=15), {}, 0.0
+    cache, now_s = PredictionCache(1200, ttl_s=15), 0.0
+    last: dict[bytes, bytes] = {}
     for number, body, later_s in puts:
         now_s += later_s
         key = bytes([number])
@@ -76,7 +77,8 @@ def test_bounded(puts):
 
 def test_flights():
     """A flight can be joined until it ends; ending an older one leaves a newer one alone."""
-    flights, first, second = Flights(), object(), object()
+    flights: Flights[object] = Flights()
+    first, second = object(), object()
     flights.begin(b"k", first)
     assert flights.under_way(b"k") is first
     flights.begin(b"k", second)

@@ -15,13 +15,14 @@ class Slow:
     """A double of a model: y = 2 x; it waits for `go`, remembers its batches and refuses what is negative."""
 
     name, version = "slow", "1"
-    inputs = outputs = (Spec("x", "FP64", (None,)),)
+    inputs: tuple[Spec, ...] = (Spec("x", "FP64", (None,)),)
+    outputs = inputs
     batches = repeats = True
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.go = threading.Event()
         self.go.set()
-        self.sizes = []
+        self.sizes: list[int] = []
 
     def run(self, tensors):
         self.go.wait(10)

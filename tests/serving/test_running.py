@@ -26,10 +26,10 @@ from tests.serving.asking import x
 class Kept:
     """A double of a recorder: keeps what is appended, and shows one snapshot."""
 
-    def __init__(self, latest=None):
+    def __init__(self, latest=None) -> None:
         self.interval_s = 1.0
         self.latest = latest
-        self.points = []
+        self.points: list[dict[str, float]] = []
 
     def append(self, kind, /, **values):
         assert kind == "point"
@@ -74,7 +74,7 @@ def test_port_taken():
     """A port that is taken is told in one line."""
     with listen("127.0.0.1", 0) as first:
         first.listen()
-        with pytest.raises(UsageError, match="cannot listen on 127.0.0.1"):
+        with pytest.raises(UsageError, match="cannot listen on 127"):
             listen("127.0.0.1", first.getsockname()[1])
 
 
@@ -94,7 +94,9 @@ def test_real_server(tmp_path):
     service = Service(OnnxModel(models.double(tmp_path)), Limits(most_body_bytes=2000))
     kept, listening = Kept(), listen("127.0.0.1", 0)
     port = listening.getsockname()[1]
-    faults, statuses, last = [], [], []
+    faults: list[object] = []
+    statuses: list[int] = []
+    last: list[object] = []
 
     def client(seed):
         try:

@@ -14,11 +14,11 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.metadata import version
 from typing import Any, final
 
 import orjson
 
-from joulewise import __version__
 from joulewise.serving import openapi, protocol
 from joulewise.serving.batching import Bounds, admit
 from joulewise.serving.cache import Flights, PredictionCache, request_key
@@ -107,7 +107,9 @@ class Service:
         }
         metadata = _json(protocol.v2_metadata(model))
         self._pages: dict[str, Reply] = {
-            "/v2": Reply(200, _json({"name": "joulewise", "version": __version__, "extensions": []})),
+            "/v2": Reply(
+                200, _json({"name": "joulewise", "version": version("joulewise"), "extensions": []})
+            ),
             "/openapi.json": Reply(200, _json(described)),
             "/docs": Reply(200, openapi.page(described).encode(), b"text/html; charset=utf-8"),
             infer: Reply(200, metadata),

@@ -18,6 +18,7 @@ from joulewise.serving.batching import (
     expected_s,
     most_rows,
     next_batch,
+    worth_a_thread,
 )
 
 queues = st.lists(st.builds(Waiting, st.integers(1, 20), st.sampled_from("abc")), max_size=40)
@@ -124,6 +125,14 @@ def test_rows_within():
     assert Line(2.0, 1.0).rows_within(9.0) == 4
     assert Line(2.0, 10.0).rows_within(9.0) == 0
     assert Line(0.0, 1.0).rows_within(9.0) == float("inf")
+
+
+def test_thread():
+    """One request that is known to take less than a twentieth of the target needs no thread; all else does."""
+    assert worth_a_thread(1, 1, 0.1, None)
+    assert worth_a_thread(1, 10, 0.1, Line(0.001, 0.0))
+    assert worth_a_thread(2, 4, 0.1, Line(0.001, 0.0))
+    assert not worth_a_thread(1, 4, 0.1, Line(0.001, 0.0))
 
 
 def test_admission():

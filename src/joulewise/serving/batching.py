@@ -22,6 +22,7 @@ _LEAST_SPREAD = (
 _SMALL_SHARE = 0.02  # a call whose fixed cost is below this share gains nothing worth waiting for by growing
 _LEAST_ROWS = 8  # never bound a batch below this by energy, or the sizes never differ and nothing is learned
 _TRY_ROWS = 2  # while the line is a guess: only sizes that differ can show what a row costs
+_SHORT_SHARE = 0.05
 _LONGEST_RETRY_S = 60
 
 
@@ -99,6 +100,15 @@ def most_rows(limit: int, target_s: float, seconds: Line | None, energy: Line | 
     if energy is not None and energy.fitted and energy.a > 0:
         most = min(most, max(_LEAST_ROWS, energy.b / energy.a * (1 - _SMALL_SHARE) / _SMALL_SHARE))
     return max(1, int(most))
+
+
+def worth_a_thread(requests: int, rows: int, target_s: float, seconds: Line | None) -> bool:
+    """Return whether a batch goes to a thread: several requests, one longer than a twentieth of the target, or unknown.
+
+    One short request alone is computed where it was read: handing it to a thread and back would cost more CPU time than
+    the model, and others wait for it that long at most. Under load the thread pays: the next batch gathers meanwhile.
+    """
+    return requests > 1 or seconds is None or seconds.at(rows) > target_s * _SHORT_SHARE
 
 
 def next_batch(waiting: Sequence[Waiting], most: int) -> tuple[int, ...]:

@@ -1,8 +1,8 @@
-"""The queue and the one thread that computes: what arrives while a batch runs forms the next.
+"""The queue and where it is computed, one batch at a time: what arrives while a batch runs forms the next.
 
     submit() ──> queue ──> pump: next_batch() ──> thread: stack, run, split, encode ──> each job's outcome
 
-A batch that the model refuses is computed again one by one, so that one bad input spoils nobody else's answer. A job
+One short request alone is computed in the event loop itself (`worth_a_thread`), the rest in a thread. A batch that the model refuses is computed again one by one, so that one bad input spoils nobody else's answer. A job
 that nobody waits for any more is not computed. Everything but `_compute` runs in the event loop; no lock is needed.
 """
 
@@ -17,7 +17,7 @@ from typing import final
 
 import numpy as np
 
-from joulewise.serving.batching import Line, LineFit, Load, Waiting, most_rows, next_batch
+from joulewise.serving.batching import Line, LineFit, Load, Waiting, most_rows, next_batch, worth_a_thread
 from joulewise.serving.onnx_model import Model
 from joulewise.serving.tensors import Refused, Tensor
 
@@ -146,13 +146,17 @@ class Engine:
                 break
             self._queue = [job for place, job in enumerate(self._queue) if place not in chosen]
             rows = sum(job.waiting.rows for job in batch)
-            outcomes, took_s, cpu_s = await loop.run_in_executor(self._thread, self._compute, batch)
+            if worth_a_thread(len(batch), rows, self._target_s, self.seconds_line):
+                outcomes, took_s, cpu_s = await loop.run_in_executor(self._thread, self._compute, batch)
+            else:
+                outcomes, took_s, cpu_s = self._compute(batch)
             if not any(outcome.refused for outcome in outcomes):
                 self._learn(rows, took_s, cpu_s)
             self._on_batch(rows, cpu_s)
             self._rows -= rows
             for job, outcome in zip(batch, outcomes, strict=True):
                 job.land(outcome)
+            await asyncio.sleep(0)  # a turn for those who wait, and for what arrived meanwhile
 
     def _learn(self, rows: int, took_s: float, cpu_s: float) -> None:
         self.seconds.add(rows, took_s)
@@ -170,7 +174,7 @@ class Engine:
                 job.land(Outcome(refused=Refused(504, "nobody waited for the answer any more")))
 
     def _compute(self, batch: Sequence[Job]) -> tuple[list[Outcome], float, float]:
-        """Return each job's outcome, the seconds and the CPU seconds of the batch; in the model's thread."""
+        """Return each job's outcome, the seconds and the CPU seconds of the batch."""
         began_s, cpu_began_s = time.perf_counter(), self._cpu_s()
         try:
             bodies: list[bytes | Refused] = list(self._together(batch))

@@ -5,7 +5,8 @@
 
 The recording (measuring/) knows how its joules are known; a request's joules are computed from a share of time, so
 their basis is never better than modelled. CPU time used while no request was inside is standing by, and in no
-request's figure.
+request's figure. Joules that go with time and not with work (memory) are spread over the CPU-seconds like all others,
+so that the sum is right; with little traffic a request therefore carries more of them.
 """
 
 from __future__ import annotations

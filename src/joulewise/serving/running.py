@@ -115,6 +115,7 @@ def serve(service: Service, listening: socket.socket, recorder: Records) -> None
 
     # uvicorn raises what it caught again when all is over: here that is a normal end
     before = {s: signal.signal(s, lambda *_: None) for s in (signal.SIGTERM, signal.SIGINT)}
+    note(service, recorder)  # the zero that rates are counted from
     try:
         asyncio.run(both())
     finally:

@@ -128,11 +128,10 @@ def test_rows_within():
 
 
 def test_thread():
-    """One request that is known to take less than a twentieth of the target needs no thread; all else does."""
-    assert worth_a_thread(1, 1, 0.1, None)
-    assert worth_a_thread(1, 10, 0.1, Line(0.001, 0.0))
-    assert worth_a_thread(2, 4, 0.1, Line(0.001, 0.0))
-    assert not worth_a_thread(1, 4, 0.1, Line(0.001, 0.0))
+    """What nobody knows and what takes more than a twentieth of the target goes to a thread."""
+    assert worth_a_thread(1, 0.1, None)
+    assert worth_a_thread(10, 0.1, Line(0.001, 0.0))
+    assert not worth_a_thread(4, 0.1, Line(0.001, 0.0))
 
 
 def test_admission():

@@ -102,13 +102,13 @@ def most_rows(limit: int, target_s: float, seconds: Line | None, energy: Line | 
     return max(1, int(most))
 
 
-def worth_a_thread(requests: int, rows: int, target_s: float, seconds: Line | None) -> bool:
-    """Return whether a batch goes to a thread: several requests, one longer than a twentieth of the target, or unknown.
+def worth_a_thread(rows: int, target_s: float, seconds: Line | None) -> bool:
+    """Return whether a batch takes longer than a twentieth of the latency target, or nobody knows.
 
-    One short request alone is computed where it was read: handing it to a thread and back would cost more CPU time than
-    the model, and others wait for it that long at most. Under load the thread pays: the next batch gathers meanwhile.
+    A shorter one is computed where the requests are read: the hand-over to a thread and back can cost more CPU time than
+    the model, and what arrives meanwhile waits for it that long at most.
     """
-    return requests > 1 or seconds is None or seconds.at(rows) > target_s * _SHORT_SHARE
+    return seconds is None or seconds.at(rows) > target_s * _SHORT_SHARE
 
 
 def next_batch(waiting: Sequence[Waiting], most: int) -> tuple[int, ...]:

@@ -2,7 +2,7 @@
 
     submit() ──> queue ──> pump: next_batch() ──> thread: stack, run, split, encode ──> each job's outcome
 
-One short request alone is computed in the event loop itself (`worth_a_thread`), the rest in a thread. A batch that the model refuses is computed again one by one, so that one bad input spoils nobody else's answer. A job
+A short batch is computed in the event loop itself (`worth_a_thread`), a longer one in a thread. A batch that the model refuses is computed again one by one, so that one bad input spoils nobody else's answer. A job
 that nobody waits for any more is not computed. Everything but `_compute` runs in the event loop; no lock is needed.
 """
 
@@ -146,7 +146,7 @@ class Engine:
                 break
             self._queue = [job for place, job in enumerate(self._queue) if place not in chosen]
             rows = sum(job.waiting.rows for job in batch)
-            if worth_a_thread(len(batch), rows, self._target_s, self.seconds_line):
+            if worth_a_thread(rows, self._target_s, self.seconds_line):
                 outcomes, took_s, cpu_s = await loop.run_in_executor(self._thread, self._compute, batch)
             else:
                 outcomes, took_s, cpu_s = self._compute(batch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 
 import numpy as np
@@ -158,3 +159,31 @@ def test_learns():
     assert seen == [(2, 1)]
     assert engine.cpu_seconds.line().at(2) == 1
     assert engine.seconds_line is not None
+
+
+def test_a_fault_of_ours():
+    """A batch in which something unforeseen fails gets 500 and is told to the loop; those behind it are answered."""
+    told = []
+
+    class Faulty(Slow):
+        def run(self, tensors):
+            if (tensors[0] == 13).any():
+                raise ZeroDivisionError
+            return super().run(tensors)
+
+    async def scene():
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _loop, context: told.append(context["exception"])
+        )
+        engine = Engine(Faulty(), limit_rows=1)
+        outcomes = await asyncio.gather(*(answered(engine, job(v), 5) for v in (1, 13, 3)))
+        assert engine.load().rows == 0
+        again = await answered(engine, job(4))
+        await engine.close()
+        return [*outcomes, again]
+
+    first, fault, behind, again = asyncio.run(scene())
+    gc.collect()
+    assert [o.body for o in (first, behind, again)] == [b"2", b"6", b"8"]
+    assert fault.refused.status == 500
+    assert [type(e) for e in told] == [ZeroDivisionError]

@@ -2,8 +2,10 @@
 
     submit() ──> queue ──> pump: next_batch() ──> thread: stack, run, split, encode ──> each job's outcome
 
-A short batch is computed in the event loop itself (`worth_a_thread`), a longer one in a thread. A batch that the model refuses is computed again one by one, so that one bad input spoils nobody else's answer. A job
-that nobody waits for any more is not computed. Everything but `_compute` runs in the event loop; no lock is needed.
+A short batch is computed in the event loop itself (`worth_a_thread`), a longer one in a thread. A batch that the model
+refuses is computed again one by one, so that one bad input spoils nobody else's answer. A job that nobody waits for any
+more is not computed. A fault of ours costs the requests of its batch (500) and nobody else. Everything but `_compute`
+runs in the event loop; no lock is needed.
 """
 
 from __future__ import annotations
@@ -128,12 +130,21 @@ class Engine:
         self._queue.append(job)
         self._rows += job.waiting.rows
         if self._pump is None or self._pump.done():
-            self._pump = asyncio.get_running_loop().create_task(self._run())
+            self._begin()
+
+    def _begin(self) -> None:
+        self._pump = asyncio.get_running_loop().create_task(self._run())
+        self._pump.add_done_callback(self._ended)
+
+    def _ended(self, pump: asyncio.Task[None]) -> None:
+        """Begin again if a fault ended the pump while others wait; the loop's handler tells of the fault."""
+        if self._queue and not pump.cancelled():
+            self._begin()
 
     async def close(self) -> None:
         """Wait for what is in the queue, then end the thread."""
         if self._pump is not None:
-            await self._pump
+            await asyncio.wait({self._pump})
         self._thread.shutdown()
 
     async def _run(self) -> None:
@@ -146,16 +157,20 @@ class Engine:
                 break
             self._queue = [job for place, job in enumerate(self._queue) if place not in chosen]
             rows = sum(job.waiting.rows for job in batch)
-            if worth_a_thread(rows, self._target_s, self.seconds_line):
-                outcomes, took_s, cpu_s = await loop.run_in_executor(self._thread, self._compute, batch)
-            else:
-                outcomes, took_s, cpu_s = self._compute(batch)
-            if not any(outcome.refused for outcome in outcomes):
-                self._learn(rows, took_s, cpu_s)
-            self._on_batch(rows, cpu_s)
-            self._rows -= rows
-            for job, outcome in zip(batch, outcomes, strict=True):
-                job.land(outcome)
+            outcomes = [Outcome(refused=Refused(500, "the server failed on this batch"))] * len(batch)
+            try:
+                if worth_a_thread(rows, self._target_s, self.seconds_line):
+                    computing = loop.run_in_executor(self._thread, self._compute, batch)
+                    outcomes, took_s, cpu_s = await computing
+                else:
+                    outcomes, took_s, cpu_s = self._compute(batch)
+                if not any(outcome.refused for outcome in outcomes):
+                    self._learn(rows, took_s, cpu_s)
+                self._on_batch(rows, cpu_s)
+            finally:
+                self._rows -= rows
+                for job, outcome in zip(batch, outcomes, strict=True):
+                    job.land(outcome)
             await asyncio.sleep(0)  # a turn for those who wait, and for what arrived meanwhile
 
     def _learn(self, rows: int, took_s: float, cpu_s: float) -> None:

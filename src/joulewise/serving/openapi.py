@@ -23,6 +23,7 @@ _ERRORS = {
     "413": "The body is too large",
     "422": "The model cannot take this input",
     "429": "Too much is waiting; try again after `Retry-After` seconds",
+    "500": "The server failed: a fault of joulewise",
     "504": "The deadline passed before the answer",
 }
 

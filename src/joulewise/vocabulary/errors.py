@@ -4,6 +4,7 @@
     ├── UsageError            wrong input: exit code 2
     │   └── UnknownName       a name that is not known; suggests the nearest
     ├── RecordingError        a recording that is missing, foreign, or of a future format
+    ├── FeatureError          an online store that is away, damaged, or busy
     ├── LedgerError           a ledger that cannot be opened, or is newer than this joulewise
     ├── MeterError            a device that cannot be read (the recorder turns it into `Missing`)
     └── BudgetExceeded        a hard limit was reached: exit code 3
@@ -47,6 +48,10 @@ class RecordingError(UsageError):
 
 class LedgerError(JoulewiseError):
     """The ledger cannot be opened, or belongs to a newer joulewise."""
+
+
+class FeatureError(JoulewiseError):
+    """An online store of features that is away, damaged, or held by another process."""
 
 
 class MeterError(JoulewiseError):

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from joulewise.features.rows import Key
 from joulewise.features.views import Column
+from joulewise.vocabulary.errors import FeatureError
 
 KEPT_RUNS = 100
 
@@ -51,13 +52,9 @@ class ViewState:
     made_from: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
     derivations: Mapping[str, str] = field(default_factory=dict)  # column: fingerprint of how it is computed
+    row_bytes: int = 0
     rows: int = 0
-    bytes: int = 0
     runs: tuple[Materialisation, ...] = ()
-
-    def after(self, run: Materialisation, rows: int, size: int) -> ViewState:
-        """Return the state after one more run, of which the newest KEPT_RUNS are remembered."""
-        return replace(self, runs=(*self.runs, run)[-KEPT_RUNS:], rows=rows, bytes=size)
 
     def to_json(self) -> str:
         """Return the state as JSON, as the stores keep it."""
@@ -97,6 +94,10 @@ class ReadTally:
             age_sum_s=self.age_sum_s + other.age_sum_s,
             first_utc=min(self.first_utc, other.first_utc),
         )
+
+
+class StoreAway(FeatureError):  # noqa: N818 - it names the state
+    """The store does not answer; a view may say that the last good value is served then."""
 
 
 class Writer(Protocol):

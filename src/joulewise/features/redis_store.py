@@ -10,9 +10,10 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, final
 
-from joulewise.features.online import ReadTally, ViewState, Writer
+from joulewise.features.online import ReadTally, StoreAway, ViewState, Writer
 from joulewise.features.rows import HEADER, Key
 from joulewise.vocabulary.errors import FeatureError, UsageError
 
@@ -22,10 +23,6 @@ _READS = f"{_PREFIX}:reads"
 _HELD_S = 600.0  # a killed writer's hold on a view ends by itself
 _UNFINISHED_S = 86_400
 _BATCH = 5000
-
-
-class StoreAway(FeatureError):  # noqa: N818 - it names the state
-    """The store does not answer; a view may say that the last good value is served then."""
 
 
 @final
@@ -153,8 +150,10 @@ class _Writer:
                 calls.rename(self._target, _rows(self._view))
             elif self._fresh:
                 calls.unlink(_rows(self._view))
-            calls.hset(_STATES, state.name, state.to_json())
             calls.execute()
+        count = self._redis.hlen(_rows(self._view))
+        state = replace(state, rows=count)
+        self._redis.hset(_STATES, state.name, state.to_json())
         return state
 
     def clear(self) -> None:

@@ -12,6 +12,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, final
 
@@ -167,6 +168,8 @@ class _Writer:
         return self._connection.executemany(self._insert, zip(keys, at_us, rows, strict=True)).rowcount
 
     def finish(self, state: ViewState) -> ViewState:
+        row = self._connection.execute(f"SELECT count(*) FROM {_table(self._view)}").fetchone()  # noqa: S608
+        state = replace(state, rows=row[0])
         self._connection.execute(
             "INSERT INTO joulewise_views VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET state = excluded.state",
             (state.name, state.to_json()),

@@ -32,7 +32,18 @@ _NAMES = {"Column": "views", "Reader": "reading", "Source": "views", "View": "vi
           "load_views": "loading", "materialise": "materialising", "open_online": "online",
           "training_set": "training_sets", "view": "views"}  # fmt: skip
 
-__all__ = ["Column", "Reader", "Source", "View", "cached", "load_views", "materialise", "open_online", "training_set", "view"]
+__all__ = [
+    "Column",
+    "Reader",
+    "Source",
+    "View",
+    "cached",
+    "load_views",
+    "materialise",
+    "open_online",
+    "training_set",
+    "view",
+]
 
 
 def __getattr__(name: str) -> Any:

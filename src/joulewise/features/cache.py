@@ -39,6 +39,7 @@ _FORMAT = 1
 _BUILDS = 3
 _TRIED_WHEN_BUILT = 16
 _TRIED_WHEN_FOUND = 2
+_AFTER = "leave random augmentation out of the cache, cached(dataset, recipe).then(augment)"
 _LOG = logging.getLogger("joulewise")
 
 
@@ -59,7 +60,15 @@ class Cached(Sequence[Any]):
     `hit` tells whether it was found; `why_not` why it is computed on the fly instead, "" where it is cached.
     """
 
-    def __init__(self, folder: Path | None, live: Callable[[int], Any] | None, count: int, *, hit: bool, why_not: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        live: Callable[[int], Any] | None,
+        count: int,
+        *,
+        hit: bool,
+        why_not: str = "",
+    ) -> None:
         self.folder, self.hit, self.why_not = folder, hit, why_not
         self._live, self._count = live, count
         self._after: tuple[Callable[[Any], Any], ...] = ()
@@ -104,7 +113,7 @@ class Cached(Sequence[Any]):
     def then(self, step: Callable[[Any], Any]) -> Cached:
         """Return the same data with a step applied at every read: the place for random augmentation."""
         other = Cached(self.folder, self._live, self._count, hit=self.hit, why_not=self.why_not)
-        other._after = (*self._after, step)  # noqa: SLF001 - one noun
+        other._after = (*self._after, step)
         other._held = os.dup(self._held) if self._held >= 0 else -1
         return other
 
@@ -135,7 +144,9 @@ class Cached(Sequence[Any]):
             assert self.folder is not None  # noqa: S101 - for the type checker
             told = json.loads((self.folder / "meta.json").read_text("utf-8"))
             self._shape = told["structure"]
-            self._readers = [LeafReader(self.folder, n, leaf, told["items"]) for n, leaf in enumerate(told["leaves"])]
+            self._readers = [
+                LeafReader(self.folder, n, leaf, told["items"]) for n, leaf in enumerate(told["leaves"])
+            ]
         return self._readers
 
 
@@ -159,7 +170,9 @@ def cached(
     try:
         count = len(dataset)
     except TypeError:
-        raise UsageError(f"cannot cache {type(dataset).__name__}: it has no length; give a dataset with a length and items by number") from None
+        raise UsageError(
+            f"cannot cache {type(dataset).__name__}: it has no length; give a dataset with a length and items by number"
+        ) from None
     work = _Work(dataset, recipe, count, fingerprint)
     home = Path(folder)
     try:
@@ -181,7 +194,9 @@ def cached(
             return _on_the_fly(work, built)
         if built is not None:
             return built
-    raise UsageError(f"the data changed while they were read, {_BUILDS} times; wait until they are written, then try again")
+    raise UsageError(
+        f"the data changed while they were read, {_BUILDS} times; wait until they are written, then try again"
+    )
 
 
 def entries(folder: str | Path) -> list[Entry]:
@@ -225,14 +240,21 @@ class _Work:
         self.dataset, self.recipe, self.count, self._told = dataset, recipe, count, told
         self.whole = not callable(recipe) and hasattr(recipe, "transform")
         if not self.whole and not callable(recipe):
-            raise UsageError(f"the recipe is {recipe!r}, but must be a function of an item or have a method transform")
+            raise UsageError(
+                f"the recipe is {recipe!r}, but must be a function of an item or have a method transform"
+            )
+
+    def code(self) -> str:
+        """Return the fingerprint of the recipe alone."""
+        return code_fingerprint(self.recipe, "recipe")
 
     def name(self) -> str:
+        """Return the fingerprint of data and recipe as they are now."""
         data = f"told {self._told}" if self._told is not None else fingerprint(self.dataset, "dataset")
         # The code of the dataset is what makes an item; it counts even where its content was told.
         source = type(self.dataset).__qualname__ if self._told is not None else ""
         kind = code_fingerprint(type(self.dataset), "dataset")
-        parts = [str(_FORMAT), data, source, kind, code_fingerprint(self.recipe, "recipe"), str(self.count)]
+        parts = [str(_FORMAT), data, source, kind, self.code(), str(self.count)]
         return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
 
     def item(self, number: int) -> Any:
@@ -269,7 +291,9 @@ def _found(home: Path, name: str, work: _Work) -> Cached | None:
     data = Cached(place, work.item, told["items"], hit=True)
     data._held = _hold(home, name)  # noqa: SLF001 - one noun
     if not _agrees(data, work, _TRIED_WHEN_FOUND):
-        _LOG.warning("joulewise: the recipe gives other values than it did, from a cause its fingerprint does not see; cached anew")
+        _LOG.warning(
+            "joulewise: the recipe gives other values than it did, from a cause its fingerprint does not see; cached anew"
+        )
         data.close()
         _take_away(home, name)
         return None
@@ -278,7 +302,9 @@ def _found(home: Path, name: str, work: _Work) -> Cached | None:
     return data
 
 
-def _build(home: Path, name: str, work: _Work, limit_bytes: float, deterministic: bool) -> Cached | str | None:
+def _build(
+    home: Path, name: str, work: _Work, limit_bytes: float, deterministic: bool
+) -> Cached | str | None:
     """Build an entry and return it; a text says why it is not cached, None that the data changed meanwhile."""
     for leftover in home.glob(f".building-{name}-*"):  # of a builder that was killed: we hold its lock
         shutil.rmtree(leftover, ignore_errors=True)
@@ -286,26 +312,26 @@ def _build(home: Path, name: str, work: _Work, limit_bytes: float, deterministic
         fresh = home / f".building-{name}-{secrets.token_hex(4)}"
         try:
             fresh.mkdir(mode=0o700)
-            before = _random_states()
+            before, code = _random_states(), work.code()
             too_large = _write(fresh, work, limit_bytes)
             if too_large:
                 return too_large
             drew = [n for n, state in _random_states().items() if n in before and state != before[n]]
             if drew and not deterministic:
                 raise UsageError(
-                    f"the recipe draws random numbers ({', '.join(drew)}): leave random augmentation out of the cache, "
-                    "cached(dataset, recipe).then(augment); if it seeds them itself, say deterministic=True"
+                    f"the recipe draws random numbers ({', '.join(drew)}): {_AFTER}; if it seeds them itself, "
+                    "say deterministic=True"
                 )
-            built = Cached(fresh, work.item, work.count, hit=False)
-            if not _agrees(built, work, _TRIED_WHEN_BUILT):
-                if work.name() != name:
-                    return None
+            if work.code() != code:
                 raise UsageError(
-                    "the recipe gives other values when it is computed twice; leave what is random out of the cache: "
-                    "cached(dataset, recipe).then(augment)"
+                    f"the recipe changes while it is used (random numbers of its own, or a count?): {_AFTER}"
                 )
             if work.name() != name:
                 return None
+            if not _agrees(Cached(fresh, work.item, work.count, hit=False), work, _TRIED_WHEN_BUILT):
+                if work.name() != name:
+                    return None
+                raise UsageError(f"the recipe gives other values when it is computed twice: {_AFTER}")
             _sync(fresh)
             os.rename(fresh, home / name)
             _sync(home)
@@ -336,13 +362,17 @@ def _write(fresh: Path, work: _Work, limit_bytes: float) -> str:
                 shape = told
                 writers = [LeafWriter(fresh, n, kind) for n, kind in enumerate(kinds(shape))]
             elif told != shape:
-                raise UsageError(f"item {number} of the recipe is {_words(told)}, items before it were {_words(shape)}; give all the same")
+                raise UsageError(
+                    f"item {number} of the recipe is {_words(told)}, items before it were {_words(shape)}; give all the same"
+                )
             for writer, leaf in zip(writers, leaves(item), strict=True):
                 writer.put(leaf, number)
             if sum(w.bytes for w in writers) > limit_bytes:
                 return f"it is larger than the cache may be ({format_bytes(limit_bytes)}); raise limit_bytes"
         if number + 1 != work.count:
-            raise UsageError(f"the recipe gives {number + 1} items for {work.count}; it must give one for each")
+            raise UsageError(
+                f"the recipe gives {number + 1} items for {work.count}; it must give one for each"
+            )
         finished = [w.finish() for w in writers]
         files = {p.name: p.stat().st_size for p in fresh.iterdir()}
         meta = {"format": _FORMAT, "items": work.count, "structure": shape, "leaves": finished, "files": files,

@@ -86,7 +86,9 @@ class _Walk:
         text = str(value)
         self.add("text", text)
         named = isinstance(value, PurePath) or os.sep in text or "." in text
-        if named and text.strip("/.~") and len(text) < _LONGEST_PATH:  # "/" in code is a separator, not the disk
+        if (
+            named and text.strip("/.~") and len(text) < _LONGEST_PATH
+        ):  # "/" in code is a separator, not the disk
             for line in _files(text):
                 self.add("file", *line)
 
@@ -136,7 +138,7 @@ class _Walk:
             flat = value.detach().cpu().contiguous().reshape(-1)
             self.add("tensor", str(value.dtype), str(tuple(value.shape)))
             if flat.numel():
-                self._hash.update(memoryview(flat.view(torch.uint8).numpy()))
+                self._hash.update(flat.view(torch.uint8).numpy())
             return True
         if not (hasattr(value, "__array_interface__") and hasattr(value, "dtype")):
             return False
@@ -149,7 +151,7 @@ class _Walk:
         self.add("array", str(value.dtype.descr), str(value.shape))
         whole = np.ascontiguousarray(value).reshape(-1)
         if whole.size:
-            self._hash.update(memoryview(whole.view(np.uint8)))
+            self._hash.update(whole.view(np.uint8))
         return True
 
     def _take_function(self, function: FunctionType, path: str) -> None:
@@ -193,7 +195,9 @@ class _Walk:
             if isinstance(inner, FunctionType):
                 self.add("member", name)
                 self.take(inner, f"{path}.{name}")
-            elif not name.startswith("__") and isinstance(inner, str | int | float | tuple | list | dict | bytes):
+            elif not name.startswith("__") and isinstance(
+                inner, str | int | float | tuple | list | dict | bytes
+            ):
                 self.add("attribute", name)
                 self.take(inner, f"{path}.{name}")
 
@@ -220,7 +224,9 @@ def _state(value: Any) -> dict[str, Any] | None:
         for name in (slots,) if isinstance(slots, str) else slots:
             if hasattr(value, name) and not name.startswith("__"):
                 found[name] = getattr(value, name)
-    if found or (type(value).__flags__ & (1 << 9) and hasattr(value, "__dict__")):  # a class written in Python
+    if found or (
+        type(value).__flags__ & (1 << 9) and hasattr(value, "__dict__")
+    ):  # a class written in Python
         return found
     try:
         reduced = value.__reduce_ex__(4)
@@ -246,7 +252,12 @@ def _files(text: str) -> Iterator[tuple[str, ...]]:
                 status = os.stat(path)
             except OSError:  # a dangling link, or gone since
                 continue
-            yield os.path.relpath(path, text), str(status.st_size), str(status.st_mtime_ns), str(status.st_ctime_ns)
+            yield (
+                os.path.relpath(path, text),
+                str(status.st_size),
+                str(status.st_mtime_ns),
+                str(status.st_ctime_ns),
+            )
 
 
 def _names(code: CodeType) -> set[str]:
@@ -264,7 +275,9 @@ def _is_library(file: str | None) -> bool:
 def _version(module: str) -> str:
     root = module.partition(".")[0]
     found = getattr(sys.modules.get(root), "__version__", None)
-    return str(found) if found is not None else ("" if root in sys.stdlib_module_names else _own_times(module))
+    return (
+        str(found) if found is not None else ("" if root in sys.stdlib_module_names else _own_times(module))
+    )
 
 
 def _own_times(module: str) -> str:

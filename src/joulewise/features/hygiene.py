@@ -92,7 +92,15 @@ def unused(
         if not last and state.runs and datetime.fromisoformat(state.runs[0].at_utc) >= since:
             continue
         found.append(
-            Unused(state.name, state.owner, state.rows, state.rows * state.row_bytes, last, len(state.runs), _cpu_s_per_day(state))
+            Unused(
+                state.name,
+                state.owner,
+                state.rows,
+                state.rows * state.row_bytes,
+                last,
+                len(state.runs),
+                _cpu_s_per_day(state),
+            )
         )
     return sorted(found, key=lambda u: -(u.cpu_s_per_day or 0.0))
 
@@ -132,7 +140,10 @@ def derived_twice(states: Mapping[str, ViewState]) -> list[DerivedTwice]:
         for column, fingerprint in state.derivations.items():
             places.setdefault(fingerprint, []).append((f"{state.name}.{column}", share))
     found = [
-        DerivedTwice(tuple(sorted(name for name, _ in where)), sum(cost for _, cost in where) - min(cost for _, cost in where))
+        DerivedTwice(
+            tuple(sorted(name for name, _ in where)),
+            sum(cost for _, cost in where) - min(cost for _, cost in where),
+        )
         for where in places.values()
         if len(where) > 1
     ]

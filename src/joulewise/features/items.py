@@ -23,13 +23,17 @@ def structure(item: Any, number: int) -> Any:
     """Return the shape of an item as JSON can tell it: leaves are their kinds. Raises UsageError for another kind."""
     if isinstance(item, tuple):
         if type(item) is not tuple:
-            raise UsageError(f"item {number} of the recipe is a {type(item).__name__}; give a plain tuple, list or dict")
+            raise UsageError(
+                f"item {number} of the recipe is a {type(item).__name__}; give a plain tuple, list or dict"
+            )
         return {"tuple": [structure(part, number) for part in item]}
     if isinstance(item, list):
         return {"list": [structure(part, number) for part in item]}
     if isinstance(item, Mapping):
         if not all(isinstance(k, str) for k in item):
-            raise UsageError(f"item {number} of the recipe has keys that are no text; name its parts with text")
+            raise UsageError(
+                f"item {number} of the recipe has keys that are no text; name its parts with text"
+            )
         return {"dict": {k: structure(part, number) for k, part in item.items()}}
     return _kind(item, number)
 
@@ -50,7 +54,7 @@ def rebuilt(shape: Any, parts: Iterator[Any]) -> Any:
     """Return an item of this structure from its leaves."""
     if isinstance(shape, str):
         return next(parts)
-    (name, inner), = shape.items()
+    ((name, inner),) = shape.items()
     if name == "dict":
         return {k: rebuilt(part, parts) for k, part in inner.items()}
     built = [rebuilt(part, parts) for part in inner]
@@ -62,12 +66,12 @@ def kinds(shape: Any) -> Iterator[str]:
     if isinstance(shape, str):
         yield shape
         return
-    (_, inner), = shape.items()
+    ((_, inner),) = shape.items()
     for part in inner.values() if isinstance(inner, Mapping) else inner:
         yield from kinds(part)
 
 
-def encoded(leaf: Any, kind: str) -> tuple[bytes | memoryview, tuple[int, ...]]:
+def encoded(leaf: Any, kind: str) -> tuple[bytes, tuple[int, ...]]:
     """Return a leaf's bytes and shape."""
     import numpy as np
 
@@ -77,7 +81,7 @@ def encoded(leaf: Any, kind: str) -> tuple[bytes | memoryview, tuple[int, ...]]:
 
         flat = leaf.detach().cpu().contiguous().reshape(-1)
         data = flat.view(torch.uint8).numpy() if flat.numel() else np.empty(0, np.uint8)
-        return memoryview(data), tuple(leaf.shape)
+        return data.tobytes(), tuple(leaf.shape)
     if name == "text":
         data = leaf.encode("utf-8", "surrogatepass")
         return data, (len(data),)
@@ -120,7 +124,7 @@ class LeafWriter:
         if self._index is not None:
             self._index.write(np.array([self.bytes, *shape], "<i8").tobytes())
         self._file.write(data)
-        self.bytes += memoryview(data).nbytes
+        self.bytes += len(data)
         self._count += 1
 
     def finish(self) -> dict[str, Any]:
@@ -130,7 +134,12 @@ class LeafWriter:
             file.flush()
             os.fsync(file.fileno())
             file.close()
-        return {"kind": self.kind, "bytes": self.bytes, "shape": list(self._shape or ()), "ragged": self._index is not None}
+        return {
+            "kind": self.kind,
+            "bytes": self.bytes,
+            "shape": list(self._shape or ()),
+            "ragged": self._index is not None,
+        }
 
     def close(self) -> None:
         """Give back the files; what was written is of no use."""
@@ -186,10 +195,19 @@ class LeafReader:
 
 
 def _kind(leaf: Any, number: int) -> str:
-    for name, kind in (("bool", bool), ("int", int), ("float", float), ("complex", complex), ("text", str), ("bytes", bytes)):
+    for name, kind in (
+        ("bool", bool),
+        ("int", int),
+        ("float", float),
+        ("complex", complex),
+        ("text", str),
+        ("bytes", bytes),
+    ):
         if type(leaf) is kind:
-            if name == "int" and not -(2**63) <= leaf < 2**63:
-                raise UsageError(f"item {number} of the recipe holds {leaf}, which needs more than 64 bits; give text")
+            if isinstance(leaf, int) and not -(2**63) <= leaf < 2**63:
+                raise UsageError(
+                    f"item {number} of the recipe holds {leaf}, which needs more than 64 bits; give text"
+                )
             return name
     if _is_tensor(leaf):
         return f"tensor:{str(leaf.dtype).removeprefix('torch.')}"
@@ -197,7 +215,9 @@ def _kind(leaf: Any, number: int) -> str:
         import numpy as np
 
         if leaf.dtype.fields is not None:
-            raise UsageError(f"item {number} of the recipe is a structured array; give one array for each field")
+            raise UsageError(
+                f"item {number} of the recipe is a structured array; give one array for each field"
+            )
         return f"{'array' if isinstance(leaf, np.ndarray) else 'scalar'}:{leaf.dtype.str}"
     raise UsageError(
         f"item {number} of the recipe holds {type(leaf).__module__}.{type(leaf).__name__}, which cannot be cached; let the recipe "

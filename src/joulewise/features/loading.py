@@ -76,7 +76,9 @@ def _from_toml(place: Path) -> list[View]:
 def _beside(view: View, folder: Path) -> View:
     """Return the view with its files' paths made absolute."""
     sources = {
-        name: s if "://" in s.place or os.path.isabs(s.place) else Source(str(folder.absolute() / s.place), s.query)
+        name: s
+        if "://" in s.place or os.path.isabs(s.place)
+        else Source(str(folder.absolute() / s.place), s.query)
         for name, s in view.sources.items()
     }
     return replace(view, sources=sources)

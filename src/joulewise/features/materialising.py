@@ -75,7 +75,15 @@ def materialise(
                 raise UnknownName("view", name, offline.views)
         return [
             materialise_view(
-                offline, view, store, since=since, full=full, migrate=migrate, now=now, progress=progress, run_id=run_id
+                offline,
+                view,
+                store,
+                since=since,
+                full=full,
+                migrate=migrate,
+                now=now,
+                progress=progress,
+                run_id=run_id,
             )
             for view in offline.views.values()
             if view.name in names
@@ -105,7 +113,9 @@ def materialise_view(
         why = _why_full(view, before, layout, recipe, full=full, migrate=migrate)
         mark = None if why else since or _mark(before, view)
         tables = _compute(offline, view, now, mark)
-        with store.writing(view.name, fresh=bool(why), whole_keys=_whole(offline, tables.computed, view)) as writer:
+        with store.writing(
+            view.name, fresh=bool(why), whole_keys=_whole(offline, tables.computed, view)
+        ) as writer:
             written, deleted = _write(offline, view, layout, tables, writer, now, progress)
             run = Materialisation(
                 at_utc=now_text(),
@@ -144,12 +154,16 @@ class _Tables:
     changed: str = ""
 
 
-def _why_full(view: View, before: ViewState | None, layout: Layout, recipe: str, *, full: bool, migrate: bool) -> str:
+def _why_full(
+    view: View, before: ViewState | None, layout: Layout, recipe: str, *, full: bool, migrate: bool
+) -> str:
     if before is None:
         return "first run"
     changed = differences(before.columns, layout.columns)
     if before.keys != view.keys:
-        changed = f"keys {', '.join(before.keys)} -> {', '.join(view.keys)}" + (f", {changed}" if changed else "")
+        changed = f"keys {', '.join(before.keys)} -> {', '.join(view.keys)}" + (
+            f", {changed}" if changed else ""
+        )
     if changed:
         if not migrate:
             raise UsageError(
@@ -165,7 +179,11 @@ def _why_full(view: View, before: ViewState | None, layout: Layout, recipe: str,
 def _mark(before: ViewState | None, view: View) -> datetime | None:
     if before is None or before.mark_us is None:
         return None
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=before.mark_us) - timedelta(seconds=view.lateness_s)
+    return (
+        datetime(1970, 1, 1, tzinfo=UTC)
+        + timedelta(microseconds=before.mark_us)
+        - timedelta(seconds=view.lateness_s)
+    )
 
 
 def _compute(offline: Offline, view: View, now: datetime, mark: datetime | None) -> _Tables:
@@ -190,7 +208,8 @@ def _try_entities(offline: Offline, view: View, whole: Computed, now: datetime) 
     for name, values in expected.items():
         got = found[name]
         same = len(values) == len(got) and (
-            np.ma.allclose(values, got, rtol=1e-5) or np.allclose(np.ma.filled(values, 0), np.ma.filled(got, 0), rtol=1e-5, equal_nan=True)
+            np.ma.allclose(values, got, rtol=1e-5)
+            or np.allclose(np.ma.filled(values, 0), np.ma.filled(got, 0), rtol=1e-5, equal_nan=True)
             if values.dtype.kind in "fiub"
             else bool((np.asarray(values) == np.asarray(got)).all())
         )
@@ -204,12 +223,20 @@ def _try_entities(offline: Offline, view: View, whole: Computed, now: datetime) 
 
 def _whole(offline: Offline, computed: Computed, view: View) -> bool:
     """Whether the key is one whole number, which SQLite keeps best."""
-    kind = offline.connection.execute(f'SELECT typeof("{view.keys[0]}") FROM {computed.table} LIMIT 1').fetchone()  # noqa: S608
+    kind = offline.connection.execute(
+        f'SELECT typeof("{view.keys[0]}") FROM {computed.table} LIMIT 1'
+    ).fetchone()
     return len(view.keys) == 1 and kind is not None and kind[0] != "VARCHAR"
 
 
 def _write(
-    offline: Offline, view: View, layout: Layout, tables: _Tables, writer: Writer, now: datetime, progress: Progress | None
+    offline: Offline,
+    view: View,
+    layout: Layout,
+    tables: _Tables,
+    writer: Writer,
+    now: datetime,
+    progress: Progress | None,
 ) -> tuple[int, int]:
     """Write the newest row of each entity, a chunk at a time; return how many were written and how many deleted."""
     written = deleted = read = 0
@@ -246,7 +273,10 @@ def _keys(columns: dict[str, Any], view: View) -> Iterable[Key]:
     parts = [columns[k].tolist() for k in view.keys]
     if len(parts) == 1:
         return (k if isinstance(k, int | str) else str(k) for k in parts[0])
-    return (key_of(tuple(p if isinstance(p, int | str) else str(p) for p in entity), view.keys) for entity in zip(*parts, strict=True))
+    return (
+        key_of(tuple(p if isinstance(p, int | str) else str(p) for p in entity), view.keys)
+        for entity in zip(*parts, strict=True)
+    )
 
 
 def _state(
@@ -258,7 +288,9 @@ def _state(
     computed: Computed,
     run: Materialisation,
 ) -> ViewState:
-    marks = [m for m in (computed.newest_us, before.mark_us if before and not run.full else None) if m is not None]
+    marks = [
+        m for m in (computed.newest_us, before.mark_us if before and not run.full else None) if m is not None
+    ]
     runs = (*(before.runs if before else ()), run)[-KEPT_RUNS:]
     return ViewState(
         name=view.name,

@@ -50,7 +50,9 @@ class Computed:
 class Offline:
     """A DuckDB of our own for a set of views; use it in a `with` block, which deletes what it spilled."""
 
-    def __init__(self, views: Sequence[View], *, memory_bytes: int = MEMORY_BYTES, threads: int | None = None) -> None:
+    def __init__(
+        self, views: Sequence[View], *, memory_bytes: int = MEMORY_BYTES, threads: int | None = None
+    ) -> None:
         import duckdb
 
         self._spilled = tempfile.TemporaryDirectory(prefix="joulewise-features-")
@@ -71,7 +73,9 @@ class Offline:
     def __enter__(self) -> Offline:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -86,10 +90,20 @@ class Offline:
     def recipe(self, view: View) -> str:
         """Return the fingerprint of a view's recipe with those of the views that it is made from."""
         inner = [self.recipe(self.views[n]) for n in self.lineage(view) if n in self.views]
-        return view.recipe if not inner else hashlib.blake2b(" ".join([view.recipe, *inner]).encode(), digest_size=8).hexdigest()
+        return (
+            view.recipe
+            if not inner
+            else hashlib.blake2b(" ".join([view.recipe, *inner]).encode(), digest_size=8).hexdigest()
+        )
 
     def compute(
-        self, view: View, *, now: datetime, since: datetime | None = None, only: str = "", filtered: bool = True
+        self,
+        view: View,
+        *,
+        now: datetime,
+        since: datetime | None = None,
+        only: str = "",
+        filtered: bool = True,
     ) -> Computed:
         """Compute a view into a table. `since`: rows newer than that only; `only`: a table of the keys wanted.
 
@@ -108,7 +122,7 @@ class Offline:
             where = f"WHERE at_us > {_us(since)}" if since is not None and filtered else ""
             self.connection.execute(
                 f"CREATE TEMP TABLE {table} AS SELECT * FROM (SELECT {_names(view.keys)}, {at} AS at_us, {gone} AS gone"
-                f"{', ' + chosen if chosen else ''} FROM ({body})) {where}"  # noqa: S608 - names are quoted
+                f"{', ' + chosen if chosen else ''} FROM ({body})) {where}"
             )
             return self._checked(view, table, columns, now)
 
@@ -122,7 +136,7 @@ class Offline:
                 given = {r[0]: r[1] for r in self.connection.execute(f"DESCRIBE {_q(name)}").fetchall()}
                 if needed <= set(given):
                     at = self._event_time(view, given)
-                    parts.append(f"SELECT {_names(view.keys)} FROM {_q(name)} WHERE {at} > {_us(since)}")  # noqa: S608
+                    parts.append(f"SELECT {_names(view.keys)} FROM {_q(name)} WHERE {at} > {_us(since)}")
             if not parts:
                 raise UsageError(
                     f"view {view.name}: incremental is 'entities', but no source has the columns {', '.join(sorted(needed))}; "
@@ -137,7 +151,7 @@ class Offline:
         table = self._table()
         keys = _names(view.keys)
         self.connection.execute(
-            f"CREATE TEMP TABLE {table} AS SELECT {keys} FROM {computed.table} GROUP BY ALL ORDER BY hash({keys}) LIMIT {count}"  # noqa: S608
+            f"CREATE TEMP TABLE {table} AS SELECT {keys} FROM {computed.table} GROUP BY ALL ORDER BY hash({keys}) LIMIT {count}"
         )
         return table
 
@@ -149,14 +163,18 @@ class Offline:
         Of rows of one entity and one time the greatest counts, column by column: the same one at every run.
         """
         keys = _names(view.keys)
-        fields = ", ".join(f"{_q(n)} := {_q(n)}" for n in ("at_us", "gone", *(c.name for c in computed.columns)))
-        given = ", ".join(f"newest.{_q(n)} AS {_q(n)}" for n in ("at_us", "gone", *(c.name for c in computed.columns)))
+        fields = ", ".join(
+            f"{_q(n)} := {_q(n)}" for n in ("at_us", "gone", *(c.name for c in computed.columns))
+        )
+        given = ", ".join(
+            f"newest.{_q(n)} AS {_q(n)}" for n in ("at_us", "gone", *(c.name for c in computed.columns))
+        )
         parts = max(1, -(-computed.rows // chunk_rows))
         for part in range(parts):
             where = f"WHERE hash({keys}) % {parts} = {part}" if parts > 1 else ""
             semi = f"SEMI JOIN {within} USING ({keys})" if within else ""
             yield self.connection.execute(
-                f"SELECT {keys}, {given} FROM (SELECT {keys}, max(struct_pack({fields})) AS newest FROM {computed.table} "  # noqa: S608
+                f"SELECT {keys}, {given} FROM (SELECT {keys}, max(struct_pack({fields})) AS newest FROM {computed.table} "
                 f"{semi} {where} GROUP BY {keys}) ORDER BY {keys}"
             ).fetchnumpy()
 
@@ -164,7 +182,7 @@ class Offline:
         """Return the keys of `changed` for which the view gives no row any more."""
         keys = _names(view.keys)
         return self.connection.execute(
-            f"SELECT {keys} FROM {changed} ANTI JOIN {computed.table} USING ({keys}) ORDER BY {keys}"  # noqa: S608
+            f"SELECT {keys} FROM {changed} ANTI JOIN {computed.table} USING ({keys}) ORDER BY {keys}"
         ).fetchnumpy()
 
     def drop(self, *tables: str) -> None:
@@ -187,14 +205,17 @@ class Offline:
             columns = self._columns(view, given)
             gone = f"COALESCE({_q(view.deleted)}, false)" if view.deleted else "false"
             chosen = "".join(f", CAST({_q(c.name)} AS {_NAMES[c.type]}) AS {_q(c.name)}" for c in columns)
-            return f"SELECT {_names(view.keys)}, {self._event_time(view, given)} AS at_us, {gone} AS gone{chosen} FROM ({body})"  # noqa: S608
+            return f"SELECT {_names(view.keys)}, {self._event_time(view, given)} AS at_us, {gone} AS gone{chosen} FROM ({body})"
 
     def columns(self, view: View) -> tuple[Column, ...]:
         """Return a view's columns, as declared or as its SQL gives them."""
         with self._plainly(view):
             now = datetime.now(UTC)
             self._define(view, now, None, "")
-            given = {r[0]: r[1] for r in self.connection.execute(f"DESCRIBE {self._body(view, now, None)}").fetchall()}
+            given = {
+                r[0]: r[1]
+                for r in self.connection.execute(f"DESCRIBE {self._body(view, now, None)}").fetchall()
+            }
             return self._columns(view, given)
 
     @contextmanager
@@ -214,12 +235,18 @@ class Offline:
             import inspect
 
             return tuple(inspect.signature(view.function).parameters)
-        row = self.connection.execute("SELECT json_serialize_sql($1)", [_PARAMETER.sub("NULL", view.sql)]).fetchone()
+        row = self.connection.execute(
+            "SELECT json_serialize_sql($1)", [_PARAMETER.sub("NULL", view.sql)]
+        ).fetchone()
         tree = json.loads(row[0]) if row else {}
         if tree.get("error"):
-            raise UsageError(f"view {view.name}: its SQL cannot be read: {str(tree.get('error_message')).splitlines()[0]}")
+            raise UsageError(
+                f"view {view.name}: its SQL cannot be read: {str(tree.get('error_message')).splitlines()[0]}"
+            )
         if len(tree["statements"]) != 1:
-            raise UsageError(f"view {view.name}: its SQL must be one SELECT, not {len(tree['statements'])} statements")
+            raise UsageError(
+                f"view {view.name}: its SQL must be one SELECT, not {len(tree['statements'])} statements"
+            )
         return tuple(dict.fromkeys(_base_tables(tree)))
 
     def _leaves(self, view: View) -> list[str]:
@@ -237,10 +264,12 @@ class Offline:
         for name in self._leaves(view):
             relation = self._relation(view, name, self._sources[name])
             if only:
-                given = {r[0] for r in self.connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()}  # noqa: S608
+                given = {
+                    r[0] for r in self.connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
+                }
                 if set(view.keys) <= given:
-                    relation = f"(SELECT * FROM {relation} SEMI JOIN {only} USING ({_names(view.keys)}))"  # noqa: S608
-            self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {_q(name)} AS SELECT * FROM {relation}")  # noqa: S608
+                    relation = f"(SELECT * FROM {relation} SEMI JOIN {only} USING ({_names(view.keys)}))"
+            self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {_q(name)} AS SELECT * FROM {relation}")
         for name in self._inner(view):
             body = self._body(self.views[name], now, since)
             self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {_q(name)} AS {body}")
@@ -257,12 +286,19 @@ class Offline:
         """Return the SELECT that gives a view's rows."""
         if view.function is None:
             times = {"now": now, "since": since or _BEGINNING}
-            return _PARAMETER.sub(lambda m: f"TIMESTAMPTZ '{times[m[1]].isoformat()}'", view.sql).strip().rstrip(";")
-        relations = [self.connection.table(n) if n in self._fetched else self.connection.view(n) for n in self._references[view.name]]
+            return (
+                _PARAMETER.sub(lambda m: f"TIMESTAMPTZ '{times[m[1]].isoformat()}'", view.sql)
+                .strip()
+                .rstrip(";")
+            )
+        relations = [
+            self.connection.table(n) if n in self._fetched else self.connection.view(n)
+            for n in self._references[view.name]
+        ]
         given = view.function(*relations)
         name = f"given_{view.name}"
         if type(given).__name__ == "DuckDBPyRelation":
-            return f"SELECT * FROM ({given.sql_query()})"  # noqa: S608
+            return f"SELECT * FROM ({given.sql_query()})"
         if isinstance(given, Mapping) and not given:
             raise UsageError(f"view {view.name}: its function gives no columns")
         try:
@@ -273,7 +309,7 @@ class Offline:
             raise UsageError(
                 f"view {view.name}: its function gives {type(given).__name__}; give a relation, a dataframe, or a mapping of arrays"
             ) from None
-        return f"SELECT * FROM {_q(name)}"  # noqa: S608
+        return f"SELECT * FROM {_q(name)}"
 
     def _relation(self, view: View, name: str, source: Source) -> str:
         """Return what stands for a source in FROM."""
@@ -285,7 +321,9 @@ class Offline:
             if not Path(source.place).exists():
                 raise UsageError(f"view {view.name}: its source {name} is not there: {source.place}")
             if Path(source.place).is_dir():
-                return f"read_parquet({_text(source.place.rstrip('/') + '/**/*.parquet')}, union_by_name = true)"
+                return (
+                    f"read_parquet({_text(source.place.rstrip('/') + '/**/*.parquet')}, union_by_name = true)"
+                )
         text = _text(source.place)
         if re.search(r"\.(csv|tsv)(\.gz|\.zst)?$", source.place):
             return f"read_csv({text}, union_by_name = true)"
@@ -300,21 +338,34 @@ class Offline:
                 f"view {view.name}: its source {name} is PostgreSQL; install its driver: pip install 'joulewise[postgres]'"
             ) from None
         query = source.query.strip().rstrip(";") or name
-        select = query if query[:6].lower() in ("select", "with q", "with  ") or " " in query else f"SELECT * FROM {query}"  # noqa: S608
+        select = (
+            query
+            if query[:6].lower() in ("select", "with q", "with  ") or " " in query
+            else f"SELECT * FROM {query}"
+        )
         path = Path(self._spilled.name) / f"{name}.csv"
         try:
-            with psycopg.connect(source.place, options="-c timezone=UTC -c datestyle=ISO -c default_transaction_read_only=on") as server:
-                described = server.execute(f"SELECT * FROM ({select}) AS described LIMIT 0").description or ()  # type: ignore[arg-type]  # noqa: S608
-                with path.open("wb") as file, server.cursor().copy(f"COPY ({select}) TO STDOUT (FORMAT csv)") as rows:  # type: ignore[arg-type]
+            with psycopg.connect(
+                source.place, options="-c timezone=UTC -c datestyle=ISO -c default_transaction_read_only=on"
+            ) as server:
+                described = server.execute(f"SELECT * FROM ({select}) AS described LIMIT 0").description or ()
+                with (
+                    path.open("wb") as file,
+                    server.cursor().copy(f"COPY ({select}) TO STDOUT (FORMAT csv)") as rows,
+                ):
                     for block in rows:
                         file.write(block)
         except psycopg.Error as error:
             line = (str(error).splitlines() or ["no answer"])[0]
-            raise UsageError(f"view {view.name}: its source {name} cannot be read from PostgreSQL: {line}") from None
-        columns = ", ".join(f"{_text(c.name)}: {_text(_COPY_TYPES.get(c.type_code, 'VARCHAR'))}" for c in described)
+            raise UsageError(
+                f"view {view.name}: its source {name} cannot be read from PostgreSQL: {line}"
+            ) from None
+        columns = ", ".join(
+            f"{_text(c.name)}: {_text(_COPY_TYPES.get(c.type_code, 'VARCHAR'))}" for c in described
+        )
         table = self._table()
         self.connection.execute(
-            f"CREATE TEMP TABLE {table} AS SELECT * FROM read_csv({_text(str(path))}, header = false, delim = ',', "  # noqa: S608
+            f"CREATE TEMP TABLE {table} AS SELECT * FROM read_csv({_text(str(path))}, header = false, delim = ',', "
             f"quote = '\"', escape = '\"', nullstr = '', allow_quoted_nulls = false, columns = {{{columns}}})"
         )
         path.unlink()
@@ -329,9 +380,13 @@ class Offline:
                 raise missing_column(where, name, given, role)
         for key in view.keys:
             if given[key] not in (*_INTEGERS, "VARCHAR", "UUID"):
-                raise UsageError(f"{where}: its key {key} is {given[key]}, but must be a whole number or text; cast it")
+                raise UsageError(
+                    f"{where}: its key {key} is {given[key]}, but must be a whole number or text; cast it"
+                )
         if view.deleted and given[view.deleted] != "BOOLEAN":
-            raise UsageError(f"{where}: {view.deleted} marks deletion and is {given[view.deleted]}, but must be BOOLEAN")
+            raise UsageError(
+                f"{where}: {view.deleted} marks deletion and is {given[view.deleted]}, but must be BOOLEAN"
+            )
         rest = {n: t for n, t in given.items() if n not in {s for s, _ in special}}
         if not view.columns:
             return tuple(Column(n, _fitting(where, n, t)) for n, t in rest.items())
@@ -345,7 +400,9 @@ class Offline:
                 )
         undeclared = [n for n in rest if n not in {c.name for c in view.columns}]
         if undeclared:
-            raise UsageError(f"{where} gives {', '.join(undeclared)}, not declared; declare it, or leave it out of the SELECT")
+            raise UsageError(
+                f"{where} gives {', '.join(undeclared)}, not declared; declare it, or leave it out of the SELECT"
+            )
         return view.columns
 
     def _event_time(self, view: View, given: Mapping[str, str]) -> str:
@@ -364,13 +421,19 @@ class Offline:
     def _checked(self, view: View, table: str, columns: tuple[Column, ...], now: datetime) -> Computed:
         nulls = " OR ".join(f"{_q(k)} IS NULL" for k in view.keys)
         row = self.connection.execute(
-            f"SELECT count(*), max(at_us), count(*) FILTER (at_us > {_us(now)}), count(*) FILTER ({nulls}), "  # noqa: S608
+            f"SELECT count(*), max(at_us), count(*) FILTER (at_us > {_us(now)}), count(*) FILTER ({nulls}), "
             f"count(*) FILTER (at_us IS NULL) FROM {table}"
         ).fetchone()
         count, newest, future, keyless, timeless = row or (0, None, 0, 0, 0)
         if keyless or timeless:
-            what = f"without a key ({', '.join(view.keys)})" if keyless else f"without an event time ({view.event_time})"
-            raise UsageError(f"view {view.name}: {keyless or timeless} of {count} rows are {what}; leave them out in the SQL")
+            what = (
+                f"without a key ({', '.join(view.keys)})"
+                if keyless
+                else f"without an event time ({view.event_time})"
+            )
+            raise UsageError(
+                f"view {view.name}: {keyless or timeless} of {count} rows are {what}; leave them out in the SQL"
+            )
         if future:
             if view.future == "refuse":
                 seen = datetime.fromtimestamp(newest / 1e6, UTC)
@@ -378,8 +441,8 @@ class Offline:
                     f"view {view.name}: {future} of {count} rows have an event time in the future (up to {seen:%Y-%m-%dT%H:%MZ}, "
                     f"now is {now:%Y-%m-%dT%H:%MZ}); mend the source or its zone, or set future = 'drop'"
                 )
-            self.connection.execute(f"DELETE FROM {table} WHERE at_us > {_us(now)}")  # noqa: S608
-            again = self.connection.execute(f"SELECT count(*), max(at_us) FROM {table}").fetchone()  # noqa: S608
+            self.connection.execute(f"DELETE FROM {table} WHERE at_us > {_us(now)}")
+            again = self.connection.execute(f"SELECT count(*), max(at_us) FROM {table}").fetchone()
             count, newest = again or (0, None)
         return Computed(table, columns, count, newest, future)
 

@@ -42,7 +42,13 @@ class Reader:
     """
 
     def __init__(
-        self, store: OnlineStore, views: Sequence[View], *, name: str = "", dtype: str = "float32", tolerates_s: float = 0.0
+        self,
+        store: OnlineStore,
+        views: Sequence[View],
+        *,
+        name: str = "",
+        dtype: str = "float32",
+        tolerates_s: float = 0.0,
     ) -> None:
         import numpy as np
 
@@ -50,7 +56,9 @@ class Reader:
             raise UsageError("a reader needs at least one view")
         keys = {v.keys for v in views}
         if len(keys) > 1:
-            raise UsageError(f"views {', '.join(v.name for v in views)} have different keys; use a reader for each entity")
+            raise UsageError(
+                f"views {', '.join(v.name for v in views)} have different keys; use a reader for each entity"
+            )
         self._store, self.name, self._dtype = store, name or "unnamed", np.dtype(dtype)
         self._keys = views[0].keys
         self._single = len(self._keys) == 1
@@ -74,7 +82,9 @@ class Reader:
     def __enter__(self) -> Reader:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def read(self, entity: Any, into: NDArray[Any]) -> tuple[float, ...]:
@@ -105,7 +115,9 @@ class Reader:
         self.read(entity, into)
         return into
 
-    def batch(self, entities: Sequence[Any], into: NDArray[Any] | None = None) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    def batch(
+        self, entities: Sequence[Any], into: NDArray[Any] | None = None
+    ) -> tuple[NDArray[Any], NDArray[np.float64]]:
         """Return the features of many entities, a row each, and the ages in seconds, a column for each view."""
         import numpy as np
 
@@ -172,7 +184,9 @@ class _Part:
         import numpy as np
 
         if state is None:
-            raise FeatureError(f"view {view.name} was never materialised here; run: joulewise materialise --view {view.name}")
+            raise FeatureError(
+                f"view {view.name} was never materialised here; run: joulewise materialise --view {view.name}"
+            )
         columns = view.columns or state.columns
         if changed := differences(columns, state.columns):
             raise FeatureError(
@@ -210,7 +224,15 @@ class _Part:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         self.first_utc = self.first_utc or now
         return ReadTally(
-            self.view.name, reader, self.reads, self.missing, self.stale, self.age_sum_s, self._tolerates_s, self.first_utc, now
+            self.view.name,
+            reader,
+            self.reads,
+            self.missing,
+            self.stale,
+            self.age_sum_s,
+            self._tolerates_s,
+            self.first_utc,
+            now,
         )
 
     def unpack(self, row: bytes | None, into: NDArray[Any], now_s: float) -> float:
@@ -233,11 +255,14 @@ class _Part:
                 into[self._slice] = self.defaults
         return float(age_s)
 
-    def unpack_many(self, rows: Sequence[bytes | None], into: NDArray[Any], ages: NDArray[np.float64], now_s: float) -> None:
+    def unpack_many(
+        self, rows: Sequence[bytes | None], into: NDArray[Any], ages: NDArray[np.float64], now_s: float
+    ) -> None:
         """Write many packed rows into their columns and their ages into `ages`."""
         import numpy as np
 
-        whole = all([row is not None and len(row) == self._size and row[:8] == self._stamp for row in rows])
+        size, stamp = self._size, self._stamp
+        whole = all(row is not None and len(row) == size and row[:8] == stamp for row in rows)
         if not whole:
             for number, row in enumerate(rows):
                 ages[number] = self.unpack(row, into[number], now_s)
@@ -246,13 +271,17 @@ class _Part:
         block = into[:, self._slice]
         if self._alike:
             width = self._types["c0"].itemsize * self.width
-            raw = np.frombuffer(table.tobytes(), np.uint8).reshape(len(rows), self._size)[:, self._head : self._head + width]
+            raw = np.frombuffer(table.tobytes(), np.uint8).reshape(len(rows), self._size)[
+                :, self._head : self._head + width
+            ]
             block[...] = np.ascontiguousarray(raw).view(self._types["c0"])
         else:
             for number in range(self.width):
                 block[:, number] = table[f"c{number}"]
         if table["missing"].any():
-            bits = np.unpackbits(np.ascontiguousarray(table["missing"]).view(np.uint8), axis=1, bitorder="little")
+            bits = np.unpackbits(
+                np.ascontiguousarray(table["missing"]).view(np.uint8), axis=1, bitorder="little"
+            )
             gone = bits[:, : self.width].astype(bool)
             block[gone] = np.broadcast_to(self.defaults, block.shape)[gone]
         ages[...] = now_s - table["at"] / 1e6

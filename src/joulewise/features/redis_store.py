@@ -33,7 +33,9 @@ class RedisOnline:
         try:
             import redis
         except ImportError:
-            raise UsageError(f"the online store is {_public(url)}; install its client: pip install 'joulewise[redis]'") from None
+            raise UsageError(
+                f"the online store is {_public(url)}; install its client: pip install 'joulewise[redis]'"
+            ) from None
         self.where = _public(url)
         self._redis: Any = redis.Redis.from_url(url, socket_timeout=wait_s, socket_connect_timeout=wait_s)
 
@@ -198,9 +200,13 @@ def plainly(where: str) -> Iterator[None]:
         yield
     except (redis.ConnectionError, redis.TimeoutError) as error:
         line = (str(error).splitlines() or ["no answer"])[0].rstrip(".")
-        raise StoreAway(f"the online store {where} is away: {line}; start it, or name another with --store") from None
+        raise StoreAway(
+            f"the online store {where} is away: {line}; start it, or name another with --store"
+        ) from None
     except redis.RedisError as error:
-        raise FeatureError(f"the online store {where} refuses: {(str(error).splitlines() or ['?'])[0]}") from None
+        raise FeatureError(
+            f"the online store {where} refuses: {(str(error).splitlines() or ['?'])[0]}"
+        ) from None
 
 
 def _newer(given: tuple[int, bytes], old: bytes) -> bool:

@@ -84,7 +84,9 @@ def key_of(entity: Any, keys: Sequence[str]) -> Key:
             entity = entity[0]
         return _part(entity, keys)
     if not isinstance(entity, tuple | list) or len(entity) != len(keys):
-        raise TypeError(f"an entity is {entity!r}, but its keys are {', '.join(keys)}: give a tuple of {len(keys)}")
+        raise TypeError(
+            f"an entity is {entity!r}, but its keys are {', '.join(keys)}: give a tuple of {len(keys)}"
+        )
     return json.dumps([_part(part, keys) for part in entity], separators=(",", ":"), ensure_ascii=False)
 
 

@@ -50,10 +50,14 @@ class SqliteOnline:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         except OSError as error:
-            raise FeatureError(f"cannot open the online store {path}: {error.strerror}; name another place") from None
+            raise FeatureError(
+                f"cannot open the online store {path}: {error.strerror}; name another place"
+            ) from None
         self._connection = sqlite3.connect(path, timeout=_WAIT_S, isolation_level=None)
         with self._plainly():
-            if not self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'joulewise_views'").fetchone():
+            if not self._connection.execute(
+                "SELECT 1 FROM sqlite_master WHERE name = 'joulewise_views'"
+            ).fetchone():
                 mode = "delete" if network_file_system(path) else "wal"
                 self._connection.execute(f"PRAGMA journal_mode = {mode}")
                 self._connection.executescript(_SCHEMA)
@@ -63,7 +67,9 @@ class SqliteOnline:
     def states(self) -> dict[str, ViewState]:
         """Return what it holds, by the name of the view."""
         with self._plainly():
-            rows = self._connection.execute("SELECT name, state FROM joulewise_views ORDER BY name").fetchall()
+            rows = self._connection.execute(
+                "SELECT name, state FROM joulewise_views ORDER BY name"
+            ).fetchall()
         return {name: ViewState.from_json(state) for name, state in rows}
 
     @contextmanager
@@ -108,7 +114,20 @@ class SqliteOnline:
 
     def tally(self, tallies: Iterable[ReadTally]) -> bool:
         """Add to what is known of the readers; False if the store is busy just now and should be told again later."""
-        rows = [(t.view, t.reader, t.reads, t.missing, t.stale, t.age_sum_s, t.tolerates_s, t.first_utc, t.last_utc) for t in tallies]
+        rows = [
+            (
+                t.view,
+                t.reader,
+                t.reads,
+                t.missing,
+                t.stale,
+                t.age_sum_s,
+                t.tolerates_s,
+                t.first_utc,
+                t.last_utc,
+            )
+            for t in tallies
+        ]
         try:
             self._connection.execute("PRAGMA busy_timeout = 0")
             self._connection.execute("BEGIN IMMEDIATE")
@@ -125,7 +144,10 @@ class SqliteOnline:
     def tallies(self) -> list[ReadTally]:
         """Return who reads what."""
         with self._plainly():
-            return [ReadTally(*row) for row in self._connection.execute("SELECT * FROM joulewise_reads ORDER BY view, reader")]
+            return [
+                ReadTally(*row)
+                for row in self._connection.execute("SELECT * FROM joulewise_reads ORDER BY view, reader")
+            ]
 
     def forget(self, view: str) -> None:
         """Delete a view's rows, state and tallies."""
@@ -162,13 +184,13 @@ class _Writer:
             else " ON CONFLICT (key) DO UPDATE SET at = excluded.at, row = excluded.row "
             "WHERE excluded.at > at OR (excluded.at = at AND excluded.row <> row)"
         )
-        self._insert = f"INSERT INTO {_table(view)} VALUES (?, ?, ?){newer}"  # noqa: S608 - a name that View has checked
+        self._insert = f"INSERT INTO {_table(view)} VALUES (?, ?, ?){newer}"
 
     def put(self, keys: Sequence[Key], at_us: Sequence[int], rows: Sequence[bytes]) -> int:
         return self._connection.executemany(self._insert, zip(keys, at_us, rows, strict=True)).rowcount
 
     def finish(self, state: ViewState) -> ViewState:
-        row = self._connection.execute(f"SELECT count(*) FROM {_table(self._view)}").fetchone()  # noqa: S608
+        row = self._connection.execute(f"SELECT count(*) FROM {_table(self._view)}").fetchone()
         state = replace(state, rows=row[0])
         self._connection.execute(
             "INSERT INTO joulewise_views VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET state = excluded.state",
@@ -185,7 +207,9 @@ class _Lookup:
         self._cursor = connection.cursor()
         tables = [_table(v) for v in views]
         self._one = "SELECT " + ", ".join(f"(SELECT row FROM {t} WHERE key = ?1)" for t in tables)
-        self._many = [f"SELECT key, row FROM {t} WHERE key IN (SELECT value FROM json_each(?))" for t in tables]  # noqa: S608
+        self._many = [
+            f"SELECT key, row FROM {t} WHERE key IN (SELECT value FROM json_each(?))" for t in tables
+        ]
 
     def one(self, key: Key) -> Sequence[bytes | None]:
         try:

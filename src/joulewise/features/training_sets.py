@@ -38,8 +38,12 @@ def training_set(
 
     with Offline(list(views), memory_bytes=memory_bytes) as offline:
         connection = offline.connection
-        connection.execute(f"CREATE TEMP TABLE labels_given AS SELECT *, row_number() OVER () AS label_row FROM {_labels(connection, labels)}")  # noqa: S608
-        given = {r[0]: r[1] for r in connection.execute("DESCRIBE labels_given").fetchall() if r[0] != "label_row"}
+        connection.execute(
+            f"CREATE TEMP TABLE labels_given AS SELECT *, row_number() OVER () AS label_row FROM {_labels(connection, labels)}"
+        )
+        given = {
+            r[0]: r[1] for r in connection.execute("DESCRIBE labels_given").fetchall() if r[0] != "label_row"
+        }
         if at not in given:
             raise missing_column("the labels' table", at, given, "the labels' time")
         if not given[at].startswith("TIMESTAMP") and given[at] != "DATE":
@@ -47,7 +51,9 @@ def training_set(
         moment = f'"{at}"'
         if given[at] != "TIMESTAMP WITH TIME ZONE":
             moment = f"timezone('{zone}', CAST({moment} AS TIMESTAMP))"
-        connection.execute(f"CREATE TEMP TABLE labels_0 AS SELECT *, epoch_us({moment}) AS label_us FROM labels_given")  # noqa: S608
+        connection.execute(
+            f"CREATE TEMP TABLE labels_0 AS SELECT *, epoch_us({moment}) AS label_us FROM labels_given"
+        )
         connection.execute("DROP TABLE labels_given")
         table = "labels_0"
         for number, view in enumerate(offline.views.values(), 1):
@@ -60,7 +66,7 @@ def training_set(
                 raise UsageError(f"view {view.name}: {str(error).splitlines()[0]}") from None
             connection.execute(f"DROP TABLE {table}")
             table = f"labels_{number}"
-        result = f"SELECT * EXCLUDE (label_row, label_us) FROM {table} ORDER BY label_row"  # noqa: S608
+        result = f"SELECT * EXCLUDE (label_row, label_us) FROM {table} ORDER BY label_row"
         if into is None:
             found: Mapping[str, Any] = connection.execute(result).fetchnumpy()
             return found
@@ -82,11 +88,13 @@ def _joined(offline: Offline, view: View, labels: str, into: str) -> str:
     fields = ", ".join(f'"{n}" := "{n}"' for n in ("gone", *(c.name for c in columns)))
     ttl_us = round(view.ttl_s * 1e6)
     known = f"f.at_us >= l.label_us - {ttl_us} AND NOT f.newest.gone"
-    chosen = "".join(f', CASE WHEN {known} THEN f.newest."{c.name}" END AS "{view.name}.{c.name}"' for c in columns)
+    chosen = "".join(
+        f', CASE WHEN {known} THEN f.newest."{c.name}" END AS "{view.name}.{c.name}"' for c in columns
+    )
     age = f', CASE WHEN {known} THEN (l.label_us - f.at_us) / 1e6 END AS "{view.name}.age_s"'
     same = " AND ".join(f'l."{k}" = f."{k}"' for k in view.keys)
     return (
-        f"CREATE TEMP TABLE {into} AS SELECT l.*{chosen}{age} FROM {labels} l ASOF LEFT JOIN "  # noqa: S608 - names are quoted
+        f"CREATE TEMP TABLE {into} AS SELECT l.*{chosen}{age} FROM {labels} l ASOF LEFT JOIN "
         f"(SELECT {keys}, at_us, max(struct_pack({fields})) AS newest FROM ({offline.select(view)}) GROUP BY {keys}, at_us) f "
         f"ON {same} AND l.label_us >= f.at_us"
     )

@@ -99,7 +99,9 @@ class View:
         if not self.keys:
             raise UsageError(f"view {self.name} has no keys; name the columns that tell its entities apart")
         if not self.event_time:
-            raise UsageError(f"view {self.name} has no event_time; name the column that says from when a row holds")
+            raise UsageError(
+                f"view {self.name} has no event_time; name the column that says from when a row holds"
+            )
         if not self.ttl_s > 0:
             raise UsageError(f"view {self.name}: ttl is {self.ttl_s:g}, but must be more than 0 seconds")
         if self.lateness_s < 0 or self.every_s < 0:
@@ -195,7 +197,7 @@ def view(
     return declare
 
 
-def declared(  # noqa: D417 - the other arguments are the fields of View
+def declared(
     *,
     name: str,
     keys: str | Sequence[str],
@@ -253,14 +255,18 @@ def missing_column(where: str, wanted: str, given: Iterable[str], role: str) -> 
     names = list(given)
     near = get_close_matches(wanted, names, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
-    return UsageError(f"{where} gives no column {wanted!r} ({role}); it gives {', '.join(names) or 'none'}{hint}")
+    return UsageError(
+        f"{where} gives no column {wanted!r} ({role}); it gives {', '.join(names) or 'none'}{hint}"
+    )
 
 
 def _seconds(name: str, option: str, value: str | float) -> float:
     if isinstance(value, str):
         return parse_duration(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UsageError(f"view {name}: {option} is {value!r}, but must be a duration, for instance 2d or 90s")
+        raise UsageError(
+            f"view {name}: {option} is {value!r}, but must be a duration, for instance 2d or 90s"
+        )
     return float(value)
 
 
@@ -288,4 +294,6 @@ def _source(name: str, key: str, value: Any) -> Source:
         return Source(value)
     if isinstance(value, Mapping) and "place" in value and set(value) <= {"place", "query"}:
         return Source(**value)
-    raise UsageError(f"view {name}: source {key} is {value!r}, but must be a path, a pattern or a postgresql:// URL")
+    raise UsageError(
+        f"view {name}: source {key} is {value!r}, but must be a path, a pattern or a postgresql:// URL"
+    )

@@ -5,6 +5,7 @@ the nearest pyproject.toml, `JOULEWISE_*` variables, flags. Where things live:
 
     runs      JOULEWISE_HOME/runs       or  XDG_DATA_HOME/joulewise/runs       (~/.local/share/joulewise/runs)
     ledger    JOULEWISE_HOME/ledger.db  or  XDG_STATE_HOME/joulewise/ledger.db (~/.local/state/joulewise/ledger.db)
+    features  JOULEWISE_HOME/features   or  XDG_CACHE_HOME/joulewise/features   (~/.cache/joulewise/features)
     settings  XDG_CONFIG_HOME/joulewise/settings.toml                          (~/.config/joulewise/settings.toml)
 """
 
@@ -37,6 +38,8 @@ class Settings:
         ""  # URL of a DCGM or Kepler exporter, or of a Prometheus server; never asked unless set
     )
     prometheus_query: str = "dcgm"  # a preset (dcgm, kepler) or a PromQL expression in joules
+    features: str = ""  # folder of cached training data and of the online store; see the module
+    online: str = ""  # online store of features: a path or redis://host:port/0; unset: online.db in `features`
     meters: str = "auto"  # auto, or the names of the meter families to use, separated by commas
 
 
@@ -65,6 +68,11 @@ def user_file(environment: Mapping[str, str] = os.environ) -> Path | None:
     return Path(base) / "joulewise" / "settings.toml" if base else None
 
 
+def features_folder(environment: Mapping[str, str] = os.environ) -> Path | None:
+    """Return where derived data are kept; None if the user has no home."""
+    return _folder(environment, "XDG_CACHE_HOME", ".cache", "features")
+
+
 def load(
     environment: Mapping[str, str] = os.environ,
     folder: str | None = None,
@@ -84,6 +92,7 @@ def sources(
     runs, ledger = runs_folder(environment), ledger_path(environment)
     chosen["runs"] = Setting("runs", str(runs or ""), "default")
     chosen["ledger"] = Setting("ledger", str(ledger or ""), "default")
+    chosen["features"] = Setting("features", str(features_folder(environment) or ""), "default")
     for values, source in _layers(environment, folder, flags or {}):
         for key, value in values.items():
             chosen[key] = Setting(key, checked(key, value, source), source)

@@ -26,6 +26,8 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "doctor": ("joulewise.cli.doctor", "Say what can be measured here, and what it would take."),
     "config": ("joulewise.cli.config", "Show each setting and where it came from."),
     "zones": ("joulewise.cli.zones", "List zones and how clean their electricity is."),
+    "materialise": ("joulewise.cli.materialise", "Bring online features up to date with their views."),
+    "features": ("joulewise.cli.features", "List features, what they cost, and which nobody reads."),
     "prune": ("joulewise.cli.prune", "Delete old recordings."),
     "ledger": ("joulewise.cli.ledger", "Check, rebuild or back up the ledger; list pots."),
 }

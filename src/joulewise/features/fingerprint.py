@@ -151,7 +151,7 @@ class _Walk:
         self.add("array", str(value.dtype.descr), str(value.shape))
         whole = np.ascontiguousarray(value).reshape(-1)
         if whole.size:
-            self._hash.update(whole.view(np.uint8))
+            self._hash.update(whole.view(np.uint8).data)
         return True
 
     def _take_function(self, function: FunctionType, path: str) -> None:

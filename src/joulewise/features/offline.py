@@ -64,9 +64,13 @@ class Offline:
             config["threads"] = threads
         self.connection = duckdb.connect(":memory:", config=config)
         self.connection.execute("SET TimeZone = 'UTC'; SET preserve_insertion_order = false")
-        self._sources = _one_meaning(views)
-        self._references = {v.name: self._tables(v) for v in views}
-        self.views = {v.name: v for v in ordered(views, self._references)}
+        try:
+            self._sources = _one_meaning(views)
+            self._references = {v.name: self._tables(v) for v in views}
+            self.views = {v.name: v for v in ordered(views, self._references)}
+        except UsageError:
+            self.close()
+            raise
         self._fetched: dict[str, str] = {}
         self._count = 0
 

@@ -155,7 +155,7 @@ class Offline:
         table = self._table()
         keys = _names(view.keys)
         self.connection.execute(
-            f"CREATE TEMP TABLE {table} AS SELECT {keys} FROM {computed.table} GROUP BY ALL ORDER BY hash({keys}) LIMIT {count}"
+            f"CREATE TEMP TABLE {table} AS SELECT {keys} FROM {computed.table} GROUP BY {keys} ORDER BY hash({keys}) LIMIT {count}"
         )
         return table
 

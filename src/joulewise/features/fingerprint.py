@@ -11,8 +11,10 @@ recomputes a sample of what it finds.
 
 from __future__ import annotations
 
+import dis
 import functools
 import hashlib
+import logging
 import os
 import struct
 import sys
@@ -106,6 +108,8 @@ class _Walk:
             self.add("set", *sorted(fingerprint(item, path) for item in value))
         elif isinstance(value, range | slice | Enum):
             self.add(type(value).__name__, repr(value))
+        elif isinstance(value, logging.Logger):  # says what happens, and changes nothing
+            self.add("logger", value.name)
         elif isinstance(value, FunctionType):
             self._take_function(value, path)
         elif isinstance(value, MethodType):
@@ -261,8 +265,9 @@ def _files(text: str) -> Iterator[tuple[str, ...]]:
 
 
 def _names(code: CodeType) -> set[str]:
-    inner = [c for c in code.co_consts if isinstance(c, CodeType)]
-    return set(code.co_names).union(*(_names(c) for c in inner))
+    """Return the globals that code reads; names of attributes are none of them."""
+    found = {str(i.argval) for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    return found.union(*(_names(c) for c in code.co_consts if isinstance(c, CodeType)))
 
 
 def _is_library(file: str | None) -> bool:

@@ -419,11 +419,10 @@ def _close(one: Any, other: Any) -> bool:
 
 def _random_states() -> dict[str, int]:
     """Return a digest of the state of each global source of random numbers that is loaded."""
-    states = {"random": hash(random.getstate())}
-    numpy = sys.modules.get("numpy.random")
-    if numpy is not None:
-        kind, words, *rest = numpy.get_state()
-        states["numpy.random"] = hash((kind, words.tobytes(), *rest))
+    import numpy.random
+
+    kind, words, *rest = numpy.random.get_state()  # noqa: NPY002 - what users draw from
+    states = {"random": hash(random.getstate()), "numpy.random": hash((kind, bytes(words), *rest))}
     torch = sys.modules.get("torch")
     if torch is not None and hasattr(torch, "get_rng_state"):
         states["torch"] = hash(bytes(torch.get_rng_state().numpy()))
@@ -433,14 +432,15 @@ def _random_states() -> dict[str, int]:
 @contextmanager
 def _same_random_states() -> Iterator[None]:
     """Give the program its random numbers back as they were; inside they are others than when the cache was built."""
-    numpy, torch = sys.modules.get("numpy.random"), sys.modules.get("torch")
-    kept = random.getstate(), numpy.get_state() if numpy else None, torch.get_rng_state() if torch else None
+    import numpy.random
+
+    torch = sys.modules.get("torch")
+    kept = random.getstate(), numpy.random.get_state(), torch.get_rng_state() if torch else None  # noqa: NPY002
     try:
         yield
     finally:
         random.setstate(kept[0])
-        if numpy is not None:
-            numpy.set_state(kept[1])
+        numpy.random.set_state(kept[1])  # noqa: NPY002
         if torch is not None:
             torch.set_rng_state(kept[2])
 

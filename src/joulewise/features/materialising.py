@@ -223,10 +223,8 @@ def _try_entities(offline: Offline, view: View, whole: Computed, now: datetime) 
 
 def _whole(offline: Offline, computed: Computed, view: View) -> bool:
     """Whether the key is one whole number, which SQLite keeps best."""
-    kind = offline.connection.execute(
-        f'SELECT typeof("{view.keys[0]}") FROM {computed.table} LIMIT 1'
-    ).fetchone()
-    return len(view.keys) == 1 and kind is not None and kind[0] != "VARCHAR"
+    kind = offline.first(f'SELECT typeof("{view.keys[0]}") FROM {computed.table} LIMIT 1')
+    return len(view.keys) == 1 and bool(kind) and kind[0] not in ("VARCHAR", "UUID")
 
 
 def _write(
@@ -320,8 +318,7 @@ def derivations(offline: Offline, view: View) -> dict[str, str]:
     if not view.sql:
         return {}
     text = view.sql.replace("$now", "NULL").replace("$since", "NULL")
-    row = offline.connection.execute("SELECT json_serialize_sql($1)", [text]).fetchone()
-    node = json.loads(row[0])["statements"][0]["node"] if row else {}
+    node = json.loads(offline.first("SELECT json_serialize_sql($1)", text)[0])["statements"][0]["node"]
     if node.get("type") != "SELECT_NODE":
         return {}
     around = {k: v for k, v in _plain(node, view).items() if k != "select_list"}

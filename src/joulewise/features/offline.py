@@ -189,6 +189,11 @@ class Offline:
             f"SELECT {keys} FROM {changed} ANTI JOIN {computed.table} USING ({keys}) ORDER BY {keys}"
         ).fetchnumpy()
 
+    def first(self, sql: str, *values: Any) -> tuple[Any, ...]:
+        """Return the first row of a statement, () if it has none; the connection is free again afterwards."""
+        rows = self.connection.execute(sql, list(values)).fetchall()
+        return tuple(rows[0]) if rows else ()
+
     def drop(self, *tables: str) -> None:
         """Forget tables that are no longer needed."""
         for table in tables:
@@ -239,10 +244,7 @@ class Offline:
             import inspect
 
             return tuple(inspect.signature(view.function).parameters)
-        row = self.connection.execute(
-            "SELECT json_serialize_sql($1)", [_PARAMETER.sub("NULL", view.sql)]
-        ).fetchone()
-        tree = json.loads(row[0]) if row else {}
+        tree = json.loads(self.first("SELECT json_serialize_sql($1)", _PARAMETER.sub("NULL", view.sql))[0])
         if tree.get("error"):
             raise UsageError(
                 f"view {view.name}: its SQL cannot be read: {str(tree.get('error_message')).splitlines()[0]}"
@@ -424,11 +426,10 @@ class Offline:
 
     def _checked(self, view: View, table: str, columns: tuple[Column, ...], now: datetime) -> Computed:
         nulls = " OR ".join(f"{_q(k)} IS NULL" for k in view.keys)
-        row = self.connection.execute(
+        count, newest, future, keyless, timeless = self.first(
             f"SELECT count(*), max(at_us), count(*) FILTER (at_us > {_us(now)}), count(*) FILTER ({nulls}), "
             f"count(*) FILTER (at_us IS NULL) FROM {table}"
-        ).fetchone()
-        count, newest, future, keyless, timeless = row or (0, None, 0, 0, 0)
+        )
         if keyless or timeless:
             what = (
                 f"without a key ({', '.join(view.keys)})"
@@ -446,8 +447,7 @@ class Offline:
                     f"now is {now:%Y-%m-%dT%H:%MZ}); mend the source or its zone, or set future = 'drop'"
                 )
             self.connection.execute(f"DELETE FROM {table} WHERE at_us > {_us(now)}")
-            again = self.connection.execute(f"SELECT count(*), max(at_us) FROM {table}").fetchone()
-            count, newest = again or (0, None)
+            count, newest = self.first(f"SELECT count(*), max(at_us) FROM {table}")
         return Computed(table, columns, count, newest, future)
 
     def _table(self) -> str:

@@ -10,13 +10,13 @@ from click.testing import CliRunner
 pytest.importorskip("duckdb")
 pytest.importorskip("numpy")
 
-from joulewise import wiring  # noqa: E402
-from joulewise.cli.features import command  # noqa: E402
-from joulewise.cli.materialise import command as materialise  # noqa: E402
-from joulewise.features.loading import load_views  # noqa: E402
-from joulewise.features.reading import Reader  # noqa: E402
-from joulewise.vocabulary.errors import UnknownName  # noqa: E402
-from tests.cli.test_materialise import views  # noqa: E402, F401 - a fixture
+from joulewise import wiring
+from joulewise.cli.features import command
+from joulewise.cli.materialise import command as materialise
+from joulewise.features.loading import load_views
+from joulewise.features.reading import Reader
+from joulewise.vocabulary.errors import UnknownName
+from tests.cli.test_materialise import views  # noqa: F401 - a fixture
 
 
 @pytest.fixture

@@ -135,7 +135,7 @@ def test_cause_that_the_fingerprint_does_not_see(tmp_path, caplog):
     "draw",
     [
         lambda x: x + random.random(),
-        lambda x: x + np.random.rand(),  # noqa: NPY002 - what users write
+        lambda x: x + np.random.rand(),
         lambda x: x * (1 + (random.random() < 1e-9)),
     ],
 )
@@ -195,14 +195,14 @@ def test_augmentation_comes_after(tmp_path):
 def test_reading_draws_no_random_numbers(tmp_path):
     """Building and finding leave the program's random numbers as they were: training goes on as without the cache."""
     random.seed(3)
-    np.random.seed(3)  # noqa: NPY002
+    np.random.seed(3)
     expected = random.Random(3).random()
-    state = np.random.get_state()[1].tobytes()  # noqa: NPY002
+    state = np.random.get_state()[1].tobytes()
     cached(DATA, root, folder=tmp_path)
     cached(DATA, root, folder=tmp_path)[5].sum()
 
     assert random.random() == expected
-    assert np.random.get_state()[1].tobytes() == state  # noqa: NPY002
+    assert np.random.get_state()[1].tobytes() == state
 
 
 def test_training_is_the_same_bit_for_bit(tmp_path):
@@ -405,6 +405,7 @@ class TestCrash:
         ):
             found = cached(DATA, root, folder=tmp_path)
             found.close()
+            assert found.folder is not None
             damage(found.folder)
             again = cached(DATA, root, folder=tmp_path)
             assert not again.hit
@@ -413,6 +414,7 @@ class TestCrash:
     def test_other_format(self, tmp_path):
         """An entry of another format is not misread."""
         found = cached(DATA, root, folder=tmp_path)
+        assert found.folder is not None
         meta = json.loads((found.folder / "meta.json").read_text())
         (found.folder / "meta.json").write_text(json.dumps({**meta, "format": 99}))
 

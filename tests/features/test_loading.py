@@ -8,9 +8,9 @@ import pytest
 
 pytest.importorskip("numpy")
 
-from joulewise.features.loading import load_views  # noqa: E402
-from joulewise.features.views import Column, Source  # noqa: E402
-from joulewise.vocabulary.errors import UsageError  # noqa: E402
+from joulewise.features.loading import load_views
+from joulewise.features.views import Column, Source
+from joulewise.vocabulary.errors import UsageError
 
 TOML = """
 [spend]

@@ -8,10 +8,10 @@ import pytest
 
 pytest.importorskip("duckdb")
 
-from joulewise.features.offline import Offline  # noqa: E402
-from joulewise.features.views import Column, declared, view  # noqa: E402
-from joulewise.vocabulary.errors import UsageError  # noqa: E402
-from tests.features.conftest import NOW  # noqa: E402
+from joulewise.features.offline import Offline
+from joulewise.features.views import Column, declared, view
+from joulewise.vocabulary.errors import UsageError
+from tests.features.conftest import NOW
 
 EVENTS = """SELECT * FROM (VALUES (1, TIMESTAMPTZ '2026-11-20 10:00+00', 5.0), (1, TIMESTAMPTZ '2026-11-21 10:00+00', 7.0),
             (2, TIMESTAMPTZ '2026-11-22 10:00+00', NULL)) AS t("user", ts, amount)"""

@@ -209,6 +209,7 @@ class _Away:
     """A store that can be switched off."""
 
     def __init__(self, online):
+        self.online = online
         self._lookup = online.lookup(["spend"])
         self.off = False
 
@@ -234,7 +235,6 @@ def test_away(online):
     fill(online, make(), {1: (1, 1.0, True), 2: (2, 2.0, False)})
     for policy in ("last", "refuse"):
         away = _Away(online)
-        away.online = online
         reader = Reader(away, [make(away=policy)], name=policy)
         good = reader.row(1)
         reader.batch([1, 2])

@@ -421,8 +421,8 @@ def _random_states() -> dict[str, int]:
     """Return a digest of the state of each global source of random numbers that is loaded."""
     import numpy.random
 
-    kind, words, *rest = numpy.random.get_state()  # noqa: NPY002 - what users draw from
-    states = {"random": hash(random.getstate()), "numpy.random": hash((kind, bytes(words), *rest))}
+    now: Any = numpy.random.get_state()  # noqa: NPY002 - what users draw from
+    states = {"random": hash(random.getstate()), "numpy.random": hash((now[1].tobytes(), *now[2:]))}
     torch = sys.modules.get("torch")
     if torch is not None and hasattr(torch, "get_rng_state"):
         states["torch"] = hash(bytes(torch.get_rng_state().numpy()))

@@ -63,7 +63,9 @@ class Offline:
         if threads:
             config["threads"] = threads
         self.connection = duckdb.connect(":memory:", config=config)
-        self.connection.execute("SET TimeZone = 'UTC'; SET preserve_insertion_order = false")
+        self.connection.execute(
+            "SET TimeZone = 'UTC'; SET preserve_insertion_order = false; SET enable_progress_bar = false"
+        )
         try:
             self._sources = _one_meaning(views)
             self._references = {v.name: self._tables(v) for v in views}

@@ -42,13 +42,13 @@ print("hit" if found.hit else "built", found.why_not, flush=True)
 class Counted:
     """A dataset that counts how often it is asked, and whose fingerprint is told."""
 
-    def __init__(self, rows):
+    def __init__(self, rows) -> None:
         self.rows, self.asked = rows, 0
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, n):
+    def __getitem__(self, n) -> object:
         self.asked += 1
         return self.rows[n]
 
@@ -303,13 +303,13 @@ def test_source_that_changes_while_it_is_read(tmp_path):
     data, left = DATA.copy(), [1]
 
     class Restless:
-        def __init__(self):
+        def __init__(self) -> None:
             self.rows = data
 
-        def __len__(self):
+        def __len__(self) -> int:
             return 200
 
-        def __getitem__(self, n):
+        def __getitem__(self, n) -> object:
             if n == 100 and LEFT:
                 LEFT.pop()
                 self.rows[3] += 1
@@ -443,7 +443,7 @@ class TestCrash:
 
 class TestTorch:
     def test_tensors(self, tmp_path):
-        """Tensors of every dtype come back as tensors, bit for bit, and a DataLoader with workers reads them."""
+        """Tensors come back as tensors, bit for bit, and a DataLoader with workers reads them."""
         torch = pytest.importorskip("torch")
 
         def recipe(n):
@@ -457,3 +457,13 @@ class TestTorch:
             assert all(
                 torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(found[n], recipe(n), strict=True)
             )
+        plain = cached(range(10), lambda n: torch.full((2,), float(n)), folder=tmp_path)
+        loader = torch.utils.data.DataLoader(plain, batch_size=5, num_workers=2)
+        assert torch.cat(list(loader)).tolist() == [[float(n)] * 2 for n in range(10)]
+
+    def test_random_tensors(self, tmp_path):
+        """A recipe that draws from torch's random numbers is refused."""
+        torch = pytest.importorskip("torch")
+
+        with pytest.raises(UsageError, match="draws random numbers .torch."):
+            cached(range(10), lambda n: n * (1 + 0 * torch.rand(1)), folder=tmp_path)

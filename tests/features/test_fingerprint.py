@@ -29,10 +29,10 @@ def recipe(x):
 class Dataset:
     scale = 3
 
-    def __init__(self, rows):
+    def __init__(self, rows) -> None:
         self.rows = rows
 
-    def __getitem__(self, n):
+    def __getitem__(self, n) -> object:
         return self.rows[n] * self.scale
 
 
@@ -150,7 +150,7 @@ def test_class_of_a_callable(monkeypatch):
     """The methods and constants of a class count, those of its bases, too."""
 
     class Step(Dataset):
-        def __call__(self, x):
+        def __call__(self, x) -> object:
             return x
 
     base = code_fingerprint(Step([1]))

@@ -95,6 +95,17 @@ def test_only_what_changed(online, events, incremental):
     assert changed.state.rows == 100
 
 
+def test_view_that_begins_empty(online, events):
+    """A view without a row yet takes whole numbers as keys all the same when rows come."""
+    view = make(events((1, 0, 5)), f"SELECT {HEAD} FROM events WHERE amount > 9")
+    first = run(view, online)
+    events((1, 1, 11))
+    run(view, online)
+
+    assert (first.state.rows, first.state.mark_us) == (0, None)
+    assert values(view, online, 1) == [(11.0,)]
+
+
 def test_late_event(online, events):
     """A late event within `lateness` is seen, and an older row never stands in for a newer one."""
     base = [(1, 0, 1), (1, 100, 2), (2, 100, 5)]

@@ -199,7 +199,7 @@ def test_source_that_is_not_there():
     """A missing file, an empty pattern and a damaged file are said with the view's name."""
     with pytest.raises(UsageError, match=r"view spend: its source events is not there: /no/file.parquet"):
         compute(make(sources={"events": "/no/file.parquet"}))
-    with pytest.raises(UsageError, match="view spend: .*No files found"):
+    with pytest.raises(UsageError, match=r"view spend: .*No files found"):
         compute(make(sources={"events": "/no/*.parquet"}))
 
 
@@ -218,7 +218,7 @@ def test_future(events):
 
 def test_one_name_two_sources(events):
     """One source name with two meanings is refused."""
-    with pytest.raises(UsageError, match="the source events is .* in view a and /b in view b"):
+    with pytest.raises(UsageError, match=r"the source events is .* in view a and /b in view b"):
         Offline([make(name="a", sources=events), make(name="b", sources={"events": "/b"})])
 
 

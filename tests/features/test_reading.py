@@ -208,7 +208,7 @@ def test_refused(online):
 class _Away:
     """A store that can be switched off."""
 
-    def __init__(self, online):
+    def __init__(self, online) -> None:
         self.online = online
         self._lookup = online.lookup(["spend"])
         self.off = False
@@ -226,7 +226,7 @@ class _Away:
             raise StoreAway("the online store is away")
         return self._lookup.many(keys)
 
-    def __getattr__(self, name):
+    def __getattr__(self, name) -> object:
         return getattr(self.online, name)
 
 

@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
+from joulewise.features.extras import need
 from joulewise.features.fingerprint import code_fingerprint, fingerprint
 from joulewise.features.items import LeafReader, LeafWriter, encoded, kinds, leaves, rebuilt, structure
 from joulewise.vocabulary.errors import UsageError
@@ -167,6 +168,7 @@ def cached(
     that draws random numbers seeds them itself and gives the same every time: its values are still compared.
     `limit_bytes` bounds the folder: entries that were not used for longest go first, never one that is in use.
     """
+    need("numpy")
     try:
         count = len(dataset)
     except TypeError:

@@ -223,8 +223,8 @@ def _try_entities(offline: Offline, view: View, whole: Computed, now: datetime) 
 
 def _whole(offline: Offline, computed: Computed, view: View) -> bool:
     """Whether the key is one whole number, which SQLite keeps best."""
-    kind = offline.first(f'SELECT typeof("{view.keys[0]}") FROM {computed.table} LIMIT 1')
-    return len(view.keys) == 1 and bool(kind) and kind[0] not in ("VARCHAR", "UUID")
+    kinds = offline.key_types(computed, view)
+    return len(kinds) == 1 and kinds[0] not in ("VARCHAR", "UUID")
 
 
 def _write(

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, final
 
+from joulewise.features.extras import need
 from joulewise.features.views import Column, Source, View, missing_column, ordered
 from joulewise.vocabulary.errors import UsageError
 
@@ -53,6 +54,8 @@ class Offline:
     def __init__(
         self, views: Sequence[View], *, memory_bytes: int = MEMORY_BYTES, threads: int | None = None
     ) -> None:
+        need("duckdb")
+        need("numpy")
         import duckdb
 
         self._spilled = tempfile.TemporaryDirectory(prefix="joulewise-features-")
@@ -179,10 +182,17 @@ class Offline:
         for part in range(parts):
             where = f"WHERE hash({keys}) % {parts} = {part}" if parts > 1 else ""
             semi = f"SEMI JOIN {within} USING ({keys})" if within else ""
-            yield self.connection.execute(
-                f"SELECT {keys}, {given} FROM (SELECT {keys}, max(struct_pack({fields})) AS newest FROM {computed.table} "
-                f"{semi} {where} GROUP BY {keys}) ORDER BY {keys}"
-            ).fetchnumpy()
+            with self._plainly(view):
+                chunk = self.connection.execute(
+                    f"SELECT {keys}, {given} FROM (SELECT {keys}, max(struct_pack({fields})) AS newest FROM {computed.table} "
+                    f"{semi} {where} GROUP BY {keys}) ORDER BY {keys}"
+                ).fetchnumpy()
+            yield chunk
+
+    def key_types(self, computed: Computed, view: View) -> list[str]:
+        """Return DuckDB's types of a view's keys."""
+        given = {r[0]: r[1] for r in self.connection.execute(f"DESCRIBE {computed.table}").fetchall()}
+        return [given[k] for k in view.keys]
 
     def vanished(self, changed: str, computed: Computed, view: View) -> dict[str, Any]:
         """Return the keys of `changed` for which the view gives no row any more."""

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, final
 
+from joulewise.features.extras import need
 from joulewise.features.online import OnlineStore, ReadTally, StoreAway
 from joulewise.features.rows import HEADER, Key, Layout, differences, key_of
 from joulewise.features.views import View
@@ -50,6 +51,7 @@ class Reader:
         dtype: str = "float32",
         tolerates_s: float = 0.0,
     ) -> None:
+        need("numpy")
         import numpy as np
 
         if not views:

@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, final
 
+from joulewise.features.extras import need
 from joulewise.features.online import ReadTally, StoreAway, ViewState, Writer
 from joulewise.features.rows import HEADER, Key
-from joulewise.vocabulary.errors import FeatureError, UsageError
+from joulewise.vocabulary.errors import FeatureError
 
 _PREFIX = "joulewise:features"
 _STATES = f"{_PREFIX}:states"
@@ -30,12 +31,9 @@ class RedisOnline:
     """The online store in the Redis at `url` (`redis://host:port/0`)."""
 
     def __init__(self, url: str, *, wait_s: float = 5.0) -> None:
-        try:
-            import redis
-        except ImportError:
-            raise UsageError(
-                f"the online store is {_public(url)}; install its client: pip install 'joulewise[redis]'"
-            ) from None
+        need("redis", "redis")
+        import redis
+
         self.where = _public(url)
         self._redis: Any = redis.Redis.from_url(url, socket_timeout=wait_s, socket_connect_timeout=wait_s)
 

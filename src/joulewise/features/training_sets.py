@@ -34,9 +34,9 @@ def training_set(
     `labels` is a Parquet or CSV file, or anything with columns (a dataframe, a mapping of arrays); it needs each view's
     keys and `at`, a timestamp (of `zone`, if it tells none). The rows stay in their order. Raises UsageError in one line.
     """
-    import duckdb
-
     with Offline(list(views), memory_bytes=memory_bytes) as offline:
+        import duckdb
+
         connection = offline.connection
         connection.execute(
             f"CREATE TEMP TABLE labels_given AS SELECT *, row_number() OVER () AS label_row FROM {_labels(connection, labels)}"

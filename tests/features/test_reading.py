@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -226,7 +227,7 @@ class _Away:
             raise StoreAway("the online store is away")
         return self._lookup.many(keys)
 
-    def __getattr__(self, name) -> object:
+    def __getattr__(self, name) -> Any:
         return getattr(self.online, name)
 
 

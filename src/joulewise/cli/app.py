@@ -36,10 +36,10 @@ VERBS: Mapping[str, tuple[str, str]] = {
 class _Verbs(click.Group):
     """A group that knows its verbs by name and loads one when it is used."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click names it
         return list(VERBS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click names it
         if cmd_name not in VERBS:
             return None
         command = import_module(VERBS[cmd_name][0]).command
@@ -54,7 +54,7 @@ class _Verbs(click.Group):
             raise UnknownName("verb", name, VERBS, "('joulewise --help' lists them)")
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click names it
         with formatter.section("Verbs"):
             formatter.write_dl([(name, line) for name, (_module, line) in VERBS.items()])
 

@@ -18,6 +18,7 @@ import pytest
 
 np = pytest.importorskip("numpy")
 
+from joulewise.features import cache  # noqa: E402
 from joulewise.features.cache import cached, entries, evict  # noqa: E402
 from joulewise.vocabulary.errors import UsageError  # noqa: E402
 
@@ -379,6 +380,26 @@ class TestCrash:
 
         assert sorted(out.split()[1] for out, _ in told) == ["built", "hit", "hit"], told
         assert len(entries(tmp_path)) == 1
+
+    def test_without_locks(self, tmp_path, monkeypatch):
+        """Where files cannot be locked, two may build the same: the first one's entry stays, and both read it."""
+        others = []
+        write = cache._write
+
+        def meanwhile(*arguments):
+            if not others:
+                others.append(None)
+                others.append(cached(DATA, root, folder=tmp_path))
+            return write(*arguments)
+
+        monkeypatch.setattr(cache.fcntl, "flock", lambda *_: None)
+        monkeypatch.setattr(cache, "_write", meanwhile)
+        found = cached(DATA, root, folder=tmp_path)
+
+        assert found.hit
+        assert found.folder == others[1].folder
+        assert found[5].tolist() == np.sqrt(DATA[5]).tolist()
+        assert not list(tmp_path.glob(".building*"))
 
     def test_killed_in_the_middle(self, tmp_path):
         """After `kill -9` in the middle nothing torn is found, and the next one builds it and cleans up."""

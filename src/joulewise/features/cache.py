@@ -335,7 +335,12 @@ def _build(
                     return None
                 raise UsageError(f"the recipe gives other values when it is computed twice: {_AFTER}")
             _sync(fresh)
-            os.rename(fresh, home / name)
+            try:
+                os.rename(fresh, home / name)
+            except OSError:  # where files cannot be locked another was first: the same, and whole
+                if (found := _found(home, name, work)) is None:
+                    raise
+                return found
             _sync(home)
             data = Cached(home / name, work.item, work.count, hit=False)
             data._held = _hold(home, name)  # noqa: SLF001 - one noun

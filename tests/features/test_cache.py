@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 import pytest
 
@@ -383,7 +384,7 @@ class TestCrash:
 
     def test_without_locks(self, tmp_path, monkeypatch):
         """Where files cannot be locked, two may build the same: the first one's entry stays, and both read it."""
-        others = []
+        others: list[Any] = []
         write = cache._write
 
         def meanwhile(*arguments):
@@ -392,7 +393,7 @@ class TestCrash:
                 others.append(cached(DATA, root, folder=tmp_path))
             return write(*arguments)
 
-        monkeypatch.setattr(cache.fcntl, "flock", lambda *_: None)
+        monkeypatch.setattr("fcntl.flock", lambda *_: None)
         monkeypatch.setattr(cache, "_write", meanwhile)
         found = cached(DATA, root, folder=tmp_path)
 

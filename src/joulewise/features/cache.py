@@ -32,12 +32,14 @@ from typing import Any, final
 from joulewise.features.extras import need
 from joulewise.features.fingerprint import code_fingerprint, fingerprint
 from joulewise.features.items import LeafReader, LeafWriter, encoded, kinds, leaves, rebuilt, structure
+from joulewise.ledger.files import process_start
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.quantities import format_bytes
 
 LIMIT_BYTES = 20_000_000_000
 _FORMAT = 1
 _BUILDS = 3
+_QUIET_S = 86_400.0
 _TRIED_WHEN_BUILT = 16
 _TRIED_WHEN_FOUND = 2
 _AFTER = "leave random augmentation out of the cache, cached(dataset, recipe).then(augment)"
@@ -308,10 +310,11 @@ def _build(
     home: Path, name: str, work: _Work, limit_bytes: float, deterministic: bool
 ) -> Cached | str | None:
     """Build an entry and return it; a text says why it is not cached, None that the data changed meanwhile."""
-    for leftover in home.glob(f".building-{name}-*"):  # of a builder that was killed: we hold its lock
-        shutil.rmtree(leftover, ignore_errors=True)
+    for leftover in home.glob(f".building-{name}-*"):
+        if _is_dead(leftover):
+            shutil.rmtree(leftover, ignore_errors=True)
     for attempt in range(2):
-        fresh = home / f".building-{name}-{secrets.token_hex(4)}"
+        fresh = home / f".building-{name}-{os.uname().nodename}-{_process()}-{secrets.token_hex(4)}"
         try:
             fresh.mkdir(mode=0o700)
             before, code = _random_states(), work.code()
@@ -355,6 +358,23 @@ def _build(
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
     return "no room"
+
+
+def _process(pid: int | None = None) -> str:
+    """Return a process's name for the host's life: its id alone is used again."""
+    pid = os.getpid() if pid is None else pid
+    return f"{pid}.{process_start(pid)}"
+
+
+def _is_dead(leftover: Path) -> bool:
+    """Whether the process that was building there is gone; on another host, whether it was quiet for a day."""
+    host, process, _ = leftover.name.rsplit("-", 2)
+    if host.endswith(f"-{os.uname().nodename}"):
+        return _process(int(process.partition(".")[0])) != process
+    try:
+        return time.time() - leftover.stat().st_mtime > _QUIET_S
+    except OSError:
+        return False
 
 
 def _write(fresh: Path, work: _Work, limit_bytes: float) -> str:

@@ -14,7 +14,7 @@ Joulewise = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def home(tmp_path_factory, monkeypatch) -> Path:
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> Path:
     """Return a place for recordings, ledger and settings that no other test sees."""
     for name in [n for n in os.environ if n.startswith("JOULEWISE_")]:
         monkeypatch.delenv(name)

@@ -345,7 +345,7 @@ def cache(folder: Path) -> None:
 def crash(folder: Path, kills: int) -> None:
     """Kill a builder in the middle, with another beside it; fill the disk; change the source. Count wrong rows."""
     home, chance = folder / "crash", np.random.default_rng(0)
-    wrong = built = alive = torn = 0
+    wrong = built = hit = tries = torn = 0
 
     def start(**options) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -356,14 +356,15 @@ def crash(folder: Path, kills: int) -> None:
             **options,
         )
 
-    for number in range(kills):
+    while hit < kills:
+        tries += 1
         victim = start()
-        second = start() if number % 5 == 0 else None
+        second = start() if tries % 5 == 0 else None
         victim.stdout.readline()
-        time.sleep(float(chance.uniform(0, 0.45)))
-        if victim.poll() is None:
-            alive += 1
-            os.kill(victim.pid, signal.SIGKILL)
+        time.sleep(float(chance.uniform(0, 0.3)))
+        alive = victim.poll() is None
+        os.kill(victim.pid, signal.SIGKILL)
+        hit += alive and not entries(home)  # nothing was finished: it died in the middle
         victim.communicate()
         if second is not None:
             said = second.communicate()[0].split("\n")[1].split()
@@ -377,7 +378,7 @@ def crash(folder: Path, kills: int) -> None:
     wrong += int(said[0])
     left = len(list(home.glob(".building*")))
     say(
-        f"cache: {kills} kills in the middle ({alive} hit), {built} with a second writer",
+        f"cache: {hit} kills in the middle (of {tries}), {built} with a second writer",
         f"{wrong} wrong rows, {torn} torn entries, {left} leftovers",
         "none",
         wrong + torn + left == 0,

@@ -1,4 +1,4 @@
-"""Scheduling: when, where and on what should flexible work run?
+"""Scheduling: when, where and on what flexible work should run.
 
 Takes Jobs (what, how long, by when), signals of the grid and prices, and returns a Plan: one Placement per job, and
 for each job left out the reason. `plan()` is pure; `launching` carries a Plan out; what really happened is settled in

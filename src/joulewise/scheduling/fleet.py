@@ -157,9 +157,7 @@ class _Group:
             rates = fleet.rates[:, np.minimum(when, steps - 1)]
         else:
             summed = np.concatenate([np.zeros((len(fleet.rates), 1)), np.cumsum(fleet.rates, 1)], 1)
-            rates = (
-                summed[:, np.minimum(when + length[:, None], steps)] - summed[:, np.minimum(when, steps)]
-            )
+            rates = summed[:, np.minimum(when + length[:, None], steps)] - summed[:, np.minimum(when, steps)]
         base = rates.transpose(1, 0, 2) * fleet.weight[jobs][:, None, None]
         base[~(fleet.allowed[jobs][:, :, None] & good[:, None, :])] = _INF
         units = fleet.units[jobs].astype(float)
@@ -343,4 +341,3 @@ class _Packer:
         self.use[chosen, steps] += units
         self.where[j] = (chosen, steps)
         return True
-

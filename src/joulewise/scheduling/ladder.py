@@ -289,8 +289,7 @@ class _Task:
         dropped = [
             (self._cost(spans) - self._cost(rest), rest)
             for i in range(len(spans))
-            if len(spans) > 1
-            and self._work(rest := spans[:i] + spans[i + 1 :]) >= self.length - _EPS_S
+            if len(spans) > 1 and self._work(rest := spans[:i] + spans[i + 1 :]) >= self.length - _EPS_S
         ]
         if dropped:
             return max(dropped)[1]

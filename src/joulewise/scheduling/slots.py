@@ -157,7 +157,9 @@ class _Steps:
                 f"the forecast ends {signal.end_utc:%Y-%m-%d %H:%M} UTC; beyond it its last day is repeated"
             )
         if filled > repeated:
-            notes.append(f"{filled - min(filled, repeated)} gaps in the signal took the mean of the same hour")
+            notes.append(
+                f"{filled - min(filled, repeated)} gaps in the signal took the mean of the same hour"
+            )
 
     def at(self, t_s: float) -> float:
         return self._values[min(int((t_s - self._shift_s + 1e-6) // self._step_s), len(self._values) - 1)]

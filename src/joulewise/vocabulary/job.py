@@ -194,11 +194,17 @@ class Place:
     capacity: int | None = None
     pue: float = 1.0
     bandwidth_bytes_per_s: float = 1.25e8
-    transfer_j_per_byte: float = 2.2e-7  # 0.06 kWh/GB: Aslan et al. 2018 (fixed networks, 2015), used as an upper value
+    transfer_j_per_byte: float = (
+        2.2e-7  # 0.06 kWh/GB: Aslan et al. 2018 (fixed networks, 2015), used as an upper value
+    )
 
     def __post_init__(self) -> None:
         """Refuse what no place can be."""
-        if (self.capacity is not None and self.capacity < 1) or self.pue < 1 or self.bandwidth_bytes_per_s <= 0:
+        if (
+            (self.capacity is not None and self.capacity < 1)
+            or self.pue < 1
+            or self.bandwidth_bytes_per_s <= 0
+        ):
             raise UsageError(
                 f"place {self.zone!r}: capacity must be at least 1, PUE at least 1 and bandwidth above 0"
             )
@@ -206,11 +212,12 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """One stretch of running without a pause, at one pace."""
+    """One stretch of running without a pause, at one pace; `zone` is empty where it is the placement's own."""
 
     start_utc: datetime
     end_utc: datetime
     pace: str = ""
+    zone: str = ""
 
     @property
     def duration_s(self) -> float:
@@ -283,7 +290,9 @@ class Placement:
     def remaining_from(self, when: datetime) -> tuple[Stretch, ...]:
         """Return the stretches, or parts of them, that lie after `when`."""
         return tuple(
-            Stretch(max(s.start_utc, when), s.end_utc, s.pace) for s in self.stretches if s.end_utc > when
+            Stretch(max(s.start_utc, when), s.end_utc, s.pace, s.zone)
+            for s in self.stretches
+            if s.end_utc > when
         )
 
 

@@ -42,7 +42,9 @@ class Forecast:
     history_h: int = 0
 
 
-def forecast(past: Signal | None, now: datetime, hours: int, published: Iterable[Signal] = ()) -> Forecast | None:
+def forecast(
+    past: Signal | None, now: datetime, hours: int, published: Iterable[Signal] = ()
+) -> Forecast | None:
     """Return the forecast for `hours` hours from the hour of `now`; None where too little is known for any.
 
     `past` holds measured values, `published` a service's forecasts, each as it was issued; all of one meaning and zone.
@@ -63,15 +65,19 @@ def forecast(past: Signal | None, now: datetime, hours: int, published: Iterable
     template = hourly[-1] if hourly else known
     if template is None:
         return None
-    source = "; ".join(dict.fromkeys(s.source for s in (*hourly[-1:], *([known] if history and known else [])) if s.source))
+    source = "; ".join(
+        dict.fromkeys(s.source for s in (*hourly[-1:], *([known] if history and known else [])) if s.source)
+    )
     values, low, high, method, weights = _made(history, origin_utc, hours, hourly)
     # a price may be below zero, grams may not
     floor = None if template.meaning.kind is Kind.PRICE else 0.0
-    points = tuple(
-        _point(v, lo, hi, now, floor) for v, lo, hi in zip(values, low, high, strict=True)
-    )
+    points = tuple(_point(v, lo, hi, now, floor) for v, lo, hi in zip(values, low, high, strict=True))
     signal = replace(
-        template, start_utc=origin_utc, step_s=HOUR_S, points=points, source=f"{method}: {source}" if source else method
+        template,
+        start_utc=origin_utc,
+        step_s=HOUR_S,
+        points=points,
+        source=f"{method}: {source}" if source else method,
     )
     return Forecast(signal, method, weights, len(history))
 
@@ -98,10 +104,18 @@ def _made(
         rows = np.array(_published_rows(issues, origin_utc, len(history), hours), dtype=np.float64)
     blended = blend(actual, rows, hours)
     below, above = intervals(actual, blended.values)
-    return blended.values[-1].tolist(), below.tolist(), above.tolist(), LEARNT, blended.weights_at(len(history))
+    return (
+        blended.values[-1].tolist(),
+        below.tolist(),
+        above.tolist(),
+        LEARNT,
+        blended.weights_at(len(history)),
+    )
 
 
-def _published_rows(issues: list[Signal], origin_utc: datetime, history_h: int, hours: int) -> list[list[float]]:
+def _published_rows(
+    issues: list[Signal], origin_utc: datetime, history_h: int, hours: int
+) -> list[list[float]]:
     """Return for every hour of history, and for now, what the newest forecast issued by then says of the hours ahead."""
     issued = [_issued(s) for s in issues]
     rows = []
@@ -126,7 +140,9 @@ def _untuned(
     filled = _filled(history)
     rows = _published_rows(issues, origin_utc, len(history), hours) if issues else None
     now = len(filled)
-    made = {t: _blend_at(filled, rows, t, hours) for t in (*range(max(_DAY_H, now - _ERRORS_FROM_H), now, 3), now)}
+    made = {
+        t: _blend_at(filled, rows, t, hours) for t in (*range(max(_DAY_H, now - _ERRORS_FROM_H), now, 3), now)
+    }
     low, high = [], []
     for h in range(hours):
         errors = sorted(
@@ -138,7 +154,9 @@ def _untuned(
         enough = len(errors) >= 20
         low.append(min(0.0, errors[int(0.04 * len(errors))]) if enough else nan)
         high.append(max(0.0, errors[-1 - int(0.04 * len(errors))]) if enough else nan)
-    weights = {"published": 0.5, "yesterday": 0.25, "week": 0.25} if issues else {"yesterday": 0.5, "week": 0.5}
+    weights = (
+        {"published": 0.5, "yesterday": 0.25, "week": 0.25} if issues else {"yesterday": 0.5, "week": 0.5}
+    )
     return made[now], low, high, UNTUNED, weights
 
 
@@ -160,7 +178,9 @@ def _filled(history: list[float]) -> list[float]:
     filled: list[float] = []
     for t, value in enumerate(history):
         gap = value != value  # noqa: PLR0124 - NaN
-        filled.append((filled[t - _DAY_H] if t >= _DAY_H else filled[-1] if filled else 0.0) if gap else value)
+        filled.append(
+            (filled[t - _DAY_H] if t >= _DAY_H else filled[-1] if filled else 0.0) if gap else value
+        )
     return filled
 
 

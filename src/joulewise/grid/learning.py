@@ -33,7 +33,10 @@ DAY = 24
 WEEK = 168
 ETA = 5.0  # measured: the share of the oracle's saving changes by less than half a point from 2 to 10
 _REGRET_MEMORY_H = 30 * DAY
-_REGRESSIONS = (("learnt", 0.02, 90 * DAY), ("learnt fast", 0.3, 30 * DAY))  # pull to the untuned blend, memory
+_REGRESSIONS = (
+    ("learnt", 0.02, 90 * DAY),
+    ("learnt fast", 0.3, 30 * DAY),
+)  # pull to the untuned blend, memory
 _TASKS = ((6, 24), (24, 72))  # hours of work within hours of window: the jobs that regret is counted over
 _SETTLED_H = 8 * DAY  # a week of history and a day of errors: from here on members are compared
 
@@ -65,7 +68,9 @@ def blend(actual: Floats, published: Floats | None, horizon_h: int) -> Blended:
     shares = weights.T[:, :, None] * known
     # the total of a row is never zero where `week` is known: its weight is positive everywhere
     total = shares.sum(0)
-    values = np.where(total > 0, (shares * np.where(known, stack, 0.0)).sum(0) / np.where(total > 0, total, 1.0), np.nan)
+    values = np.where(
+        total > 0, (shares * np.where(known, stack, 0.0)).sum(0) / np.where(total > 0, total, 1.0), np.nan
+    )
     return Blended(values, weights, members)
 
 
@@ -132,13 +137,16 @@ def _filled(actual: Floats) -> Floats:
     return filled
 
 
-def _members(actual: Floats, known: NDArray[np.bool_], published: Floats | None, horizon: int) -> dict[str, Floats]:
+def _members(
+    actual: Floats, known: NDArray[np.bool_], published: Floats | None, horizon: int
+) -> dict[str, Floats]:
     past = _Past(actual, horizon)
     ahead = np.arange(1, horizon + 1)
     departure = past.lagged(actual - past.week[:-1, 0], 1)
     members = {"week": past.week + np.nan_to_num(departure)[:, None] * 0.9**ahead}
     alone = {
-        name: _regress(actual, known, past, *past.features(), pull, memory) for name, pull, memory in _REGRESSIONS
+        name: _regress(actual, known, past, *past.features(), pull, memory)
+        for name, pull, memory in _REGRESSIONS
     }
     if published is None or not np.isfinite(published).any():
         return {**members, **alone}
@@ -159,7 +167,9 @@ class _Past:
         self.actual = actual
         rows = len(actual) + 1
         target = np.arange(rows)[:, None] + np.arange(horizon)[None, :]
-        self._newest = target - DAY * (np.arange(horizon)[None, :] // DAY + 1)  # the newest known at that hour of day
+        self._newest = target - DAY * (
+            np.arange(horizon)[None, :] // DAY + 1
+        )  # the newest known at that hour of day
         days = np.stack([self._look(actual, self._newest - DAY * n) for n in range(7)])
         self.yesterday = days[0]
         count = np.isfinite(days).sum(0)
@@ -270,7 +280,8 @@ def _weights(actual: Floats, members: Mapping[str, Floats]) -> Floats:
         best = oracle(actual, starts, work_h, window_h - work_h)
         # a member that knows nothing is judged as what it then is: the week's mean
         paid = [
-            replay(actual, np.where(np.isfinite(m), m, members["week"]), starts, work_h, window_h - work_h) - best
+            replay(actual, np.where(np.isfinite(m), m, members["week"]), starts, work_h, window_h - work_h)
+            - best
             for m in members.values()
         ]
         regrets.append((window_h, np.stack(paid, -1) / work_h))

@@ -1,4 +1,4 @@
-"""Grid: how clean and how dear is electricity, where and when?
+"""Grid: how clean and how dear electricity is, where and when.
 
 Takes what is known of a zone (a service's answer, stored history, a typical profile, the yearly mean) and gives
 Signals; every figure made of them says which it used. Nothing here asks the network unless a source is handed

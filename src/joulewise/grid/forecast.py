@@ -15,7 +15,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from math import nan
+from math import isnan, nan
 from typing import TYPE_CHECKING
 
 from joulewise.vocabulary.signal import HOUR_S, Kind, Signal, SignalPoint, require_like, utc
@@ -149,7 +149,7 @@ def _untuned(
             history[t + g] - row[g]
             for t, row in made.items()
             for g in (h - 1, h, h + 1)
-            if 0 <= g < hours and t + g < now and history[t + g] == history[t + g]  # noqa: PLR0124 - not NaN
+            if 0 <= g < hours and t + g < now and not isnan(history[t + g])
         )
         enough = len(errors) >= 20
         low.append(min(0.0, errors[int(0.04 * len(errors))]) if enough else nan)
@@ -164,11 +164,11 @@ def _blend_at(filled: list[float], rows: list[list[float]] | None, t: int, hours
     """Return the untuned blend as hour `t` would have made it from the values before it."""
 
     def look(h: int, at: int) -> float:
-        same = [i for i in range(at + h - _DAY_H * (h // _DAY_H + 1), -1, -_DAY_H)][:7]
+        same = range(at + h - _DAY_H * (h // _DAY_H + 1), -1, -_DAY_H)[:7]
         yesterday = filled[same[0]] if same else filled[at - 1]
         week = sum(filled[i] for i in same) / len(same) if same else yesterday
         told = rows[at][h] if rows is not None else nan
-        return (yesterday + week) / 2 if told != told else (2 * told + yesterday + week) / 4  # noqa: PLR0124 - NaN
+        return (yesterday + week) / 2 if isnan(told) else (2 * told + yesterday + week) / 4
 
     error = filled[t - 1] - look(0, t - 1) if t > _DAY_H else 0.0
     return [look(h, t) + error * 0.5 * 0.85 ** (h + 1) for h in range(hours)]
@@ -177,10 +177,8 @@ def _blend_at(filled: list[float], rows: list[list[float]] | None, t: int, hours
 def _filled(history: list[float]) -> list[float]:
     filled: list[float] = []
     for t, value in enumerate(history):
-        gap = value != value  # noqa: PLR0124 - NaN
-        filled.append(
-            (filled[t - _DAY_H] if t >= _DAY_H else filled[-1] if filled else 0.0) if gap else value
-        )
+        before = filled[t - _DAY_H] if t >= _DAY_H else filled[-1] if filled else 0.0
+        filled.append(before if isnan(value) else value)
     return filled
 
 
@@ -188,7 +186,7 @@ def _values(known: Signal, origin_utc: datetime) -> list[float]:
     """Return the hourly values up to `origin_utc` from the first known one; gaps, also those at the end, are NaN."""
     values = [nan if v is None else v for v in known.values]
     values += [nan] * ((origin_utc - known.end_utc) // _HOUR)
-    while values and values[0] != values[0]:  # noqa: PLR0124 - NaN
+    while values and isnan(values[0]):
         values.pop(0)
     return values
 
@@ -209,10 +207,10 @@ def _issued(signal: Signal) -> datetime:
 
 
 def _point(value: float, low: float, high: float, now: datetime, floor: float | None) -> SignalPoint:
-    if value != value:  # noqa: PLR0124 - NaN: nothing is known of this hour
+    if isnan(value):  # nothing is known of this hour
         return SignalPoint(None, now)
     ends = (value, value + low, value + high)
     mid, lower, upper = ends if floor is None else tuple(max(floor, e) for e in ends)
-    if low != low or high != high:  # noqa: PLR0124 - NaN: too few errors are known
+    if isnan(low) or isnan(high):  # too few errors are known
         return SignalPoint(mid, now)
     return SignalPoint(mid, now, low=lower, high=upper)

@@ -100,7 +100,10 @@ def _placement(told: Mapping[str, Any]) -> Placement:
         str(told["zone"]),
         tuple(
             Stretch(
-                datetime.fromisoformat(s["start_utc"]), datetime.fromisoformat(s["end_utc"]), s["pace"], s["zone"]
+                datetime.fromisoformat(s["start_utc"]),
+                datetime.fromisoformat(s["end_utc"]),
+                s["pace"],
+                s["zone"],
             )
             for s in told["stretches"]
         ),

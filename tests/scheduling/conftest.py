@@ -1,9 +1,8 @@
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-import pytest
-
-from joulewise.scheduling.plan import Grid
-from joulewise.vocabulary.job import Duration, Job, Pace
+from joulewise.scheduling.plan import Grid, place
+from joulewise.vocabulary.job import Duration, Job, Pace, Placement
 from joulewise.vocabulary.signal import Signal
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
@@ -19,7 +18,7 @@ def grid(values, **zones) -> Grid:
 
 
 def job(hours=2.0, deadline_h=8.0, **changes) -> Job:
-    fields = {
+    fields: dict[str, Any] = {
         "name": "a",
         "duration": Duration.of(hours * 3600),
         "release_utc": NOW,
@@ -31,6 +30,8 @@ def job(hours=2.0, deadline_h=8.0, **changes) -> Job:
     return Job(**fields)
 
 
-@pytest.fixture
-def now():
-    return NOW
+def placed_of(*args, **kwargs) -> Placement:
+    """Return what `place` returns where that is a placement."""
+    placed = place(*args, **kwargs)
+    assert isinstance(placed, Placement)
+    return placed

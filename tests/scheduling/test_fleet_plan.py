@@ -1,5 +1,5 @@
 from collections import Counter
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -15,7 +15,7 @@ VALLEY = [400, 300, 200, 100, 100, 200, 300, 400]
 
 
 def load(made):
-    use = Counter()
+    use: Counter[tuple[str, datetime]] = Counter()
     for placement in made.placements:
         for stretch in placement.stretches:
             when = stretch.start_utc

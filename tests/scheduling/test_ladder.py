@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from joulewise.scheduling.ladder import FREE, State, best_paces, best_start, best_stretches, pauses_of
+from joulewise.scheduling import ladder
+from joulewise.scheduling.ladder import FREE, Choice, State, pauses_of
 from joulewise.scheduling.slots import Prices, Slot, Weights
 from joulewise.vocabulary.job import Checkpoint, Pace
 
@@ -14,6 +15,23 @@ QUANTUM_S = 5.0
 
 series = st.lists(st.integers(1, 20), min_size=2, max_size=5)
 pauses = st.builds(Checkpoint, st.sampled_from([0.0, 5.0]), st.sampled_from([0.0, 1.0, 7.0, 40.0]))
+
+
+def found(choice: Choice | None) -> Choice:
+    assert choice is not None
+    return choice
+
+
+def best_start(*args, **kwargs) -> Choice:
+    return found(ladder.best_start(*args, **kwargs))
+
+
+def best_stretches(*args) -> Choice:
+    return found(ladder.best_stretches(*args))
+
+
+def best_paces(*args) -> Choice:
+    return found(ladder.best_paces(*args))
 
 
 def prices_of(values) -> Prices:
@@ -36,32 +54,32 @@ def brute_force(prices, work_s, pause):
 
 @given(series, st.floats(0.05, 1.0))
 def test_the_best_start_is_no_dearer_than_any_other(values, share):
-    """No start on a fine raster is cheaper than the one found."""
+    """No start on a fine raster is cheaper than the one chosen."""
     prices = prices_of(values)
     work = share * prices.end_s
-    found = best_start(prices, work, ONE, prices.end_s)
+    chosen = best_start(prices, work, ONE, prices.end_s)
 
     raster = (n * (prices.end_s - work) / 97 for n in range(98))
-    assert found.cost <= min(prices.between(s, s + work) for s in raster) + 1e-6
-    assert found.pieces[0].end_s <= prices.end_s + 1e-6
+    assert chosen.cost <= min(prices.between(s, s + work) for s in raster) + 1e-6
+    assert chosen.pieces[0].end_s <= prices.end_s + 1e-6
 
 
 @settings(max_examples=30, deadline=None)
 @given(series, st.integers(1, 10), pauses)
 def test_stretches_hold_the_work_and_respect_the_bound(values, quanta, pause):
-    """The stretches hold exactly the work and the dead time; bound <= optimum (brute force) <= found."""
+    """The stretches hold exactly the work and the dead time; bound <= optimum (brute force) <= chosen."""
     prices = prices_of(values)
     work = min(quanta * QUANTUM_S, prices.end_s)
-    found = best_stretches(prices, work, ONE, prices.end_s, pause)
+    chosen = best_stretches(prices, work, ONE, prices.end_s, pause)
 
-    run_s = sum(p.length_s for p in found.pieces)
-    assert run_s - pause.dead_s * len(pauses_of(found.pieces)) == pytest.approx(work, abs=0.01)
+    run_s = sum(p.length_s for p in chosen.pieces)
+    assert run_s - pause.dead_s * len(pauses_of(chosen.pieces)) == pytest.approx(work, abs=0.01)
     optimum = brute_force(prices, work, pause)
-    assert found.bound <= optimum + 1e-6
-    assert found.cost >= found.bound - 1e-9
+    assert chosen.bound <= optimum + 1e-6
+    assert chosen.cost >= chosen.bound - 1e-9
     if pause == FREE:
-        assert found.cost == pytest.approx(optimum)
-        assert found.bound == pytest.approx(optimum)
+        assert chosen.cost == pytest.approx(optimum)
+        assert chosen.bound == pytest.approx(optimum)
 
 
 @settings(max_examples=30, deadline=None)
@@ -102,26 +120,26 @@ def test_what_does_not_fit_is_none():
     """Work that is longer than its window has no choice at all."""
     prices = prices_of([1, 1])
 
-    assert best_start(prices, 21.0, ONE, 20.0) is None
-    assert best_stretches(prices, 21.0, ONE, 20.0) is None
-    assert best_paces(prices, 41.0, (ONE, Pace("two", 2.0, 3.0)), 20.0) is None
+    assert ladder.best_start(prices, 21.0, ONE, 20.0) is None
+    assert ladder.best_stretches(prices, 21.0, ONE, 20.0) is None
+    assert ladder.best_paces(prices, 41.0, (ONE, Pace("two", 2.0, 3.0)), 20.0) is None
 
 
 def test_more_workers_run_in_the_clean_hour():
     """An elastic job takes the dear second worker only where the hour is clean enough to pay for it."""
     paces = (ONE, Pace("two", 1.8, 2.0))
-    found = best_paces(prices_of([1, 10, 10]), 18.0, paces, 30.0)
+    chosen = best_paces(prices_of([1, 10, 10]), 18.0, paces, 30.0)
 
-    assert [(p.pace.name, p.begin_s, p.end_s) for p in found.pieces] == [("two", 0.0, 10.0)]
-    assert found.cost == pytest.approx(20.0)
+    assert [(p.pace.name, p.begin_s, p.end_s) for p in chosen.pieces] == [("two", 0.0, 10.0)]
+    assert chosen.cost == pytest.approx(20.0)
 
 
 def test_a_slower_pace_is_taken_where_there_is_time():
     """The slack of a deadline buys a power cap: half the watts at four fifths of the speed."""
     paces = (Pace("full", 1.0, 300.0), Pace("capped", 0.8, 150.0))
-    found = best_paces(prices_of([1, 1, 1]), 20.0, paces, 30.0)
+    chosen = best_paces(prices_of([1, 1, 1]), 20.0, paces, 30.0)
 
-    assert {p.pace.name for p in found.pieces} == {"capped"}
+    assert {p.pace.name for p in chosen.pieces} == {"capped"}
 
 
 @settings(deadline=None)
@@ -134,7 +152,7 @@ def test_elastic_is_never_dearer_than_one_pace(values, share):
     mixed = best_paces(prices, work, paces, prices.end_s)
 
     single = [best_stretches(prices, work, p, prices.end_s) for p in paces]
-    assert mixed.cost <= min(c.cost for c in single if c) + 1e-6
+    assert mixed.cost <= min(c.cost for c in single) + 1e-6
     assert sum(p.length_s * p.pace.speed for p in mixed.pieces) == pytest.approx(work, abs=0.01)
 
 

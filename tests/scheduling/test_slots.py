@@ -49,7 +49,7 @@ def test_beyond_the_forecast_its_last_day_is_repeated_and_said():
 
 def test_a_gap_takes_the_mean_of_its_hour_and_is_said():
     """A missing hour is neither zero nor dropped: it takes what that hour was on the other days."""
-    values = [float(h) for h in range(24)] * 3
+    values: list[float | None] = [float(h) for h in [*range(24)] * 3]
     values[24 + 5] = None
     cut = window(signal(values), NOW, NOW + timedelta(hours=72))
 

@@ -194,9 +194,7 @@ class Place:
     capacity: int | None = None
     pue: float = 1.0
     bandwidth_bytes_per_s: float = 1.25e8
-    transfer_j_per_byte: float = (
-        2.2e-7  # 0.06 kWh/GB: Aslan et al. 2018 (fixed networks, 2015), used as an upper value
-    )
+    transfer_j_per_byte: float = 2.16e-4  # 0.06 kWh/GB: Aslan et al. 2018 (fixed networks, 2015)
 
     def __post_init__(self) -> None:
         """Refuse what no place can be."""

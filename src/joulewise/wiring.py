@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
     from joulewise.measuring.recorder import Recorder
     from joulewise.measuring.track import Run, Track
     from joulewise.measuring.watching import Watch
+    from joulewise.scheduling.plan import Grid
     from joulewise.vocabulary.budget import Budget, Verdict
+    from joulewise.vocabulary.signal import Signal
 
 INSIDE = "JOULEWISE_RECORDING"  # in the environment of recorded work: the folder of its recording
 
@@ -453,3 +456,58 @@ def load_ipython_extension(shell: Any) -> None:
 
 __all__ = ["FAMILIES", "Family", "account", "families", "find", "place", "recorder", "recordings", "refresh",
            "report", "settings", "store", "summarise", "survey", "track", "watch"]  # fmt: skip
+
+
+def planning_grid(
+    zones: Sequence[str], at_utc: datetime, until_utc: datetime, histories: Mapping[str, str]
+) -> Grid:
+    """Return the signals that a plan rests on: our forecast from history, else a typical month, else the yearly mean.
+
+    `histories` names a file of measured intensities by zone; kept answers of the services are used beside it. Prices
+    come from the tariff in the settings. Nothing here asks the network.
+    """
+    from joulewise.catalogue.tariffs import Tariff
+    from joulewise.scheduling.plan import Grid
+    from joulewise.scheduling.prices import tariff_signal
+
+    chosen = settings()
+    carbon = {zone: _planning_signal(zone, at_utc, until_utc, histories.get(zone, "")) for zone in zones}
+    prices = None
+    if chosen.tariff:
+        tariff = Tariff.parse(chosen.tariff)
+        prices = {zone: tariff_signal(tariff, zone, at_utc, until_utc) for zone in zones}
+    return Grid(carbon, prices)
+
+
+def _planning_signal(zone: str, at_utc: datetime, until_utc: datetime, history: str) -> Signal:
+    from datetime import timedelta
+    from math import ceil
+
+    from joulewise.catalogue.zones import find_zone
+    from joulewise.grid.forecast import forecast
+    from joulewise.grid.history import read_file
+    from joulewise.grid.profile import profile_of, shipped
+    from joulewise.vocabulary.signal import Factors, Meaning, Scope, Signal
+
+    hour = at_utc.replace(minute=0, second=0, microsecond=0)
+    hours = ceil((until_utc - hour).total_seconds() / 3600)
+    if history:
+        past = read_file(Path(history), zone).known_at(at_utc)
+        if past.points and past.end_utc >= at_utc - timedelta(days=1):
+            made = forecast(past, at_utc, hours)
+            if made is not None:
+                return made.signal
+        typical = profile_of(past) if past.points else None
+        if typical is not None:
+            return typical.signal(hour, until_utc)
+        raise UsageError(
+            f"{history} holds too little before {at_utc:%Y-%m-%d %H:%M} UTC to plan with; a forecast needs the day "
+            f"before, a typical month four weeks of any time before"
+        )
+    typical = shipped(zone)
+    if typical is not None:
+        return typical.signal(hour, until_utc)
+    mean = find_zone(zone)
+    meaning = Meaning(factors=Factors(mean.factors), scope=Scope.PRODUCTION)
+    source = f"{mean.source} {mean.year}: a yearly mean knows no hours, so nothing is gained by waiting"
+    return Signal.of(zone, [mean.g_per_kwh] * hours, hour, meaning=meaning, issued_utc=at_utc, source=source)

@@ -26,6 +26,9 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "doctor": ("joulewise.cli.doctor", "Say what can be measured here, and what it would take."),
     "config": ("joulewise.cli.config", "Show each setting and where it came from."),
     "zones": ("joulewise.cli.zones", "List zones and how clean their electricity is."),
+    "plan": ("joulewise.cli.plan", "Say when and where flexible work should run, and what that saves."),
+    "instances": ("joulewise.cli.instances", "Rank instance types by joules, grams and money per job."),
+    "rightsize": ("joulewise.cli.rightsize", "Say how many GPUs or cores, and what limits, to ask for."),
     "prune": ("joulewise.cli.prune", "Delete old recordings."),
     "ledger": ("joulewise.cli.ledger", "Check, rebuild or back up the ledger; list pots."),
 }
@@ -34,10 +37,10 @@ VERBS: Mapping[str, tuple[str, str]] = {
 class _Verbs(click.Group):
     """A group that knows its verbs by name and loads one when it is used."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click names it
         return list(VERBS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click names it
         if cmd_name not in VERBS:
             return None
         command = import_module(VERBS[cmd_name][0]).command
@@ -52,7 +55,7 @@ class _Verbs(click.Group):
             raise UnknownName("verb", name, VERBS, "('joulewise --help' lists them)")
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click names it
         with formatter.section("Verbs"):
             formatter.write_dl([(name, line) for name, (_module, line) in VERBS.items()])
 

@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 
 _BYTES = {"": 1.0, "B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 _WATTS = {"": 1.0, "W": 1.0, "kW": 1e3}
+_WORDS = {
+    Objective.CARBON: "carbon",
+    Objective.COST: "cost",
+    Objective.JOULES: "energy",
+    Objective.WEIGHTED: "weighted carbon and cost",
+}
 _BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -200,7 +206,7 @@ def _like(name: str) -> tuple[list[float], list[float]]:
     seconds, watts = [], []
     for account in wiring.recordings(name, limit=50):
         recording = account.recording
-        if recording.end is None or recording.end.state is not EndState.FINISHED or recording.duration_s <= 0:
+        if recording.end.state is not EndState.FINISHED or recording.duration_s <= 0:
             continue
         seconds.append(recording.duration_s)
         if account.footprint.total_j is not None:
@@ -246,7 +252,7 @@ def _card(placed: Placement, made: Plan) -> str:
     share = placed.saving
     best = 1 - placed.bound / placed.value_now if placed.value_now > 0 else 0.0
     lines.append(
-        f"saves {share:.1%} of the {made.objective} of running now; the best any plan could on this forecast is {best:.1%} "
+        f"saves {share:.1%} of the {_WORDS[made.objective]} of running now; the best any plan could on this forecast is {best:.1%} "
         f"(gap {placed.gap:.1%})"
     )
     if placed.energy_bought_j > 0:

@@ -36,7 +36,7 @@ def test_known_loads_are_met_exactly():
     kind = find_instance("g4dn.xlarge")
 
     assert [kind.power_w(at).value for at in (0, 0.1, 0.5, 1)] == pytest.approx(list(kind.watts))
-    with pytest.raises(UsageError, match="load is 1.2"):
+    with pytest.raises(UsageError, match=r"load is 1\.2"):
         kind.power_w(1.2)
 
 

@@ -8,10 +8,10 @@ from joulewise.vocabulary.errors import UsageError
 SIZES = (1, 2, 4, 8)
 
 
-@given(st.floats(1, 1e4), st.floats(0, 0.3), st.floats(0, 0.05))
-def test_a_law_that_holds_is_found(one, contention, coherence):
+@given(st.floats(1, 1e4), st.floats(0, 0.3), st.floats(0, 0.3))
+def test_a_law_that_holds_is_found(one, spreading, serial):
     """Measurements made by the law give the law back."""
-    truth = Scaling(one, contention, coherence)
+    truth = Scaling(one, spreading, serial)
     found = fit([Sized(n, truth.rate(n)) for n in SIZES])
 
     for n in (1, 2, 4, 8, 16):
@@ -29,7 +29,7 @@ def test_whatever_was_measured_no_size_scales_better_than_perfectly(rows):
 
 def test_one_worker_is_leanest_where_nothing_is_shared():
     """Without fixed watts every further worker only loses; with them a second one pays."""
-    scaling = Scaling(100.0, 0.1, 0.0)
+    scaling = Scaling(100.0, 0.0, 0.1)
 
     assert advise(scaling, SIZES, worker_w=300).workers == 1
     assert advise(scaling, SIZES, worker_w=300, fixed_w=400).workers > 1
@@ -37,7 +37,7 @@ def test_one_worker_is_leanest_where_nothing_is_shared():
 
 def test_a_deadline_counts_before_efficiency():
     """Where only an inefficient size is in time it is advised, and the reason says so; where none is, the fastest."""
-    scaling = Scaling(100.0, 0.3, 0.0)
+    scaling = Scaling(100.0, 0.0, 0.3)
 
     hurried = advise(scaling, SIZES, worker_w=300, least_efficiency=0.9, needed_per_s=200)
     assert hurried.workers == 4
@@ -47,14 +47,14 @@ def test_a_deadline_counts_before_efficiency():
 
 def test_what_is_wasted_now_is_said():
     """Eight workers that scale badly burn more joules per unit than the advised size."""
-    advice = advise(Scaling(100.0, 0.3, 0.0), SIZES, worker_w=300, now=8)
+    advice = advise(Scaling(100.0, 0.0, 0.3), SIZES, worker_w=300, now=8)
 
     assert advice.wasted_share == pytest.approx(1 - (1 + 0) / (1 + 0.3 * 7))
 
 
 def test_the_largest_efficient_size():
     """The floor of efficiency decides how many may be asked for at most."""
-    scaling = Scaling(100.0, 0.05, 0.0)
+    scaling = Scaling(100.0, 0.0, 0.05)
 
     assert largest_efficient(scaling, SIZES, 0.8) == 4
     assert largest_efficient(scaling, SIZES, 0.999) == 1

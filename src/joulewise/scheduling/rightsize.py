@@ -1,10 +1,12 @@
 """Right-sizing: how many GPUs or cores a job should ask for, and with what limits.
 
-    X(n) = n x(1) / (1 + contention (n - 1) + coherence n (n - 1))       the universal scalability law (Gunther 2007)
+    X(n) = n x(1) / (1 + spreading log2(n) + serial (n - 1))
 
-A short probe at one or two sizes, or like runs in the ledger, give `contention` and `coherence` (never below zero); with
-them every size's speed is known, and the joules of a unit of work are (fixed watts + n x watts each) / X(n). The
-advice keeps an efficiency floor, meets a deadline where one is given, and then takes the least joules: on a machine
+`spreading` is what a tree of messages costs (all-reduce: it grows with the tree's depth), `serial` what cannot be
+shared (Amdahl 1967: in this form exactly). A short probe at two sizes, or like runs in the ledger, give both, never
+below zero; one further size alone fits either term, and is read as spreading, the milder one: on 46 published curves
+that was right more often (docs/scheduling/rightsize.md). The joules of a unit of work are (fixed watts + n x watts
+each) / X(n). The advice keeps an efficiency floor, meets a deadline where one is given, and then takes the least joules: on a machine
 that burns fixed watts anyway a second GPU may be the leaner choice, beyond some size it never is.
 """
 
@@ -12,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import inf
+from math import inf, log2
 
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.job import Duration
@@ -35,15 +37,15 @@ class Sized:
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """How speed grows with workers: the rate of one, and what they lose by queueing and by keeping in step."""
+    """How speed grows with workers: the rate of one, and what they lose by talking to each other and by serial work."""
 
     one_per_s: float
-    contention: float
-    coherence: float
+    spreading: float
+    serial: float
 
     def rate(self, workers: int) -> float:
         """Return units per second on so many workers."""
-        loss = self.contention * (workers - 1) + self.coherence * workers * (workers - 1)
+        loss = self.spreading * log2(workers) + self.serial * (workers - 1)
         return workers * self.one_per_s / (1 + loss)
 
     def efficiency(self, workers: int) -> float:
@@ -80,7 +82,7 @@ def fit(measured: Iterable[Sized]) -> Scaling:
     means = {n: sum(r) / len(r) for n, r in rates.items()}
     smallest = min(means)
     one = means[smallest] / smallest
-    rows = [(n - 1.0, n * (n - 1.0), n * one / x - 1) for n, x in means.items() if n > smallest]
+    rows = [(log2(n), n - 1.0, n * one / x - 1) for n, x in means.items() if n > smallest]
     return Scaling(one, *_least_squares(rows))
 
 
@@ -176,7 +178,7 @@ def _least_squares(rows: Sequence[tuple[float, float, float]]) -> tuple[float, f
         both = ((ay * bb - by * ab) / determinant, (by * aa - ay * ab) / determinant)
         if min(both) >= 0:
             tried.append(both)
-    # one row fits either term: queueing alone is the milder assumption, so it stands first
+    # one row fits either term: spreading is the milder assumption, so it stands first
     best, least = (0.0, 0.0), inf
     for pair in tried:
         error = sum((pair[0] * a + pair[1] * b - y) ** 2 for a, b, y in rows)

@@ -129,6 +129,15 @@ class History:
         """Return the newest forecast kept that was known at `when`."""
         return newest_known(self.issues(zone, meaning), when)
 
+    def kept_until(self, zone: str, source: str) -> datetime | None:
+        """Return the end of the measured values kept of a service; None where there are none."""
+        ends = [
+            s.end_utc
+            for p in self.folder.glob(f"{_safe(zone)}/*/actual.json")
+            if (s := _read(p)) and s.source == source
+        ]
+        return max(ends, default=None)
+
     def zones(self) -> list[str]:
         """Return the zones of which anything is kept."""
         return sorted(p.name for p in self.folder.iterdir() if p.is_dir()) if self.folder.is_dir() else []

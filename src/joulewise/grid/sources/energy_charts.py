@@ -19,11 +19,12 @@ from joulewise.vocabulary.signal import Meaning, Scope, Signal, SignalPoint
 BASE = "https://api.energy-charts.info"
 _MEANING = Meaning(scope=Scope.PRODUCTION)
 _COUNTRIES = frozenset(
-    ("AL AM AT AZ BA BE BG BY CH CY CZ DE DK EE ES FI FR GB GE GR HR HU IE IT LT LU LV MD ME MK MT "
-     "NL NO PL PT RO RS RU SE SI SK TR UA XK").split()
+    ["AL", "AM", "AT", "AZ", "BA", "BE", "BG", "BY", "CH", "CY", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GB", "GE", "GR", "HR", "HU", "IE", "IT", "LT", "LU", "LV", "MD", "ME", "MK", "MT", "NL", "NO", "PL", "PT", "RO", "RS", "RU", "SE", "SI", "SK", "TR", "UA", "XK"]
 )  # fmt: skip
 _BIDDING_ZONES = {"DE": "DE-LU", "LU": "DE-LU", "DK": "DK1", "IT": "IT-North", "NO": "NO2", "SE": "SE4"}
-_PRICED = frozenset("AT BE CH CZ DE LU DK FR HU IT NL NO PL SE SI".split())
+_PRICED = frozenset(
+    ["AT", "BE", "CH", "CZ", "DE", "LU", "DK", "FR", "HU", "IT", "NL", "NO", "PL", "SE", "SI"]
+)
 
 
 @final

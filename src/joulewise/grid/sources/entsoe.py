@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import final
-from xml.etree import ElementTree as Xml
+from xml.etree import ElementTree as ET
 
 from joulewise.grid.fetching import Fetcher, Request
 from joulewise.grid.sources.port import chunks, from_mix, moment, number, series, usual_step_s
@@ -101,7 +101,7 @@ class Entsoe:
 
     def _documents(
         self, zone: str, start: datetime, end: datetime, asked: dict[str, str]
-    ) -> Iterator[Xml.Element]:
+    ) -> Iterator[ET.Element]:
         for begin, stop in chunks(start, end, _DAYS):
             # the platform takes whole hours only
             span = {
@@ -119,17 +119,17 @@ class Entsoe:
                 continue
             yield document
 
-    def _parsed(self, text: str) -> Xml.Element:
+    def _parsed(self, text: str) -> ET.Element:
         if "<!DOCTYPE" in text or "<!ENTITY" in text:
             raise GridError(f"{self.name} answered XML with a document type: it is not read")
         try:
-            return Xml.fromstring(text)  # noqa: S314 - without a document type there are no entities to expand
-        except Xml.ParseError as error:
+            return ET.fromstring(text)  # noqa: S314 - without a document type there are no entities to expand
+        except ET.ParseError as error:
             raise GridError(
                 f"{self.name} answered what is no XML, or was cut off ({len(text)} characters)"
             ) from error
 
-    def _points(self, told: Xml.Element, of: str) -> Iterator[tuple[datetime, float, timedelta]]:
+    def _points(self, told: ET.Element, of: str) -> Iterator[tuple[datetime, float, timedelta]]:
         """Yield time, value and length of every point of a time series, repeated ones filled in (curve type A03)."""
         repeats = _text(told, "curveType") == "A03"
         for period in _all(told, "Period"):
@@ -162,10 +162,10 @@ def _sum_of_types(kinds: dict[str, list[float]]) -> float:
     return sum(sum(powers) / len(powers) for powers in by_type.values())
 
 
-def _all(element: Xml.Element, name: str) -> list[Xml.Element]:
+def _all(element: ET.Element, name: str) -> list[ET.Element]:
     return [e for e in element.iter() if e.tag.rpartition("}")[2] == name]
 
 
-def _text(element: Xml.Element, name: str) -> str:
+def _text(element: ET.Element, name: str) -> str:
     """Return the text of the first element of this name inside, whatever its namespace; "" where there is none."""
     return next((e.text or "" for e in element.iter() if e.tag.rpartition("}")[2] == name), "")

@@ -20,6 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -27,6 +28,8 @@ from joulewise.vocabulary.clock import Clock, SystemClock
 from joulewise.vocabulary.errors import GridError
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
 TIMEOUT_S = 20.0
@@ -107,7 +110,7 @@ class Fetcher:
         except ImportError as error:
             raise GridError(f"asking {service} needs httpx: pip install 'joulewise[online]'") from error
         failed = ""
-        with httpx.Client(timeout=self._timeout_s, follow_redirects=False) as client:
+        with httpx.Client(verify=_certificates(), timeout=self._timeout_s, follow_redirects=False) as client:
             for attempt in range(_TRIES):
                 if attempt:
                     self._sleep(_PAUSE_S * 2 ** (attempt - 1))
@@ -207,6 +210,14 @@ class Fetcher:
             ) as file:
                 file.write(text)
             os.replace(new, self._folder / name)
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Return the certificates to trust, read once: they cost more time than a question."""
+    import httpx
+
+    return httpx.create_ssl_context()
 
 
 def _body(service: str, response: httpx.Response) -> str:

@@ -36,7 +36,7 @@ _Answer = tuple[int, str]
 
 def daily(when: datetime) -> float:
     """Return a truth that is cleanest at 13:00 UTC and no two days alike."""
-    return round(300 - 120 * cos(2 * pi * (when.hour - 1) / 24) * -1 + when.day, 0)
+    return float(round(300 + 120 * cos(2 * pi * (when.hour - 1) / 24) + when.day))
 
 
 @final

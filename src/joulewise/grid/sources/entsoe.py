@@ -117,6 +117,8 @@ class Entsoe:
                         f"{self.name} refuses the question for {zone} (reason {code[:10] or 'not told'})"
                     )
                 continue
+            if not document.tag.endswith("MarketDocument"):
+                raise GridError(f"{self.name} answered XML that is no market document")
             yield document
 
     def _parsed(self, text: str) -> ET.Element:

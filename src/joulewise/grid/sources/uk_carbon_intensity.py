@@ -41,7 +41,8 @@ class UkCarbonIntensity:
         for begin, stop in chunks(start, min(end, self._fetcher.now_utc()), _DAYS):
             span = f"{begin:%Y-%m-%dT%H:%MZ}/{stop:%Y-%m-%dT%H:%MZ}"
             for when, told in self._windows(span, region):
-                if start - timedelta(minutes=30) < when < end:
+                # the half hour that runs has no actual value yet
+                if start - timedelta(minutes=30) < when < end and when <= stop - timedelta(minutes=30):
                     value = told.get("actual") if region is None else told.get("forecast")
                     points[when] = SignalPoint(number(self.name, value), estimated=region is not None)
         return series(zone, _MEANING, self.step_s, points, self.name)

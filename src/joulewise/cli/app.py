@@ -26,6 +26,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "doctor": ("joulewise.cli.doctor", "Say what can be measured here, and what it would take."),
     "config": ("joulewise.cli.config", "Show each setting and where it came from."),
     "zones": ("joulewise.cli.zones", "List zones and how clean their electricity is."),
+    "forecast": ("joulewise.cli.forecast", "Show how clean a zone's electricity will be, hour by hour."),
     "prune": ("joulewise.cli.prune", "Delete old recordings."),
     "ledger": ("joulewise.cli.ledger", "Check, rebuild or back up the ledger; list pots."),
 }

@@ -24,7 +24,7 @@ from joulewise.grid.sources.port import Source
 from joulewise.vocabulary.errors import GridError, UsageError
 from joulewise.vocabulary.figures import Figure
 from joulewise.vocabulary.quantities import JOULES_PER_KWH
-from joulewise.vocabulary.signal import HOUR_S, Factors, Meaning, Scope, Signal, SignalPoint, utc
+from joulewise.vocabulary.signal import HOUR_S, Factors, Kind, Meaning, Scope, Signal, SignalPoint, utc
 
 _HOUR = timedelta(hours=1)
 _STALE = timedelta(days=7)  # older history says more about the season than about tomorrow
@@ -79,6 +79,23 @@ def outlook(
     point = SignalPoint(mean.value, now, True, mean.low, mean.high)
     signal = Signal(zone, meaning, start, HOUR_S, (point,) * hours, mean.source)
     return Outlook(signal, "yearly mean", {}, 0, tuple(said))
+
+
+def recorded(history: History, zone: str, start: datetime, end: datetime) -> Signal | None:
+    """Return the average intensity kept of the hours from `start` to `end`: actual values, else forecasts of them.
+
+    None where nothing is kept of those hours. When actual values arrive they take the place of the forecasts.
+    """
+    past = history.past(zone)
+    if past is None or past.meaning.kind is not Kind.AVERAGE:
+        return None
+    signal = past.between(start, end)
+    if len(signal) == 0 or signal.gaps or signal.end_utc < end:
+        for issue in history.issues(zone, past.meaning):
+            told = issue.between(start, end)
+            if told.points:
+                signal = signal.joined(told)
+    return signal if signal.gaps < len(signal) else None
 
 
 def renew(sources: Iterable[Source], history: History, zone: str, now: datetime, days: int = 28) -> list[str]:

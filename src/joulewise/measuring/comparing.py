@@ -18,7 +18,7 @@ How much a run repeated would differ by itself is not in it: one recording each 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import hypot
 
 from joulewise.measuring.accounting import Account, DeviceAccount
@@ -188,7 +188,11 @@ def _shared(amount: Figure, one: Footprint, other: Footprint, factor: str) -> Fi
 
 
 def _times(amount: Figure, factor: Figure) -> Figure:
-    """Return an amount of either sign times a factor of at least 0; the arms in quadrature."""
+    """Return an amount of either sign times a factor of at least 0; one that excludes zero still does so."""
+    if amount.low >= 0:
+        return amount.times(factor)
+    if amount.high <= 0:
+        return _mirrored(_mirrored(amount).times(factor))
     value = amount.value * factor.value
     down, up = (
         (factor.value - factor.low) * abs(amount.value),
@@ -196,9 +200,12 @@ def _times(amount: Figure, factor: Figure) -> Figure:
     )
     below = hypot((amount.value - amount.low) * factor.value, down if value >= 0 else up)
     above = hypot((amount.high - amount.value) * factor.value, up if value >= 0 else down)
-    return Figure(
-        value, value - below, value + above, max(amount.basis, factor.basis), amount.source, factor.boundary
-    )
+    basis = max(amount.basis, factor.basis)
+    return Figure(value, value - below, value + above, basis, amount.source, factor.boundary)
+
+
+def _mirrored(figure: Figure) -> Figure:
+    return replace(figure, value=-figure.value, low=-figure.high, high=-figure.low)
 
 
 def _minus(one: float | None, other: float | None) -> float | None:

@@ -87,7 +87,8 @@ def _lines(found: Outlook) -> list[str]:
     shown = signal if per_row == 1 else signal.aligned(3600 * per_row)
     most = max(p.high or p.value or 0.0 for p in shown.points) or 1.0
     room = max(10, min(50, columns() - 44))
-    cleanest = set(_cleanest(signal))
+    # where all hours are alike none is the cleanest
+    cleanest = set(_cleanest(signal)) if len(set(known)) > 1 else set()
     lines = [
         f"{plain(signal.zone)}: {signal.meaning.unit}, {signal.meaning.kind} ({signal.meaning.factors}, {signal.meaning.scope})",
         "",
@@ -109,7 +110,7 @@ def _lines(found: Outlook) -> list[str]:
         )
         day = today
     lines.append("")
-    if cleanest and len(set(known)) > 1:
+    if cleanest:
         lowest = sum(signal.at(t).value for t in cleanest) / len(cleanest)  # type: ignore[union-attr,misc]
         saved = 100 * (1 - lowest / (sum(known) / len(known))) if sum(known) > 0 else 0.0
         lines.append(

@@ -87,14 +87,14 @@ def recorded(history: History, zone: str, start: datetime, end: datetime) -> Sig
     None where nothing is kept of those hours. When actual values arrive they take the place of the forecasts.
     """
     past = history.past(zone)
-    if past is None or past.meaning.kind is not Kind.AVERAGE:
-        return None
-    signal = past.between(start, end)
-    if len(signal) == 0 or signal.gaps or signal.end_utc < end:
-        for issue in history.issues(zone, past.meaning):
+    signal = past.between(start, end) if past is not None else None
+    if signal is None or signal.gaps or signal.end_utc < end or signal.start_utc > start:
+        for issue in history.issues(zone, past.meaning if past else None):
             told = issue.between(start, end)
             if told.points:
-                signal = signal.joined(told)
+                signal = told if signal is None else signal.joined(told)
+    if signal is None or signal.meaning.kind is not Kind.AVERAGE:
+        return None
     return signal if signal.gaps < len(signal) else None
 
 

@@ -100,6 +100,7 @@ def test_a_service_without_history(way):
 
     assert found.method == PUBLISHED
     assert found.signal.values == (5, 6, None, None)
+    assert ends(found)[0] == pytest.approx((4.25, 5, 5.65))
 
 
 def test_nothing_known():

@@ -35,9 +35,10 @@ def mean_intensity(
     if signal.meaning.kind is not Kind.AVERAGE:
         return None
     started = started.astimezone(UTC)
-    end = started + timedelta(seconds=max(duration_s, 1e-6))
+    duration_s = max(duration_s, 1e-3)  # a run without length is in the hour of its moment
+    end = started + timedelta(seconds=duration_s)
     grows = bool(series) and series is not None and series[-1][1] > series[0][1]
-    points = list(series) if grows and series is not None else [(0.0, 0.0), (max(duration_s, 1e-6),) * 2]
+    points = list(series) if grows and series is not None else [(0.0, 0.0), (duration_s, duration_s)]
     times = [t for t, _ in points]
     part, step = signal.between(started, end), timedelta(seconds=signal.step_s)
     known_j = value = low = high = guessed_j = 0.0

@@ -94,8 +94,8 @@ def _work(run: str | None, work: float | None) -> tuple[float, float]:
         return work, 1.0
     from joulewise import wiring
 
-    usage = wiring.account(wiring.find(run)).usage
     recording = wiring.find(run)
+    usage = wiring.account(recording).usage
     if work is None:
         if usage.throughput_per_s is None:
             raise UsageError(

@@ -77,6 +77,7 @@ _BARS = "▁▂▃▄▅▆▇█"
     metavar="[ZONE=]FILE",
     help="Measured intensities (CSV, Parquet).",
 )
+@click.option("--online", is_flag=True, help="Ask the grid's services (GB and Europe need no key).")
 @click.option(
     "--objective",
     type=click.Choice([o.value for o in Objective]),
@@ -107,7 +108,7 @@ def command(**options: Any) -> int:
     """Say when, where and how work should run, what that saves, and the best that any plan could.
 
     Times without an offset are local; the answer gives local time and UTC. Without --history a zone's typical month or
-    yearly mean is used, and said. Nothing asks the network.
+    yearly mean is used, and said; only --online asks the network.
     """
     return _settle(options) if options["settled"] else _plan(options)
 
@@ -119,7 +120,13 @@ def _plan(options: dict[str, Any]) -> int:
 
     now = datetime.now(UTC)
     job, release = _job(options, now)
-    grid = wiring.planning_grid(job.zones, release, job.deadline_utc, _files(options["histories"], job.zones))
+    grid = wiring.planning_grid(
+        job.zones,
+        release,
+        job.deadline_utc,
+        _files(options["histories"], job.zones),
+        online=options["online"],
+    )
     terms = Terms(Objective(options["objective"]), options["carbon_weight"], options["least_saving"])
     made = plan([job], grid, release, terms)
     kept = front(job, grid, release, terms) if options["show_front"] else ()

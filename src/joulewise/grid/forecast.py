@@ -6,7 +6,9 @@ without it the untuned blend is used and said:
 
     (2 x published + yesterday + mean of the last seven days at that hour) / 4, half of the last error carried on
 
-Intervals are the forecast's own errors of the last weeks, by hours ahead: nine of ten hours lay inside.
+Intervals are the forecast's own errors of the last weeks, by hours ahead: nine of ten hours lay inside. Where fewer
+than twenty errors are known, grams get the arms that published forecasts of four grids had (California, Germany, Texas,
+Sweden, second half of 2021): 0.85 to 1.13 of the value within a day, 0.70 to 1.34 beyond.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ _HOUR = timedelta(hours=1)
 _DAY_H = 24
 _LEARN_FROM_H = 120 * _DAY_H  # older hours would change the weights by less than their rounding
 _MIN_HISTORY_H = 24
+_USUAL_ARMS = (0.85, 1.13), (0.70, 1.34)  # within a day, and beyond: see above
 _ERRORS_FROM_H = 14 * _DAY_H
 LEARNT, UNTUNED, PUBLISHED = "learnt blend", "untuned blend", "published forecast"
 
@@ -71,7 +74,9 @@ def forecast(
     values, low, high, method, weights = _made(history, origin_utc, hours, hourly)
     # a price may be below zero, grams may not
     floor = None if template.meaning.kind is Kind.PRICE else 0.0
-    points = tuple(_point(v, lo, hi, now, floor) for v, lo, hi in zip(values, low, high, strict=True))
+    points = tuple(
+        _point(v, lo, hi, now, floor, h) for h, (v, lo, hi) in enumerate(zip(values, low, high, strict=True))
+    )
     signal = replace(
         template,
         start_utc=origin_utc,
@@ -206,11 +211,18 @@ def _issued(signal: Signal) -> datetime:
     return max((p.issued_utc for p in signal.points if p.issued_utc), default=signal.start_utc)
 
 
-def _point(value: float, low: float, high: float, now: datetime, floor: float | None) -> SignalPoint:
+def _point(
+    value: float, low: float, high: float, now: datetime, floor: float | None, ahead_h: int
+) -> SignalPoint:
     if isnan(value):  # nothing is known of this hour
         return SignalPoint(None, now)
+    if isnan(low) or isnan(high):  # too few errors are known
+        if floor is None:
+            return SignalPoint(value, now)
+        below, above = _USUAL_ARMS[ahead_h >= _DAY_H]
+        return SignalPoint(
+            max(floor, value), now, low=max(floor, value * below), high=max(floor, value * above)
+        )
     ends = (value, value + low, value + high)
     mid, lower, upper = ends if floor is None else tuple(max(floor, e) for e in ends)
-    if isnan(low) or isnan(high):  # too few errors are known
-        return SignalPoint(mid, now)
     return SignalPoint(mid, now, low=lower, high=upper)

@@ -16,6 +16,7 @@ import csv
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -128,6 +129,15 @@ class History:
     def published(self, zone: str, when: datetime, meaning: Meaning | None = None) -> Signal | None:
         """Return the newest forecast kept that was known at `when`."""
         return newest_known(self.issues(zone, meaning), when)
+
+    def kept_until(self, zone: str, source: str) -> datetime | None:
+        """Return the end of the measured values kept of a service; None where there are none."""
+        ends = [
+            s.end_utc
+            for p in self.folder.glob(f"{_safe(zone)}/*/actual.json")
+            if (s := _read(p)) and s.source == source
+        ]
+        return max(ends, default=None)
 
     def zones(self) -> list[str]:
         """Return the zones of which anything is kept."""
@@ -295,8 +305,8 @@ class _Times:
 
 def _series(path: Path, zone: str, meaning: Meaning, points: Mapping[datetime, SignalPoint]) -> Signal:
     times = sorted(points)
-    steps = sorted((b - a for a, b in pairwise(times)))
-    step = steps[len(steps) // 2] if steps else timedelta(hours=1)
+    steps = Counter(b - a for a, b in pairwise(times))
+    step = max(steps, key=lambda s: (steps[s], -s)) if steps else timedelta(hours=1)
     if any(s % step for s in steps):
         odd = next(s for s in steps if s % step)
         raise UsageError(f"{path} has steps of {step} and of {odd}; put it into even steps first")

@@ -441,7 +441,9 @@ def planning_grid(
     for zone in zones:
         file = histories.get(zone)
         told = outlook(zone, hours, online=online, history_file=Path(file) if file else None, now=at_utc)
-        source = "; ".join(dict.fromkeys(t for t in (told.method, told.signal.source, *told.notes) if t))
+        origin = told.signal.source or told.method
+        head = origin if told.method in origin else f"{told.method}: {origin}"
+        source = "; ".join(dict.fromkeys((head, *told.notes)))
         carbon[zone] = replace(told.signal, source=source)
     chosen = settings()
     prices = None

@@ -241,7 +241,7 @@ def fleet(zones):
             made = fleet_of(values, jobs, ceil(load * times))
             exact, found = lp_bound(made), pack(made, iterations=150)
             row.append(100 * (1 - exact / now))
-            gaps.append(100 * (found.cost / exact - 1))
+            gaps.append(100 * (found.cost / exact - 1) if not found.unplaced else float("inf"))
             left = f", {len(found.unplaced)} left out" if found.unplaced else ""
             told.append(f"x{times}: {row[-1]:.1f} exact, {100 * (1 - found.cost / now):.1f} found{left}")
         worst = max(worst, *(abs(a - b) for a, b in zip(row, wanted, strict=True)))
@@ -251,7 +251,7 @@ def fleet(zones):
 
 
 def regions(zones, jobs):
-    """The fleet of the reference's solver study: 168 h of May, 10 regions, 1 to 8 GPUs a job."""
+    """Return the fleet of the reference's solver study by its kind: 168 h of May, 10 regions, 1 to 8 GPUs a job."""
     rates = []
     for times, values in list(zones.values())[:10]:
         rates.append([v for t, v in zip(times, values, strict=True) if t.startswith(f"{YEAR}-05")][:168])
@@ -403,9 +403,8 @@ def instances(folder):
         settings = [(g, p) for w, g, p in traces if w == work]
         if len({g for g, _ in settings}) < 2:
             continue
-        for home in board:
+        for home, (idle, full) in board.items():
             top = max(p for g, p in settings if g == home)
-            idle, full = board[home]
             load = min(1.0, max(0.0, (traces[work, home, top][1] - idle) / (full - idle)))
             real, told = [], []
             for gpu, limit in settings:

@@ -125,3 +125,38 @@ def test_what_fits_nowhere_is_left_out():
 def test_packing_is_deterministic():
     """The same fleet gives the same packing."""
     assert pack(fleet(3, jobs=30, capacity=6)) == pack(fleet(3, jobs=30, capacity=6))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_nothing_that_fits_is_left_out(seed):
+    """Pausable jobs that fill every hour exactly are all placed: by chains of moves, where greed leaves some out."""
+    random = np.random.default_rng(seed)
+    steps, capacity = 24, 3
+    slots = [(t, c) for t in range(steps) for c in range(capacity)]
+    random.shuffle(slots)
+    jobs = []  # cut a full schedule into jobs: each has the steps of some slots, all different
+    while slots:
+        taken: list[int] = []
+        for slot in list(slots):
+            if slot[0] not in taken and len(taken) < 4 and (not taken or abs(slot[0] - taken[0]) < 12):
+                taken.append(slot[0])
+                slots.remove(slot)
+        jobs.append(taken)
+    count = len(jobs)
+    made = Fleet(
+        random.uniform(1, 10, (1, steps)),
+        np.full((1, steps), capacity),
+        np.array([len(t) for t in jobs]),
+        np.array([min(t) for t in jobs]),
+        np.array([max(t) + 1 for t in jobs]),
+        np.ones(count),
+        np.ones(count, dtype=int),
+        np.ones((count, 1), dtype=bool),
+        np.ones(count, dtype=bool),
+        np.zeros(count, dtype=bool),
+    )
+    packing = pack(made, iterations=20, passes=3)
+
+    assert packing.unplaced == ()
+    assert (use_of(made, packing) <= made.capacity).all()
+    assert [len(s) for s in packing.steps] == [len(t) for t in jobs]

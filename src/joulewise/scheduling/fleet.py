@@ -260,6 +260,97 @@ class _Packer:
             order = missed + [j for j in order if j not in front]
         if best is not None:
             self.where, self.use = best[1], best[2]
+        for j in jobs:
+            if self.where[int(j)] is None and self.fleet.pausable[j]:
+                self._augment(int(j))
+
+    def _augment(self, j: int) -> bool:
+        """Place a pausable job by chains of moves: a job leaves a cell for another, whose job leaves for a third.
+
+        This is the augmenting path of a transport problem, so with jobs of one size nothing that fits is left out.
+        """
+        fleet = self.fleet
+        kept_use, kept_where = self.use.copy(), list(self.where)
+        for zone in [-1] if fleet.migrates[j] else [int(z) for z in self._zones[j]]:
+            self.where[j] = (np.zeros(0, np.int64), np.zeros(0, np.int64))
+            held = self._held()
+            for _ in range(int(fleet.length[j])):
+                if not self._chain(j, zone, held):
+                    break
+            else:
+                return True
+            self.use[:], self.where = kept_use, list(kept_where)
+        return False
+
+    def _held(self) -> dict[tuple[int, int], set[int]]:
+        """Return the pausable jobs of each cell."""
+        held: dict[tuple[int, int], set[int]] = {}
+        for k, where in enumerate(self.where):
+            if where is not None and self.fleet.pausable[k]:
+                for cell in zip(where[0].tolist(), where[1].tolist(), strict=True):
+                    held.setdefault(cell, set()).add(k)
+        return held
+
+    def _chain(self, j: int, zone: int, held: dict[tuple[int, int], set[int]]) -> bool:
+        """Give job j one cell more (in `zone`, or any with -1) by the shortest chain of moves; False where none is."""
+        fleet, capacity = self.fleet, self.fleet.capacity
+        came: dict[tuple[int, int], tuple[int, tuple[int, int] | None]] = {}
+        queue: list[tuple[int, int]] = []
+
+        def offer(job: int, zones: Sequence[int], leaving: tuple[int, int] | None) -> None:
+            where = self.where[job]
+            steps = set() if where is None else set(where[1].tolist())
+            for step in range(int(fleet.release[job]), int(fleet.deadline[job])):
+                if step not in steps:
+                    for z in zones:
+                        if (z, step) not in came:
+                            came[z, step] = (job, leaving)
+                            queue.append((z, step))
+
+        offer(j, self._zones[j].tolist() if zone < 0 else [zone], None)
+        reached = 0
+        while reached < len(queue):
+            cell = queue[reached]
+            reached += 1
+            wants = came[cell][0]
+            if self.use[cell] + fleet.units[wants] <= capacity[cell]:
+                self._follow(cell, came, held)
+                return True
+            chain = {wants}
+            step_back = came[cell][1]
+            while step_back is not None:
+                chain.add(came[step_back][0])
+                step_back = came[step_back][1]
+            for k in sorted(held.get(cell, ())):
+                if k not in chain and fleet.units[k] >= fleet.units[wants]:
+                    offer(k, self._zones[k].tolist() if fleet.migrates[k] else [cell[0]], cell)
+        return False
+
+    def _follow(
+        self,
+        cell: tuple[int, int],
+        came: dict[tuple[int, int], tuple[int, tuple[int, int] | None]],
+        held: dict[tuple[int, int], set[int]],
+    ) -> None:
+        """Carry out a chain of moves from its free cell back to the job that wanted room."""
+        at: tuple[int, int] | None = cell
+        while at is not None:
+            job, leaving = came[at]
+            where = self.where[job]
+            cells = [] if where is None else list(zip(where[0].tolist(), where[1].tolist(), strict=True))
+            if leaving is not None:
+                cells.remove(leaving)
+                held[leaving].discard(job)
+                self.use[leaving] -= self.fleet.units[job]
+            cells.append(at)
+            cells.sort(key=lambda c: c[1])
+            held.setdefault(at, set()).add(job)
+            self.use[at] += self.fleet.units[job]
+            self.where[job] = (
+                np.array([c[0] for c in cells], dtype=np.int64),
+                np.array([c[1] for c in cells], dtype=np.int64),
+            )
+            at = leaving
 
     def improve(self, passes: int) -> None:
         """Take every job out and put it back where it is cheapest; first by priced costs, at last by bare ones."""

@@ -38,7 +38,17 @@ _NAMES = {
     "track": "joulewise.wiring",
 }
 
-__all__ = ["Basis", "Boundary", "Budget", "Figure", "__version__", "cached", "features", "recordings", "track"]
+__all__ = [
+    "Basis",
+    "Boundary",
+    "Budget",
+    "Figure",
+    "__version__",
+    "cached",
+    "features",
+    "recordings",
+    "track",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -23,7 +23,7 @@ from tests.cli.test_materialise import views  # noqa: F401 - a fixture
 def filled(views):  # noqa: F811
     """Fill a store with two views, one of which is read by a model."""
     assert CliRunner().invoke(materialise, [views, "--json"]).exception is None
-    online = wiring.online()
+    online = wiring.online_store()
     more = next(v for v in load_views(views) if v.name == "more")
     with Reader(online, [more], name="churn-model") as reader:
         reader.row(1)

@@ -138,7 +138,7 @@ def test_watch(views, tmp_path):
         stdout=subprocess.PIPE,
         text=True,
     )
-    online = wiring.online()
+    online = wiring.online_store()
     try:
         end_s = time.monotonic() + 20
         while not ("more" in online.states() and len(online.states()["more"].runs) >= 2):

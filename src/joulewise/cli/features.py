@@ -196,7 +196,7 @@ def lineage(name: str | None, store: str | None, as_json: bool) -> None:
 
 @contextmanager
 def _open(place: str | None) -> Iterator[OnlineStore]:
-    online = wiring.online(place)
+    online = wiring.online_store(place)
     try:
         yield online
     finally:

@@ -67,7 +67,7 @@ def command(
     start = _since(since)
     memory_bytes = _bytes(memory)
     views = load_views(file)
-    online = wiring.online(store)
+    online = wiring.online_store(store)
     try:
         while True:
             done = []

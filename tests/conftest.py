@@ -11,7 +11,14 @@ import pytest
 def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give every test a joulewise home of its own, so that no test reads or writes the user's."""
     folder = tmp_path_factory.mktemp("joulewise-home")
-    for name in ("JOULEWISE_LEDGER", "JOULEWISE_ZONE", "JOULEWISE_RECORDING", "JOULEWISE_INTERVAL"):
+    for name in (
+        "JOULEWISE_LEDGER",
+        "JOULEWISE_FEATURES",
+        "JOULEWISE_ONLINE",
+        "JOULEWISE_ZONE",
+        "JOULEWISE_RECORDING",
+        "JOULEWISE_INTERVAL",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("JOULEWISE_HOME", str(folder))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(folder / "config"))

@@ -14,7 +14,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     for name in (
         "JOULEWISE_LEDGER",
         "JOULEWISE_FEATURES",
-        "JOULEWISE_ONLINE",
+        "JOULEWISE_ONLINE_STORE",
         "JOULEWISE_ZONE",
         "JOULEWISE_RECORDING",
         "JOULEWISE_INTERVAL",

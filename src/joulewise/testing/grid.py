@@ -119,7 +119,7 @@ class GridServices:
         ahead = parts[2] in ("fw24h", "fw48h")
         # like the service: the window begins with the half hour that was running at `from`
         start -= timedelta(minutes=30)
-        end = start + timedelta(hours=48.5 if parts[2] == "fw48h" else 24.5) if ahead else _time(parts[2])
+        end = start + timedelta(hours=48 if parts[2] == "fw48h" else 24) if ahead else _time(parts[2])
         if end - start > timedelta(days=14, hours=1):
             return 400, json.dumps(
                 {"error": {"code": "400 Bad Request", "message": "maximum range is 14 days"}}

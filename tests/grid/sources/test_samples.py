@@ -42,8 +42,8 @@ def shape(told):
 
 
 def doubled(now, service, path):
-    services = GridServices(FakeClock(now))
-    status, body = services.answer(f"/{service}/{path}", {"country": "de"}, {})
+    with GridServices(FakeClock(now)) as services:
+        status, body = services.answer(f"/{service}/{path}", {"country": "de"}, {})
     assert status == 200
     return json.loads(body)
 

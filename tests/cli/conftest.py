@@ -14,12 +14,11 @@ Joulewise = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch) -> Path:
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> Path:
     """Return a place for recordings, ledger and settings that no other test sees."""
     for name in [n for n in os.environ if n.startswith("JOULEWISE_")]:
         monkeypatch.delenv(name)
-    folder = tmp_path / "home"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("JOULEWISE_HOME", str(folder))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(folder / "config"))
     monkeypatch.setenv("COLUMNS", "120")

@@ -35,7 +35,8 @@ class Screen:
     """A terminal that remembers what was written."""
 
     def __init__(self, columns=100, rows=30) -> None:
-        self.size, self.written = (columns, rows), []
+        self.size = (columns, rows)
+        self.written: list[str] = []
 
     def write(self, text, _patience):
         self.written.append(text)

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from joulewise.measuring.attribution import Attribution
+from joulewise.measuring.attribution import Attribution, attribute_by_tick, tenants_by_tick
 from joulewise.testing.meters import device
+from joulewise.testing.recordings import recording
 from joulewise.vocabulary.figures import Basis
 from joulewise.vocabulary.recording import Component, Machine
 
@@ -214,3 +215,33 @@ class TestBeforeTheFirstReading:
         split.add(0.11, {"cpu": 0.2}, {"work_cpu_s": 0.05, "busy_cpu_s": 50.0}, {}, last=True)
 
         assert split.split().devices[0].work_j is None
+
+
+def test_tenants_add_up_at_every_tick():
+    """At every tick the joules of this work's parts, idle, others and what is not split are the machine's so far."""
+    gpu = device("nvml:GPU-1", Component.GPU)
+    inner = device("rapl:psys", Component.NODE)
+    watts = {PACKAGE.id: 100.0, gpu.id: 250.0, inner.id: 400.0}
+    run = recording([PACKAGE, gpu, inner], watts, busy_cpus=3.0, gpu_share=0.5)
+    tenants, (split, work_j) = tenants_by_tick(run), attribute_by_tick(run)
+
+    for at, t_s in enumerate(run.ticks.t_s):
+        assert sum(column[at] for column in tenants.values()) == pytest.approx(350.0 * t_s)
+        assert tenants["cpu"][at] + tenants["gpu"][at] == pytest.approx(work_j[at])
+    assert split.idle_j is not None
+    assert tenants["idle"][-1] == pytest.approx(split.idle_j.value)
+
+
+def test_what_cannot_be_split_stands_apart():
+    """Without the machine's CPU seconds the joules are nobody's known: neither this work's, idle nor others'."""
+    run = recording([PACKAGE], {PACKAGE.id: 100.0})
+    del run.ticks.counters["busy_cpu_s"]
+    tenants = tenants_by_tick(run)
+
+    assert tenants["unsplit"][-1] == pytest.approx(1000.0)
+    assert tenants["idle"][-1] == tenants["others"][-1] == 0.0
+
+
+def test_no_ticks_no_tenants():
+    """A recording without a device has nobody who used anything."""
+    assert sum(sum(column) for column in tenants_by_tick(recording([], {}, seconds=0)).values()) == 0.0

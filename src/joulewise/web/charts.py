@@ -52,15 +52,18 @@ class Axis:
 def bin_edges(t_s: Sequence[float], most: int, least_s: float = 0.0) -> list[int]:
     """Return indices into `t_s`, first and last included, that cut it into at most `most` stretches.
 
-    Stretches are of about equal time and at least `least_s` long, save the last one.
+    Stretches are of about equal time. They end only where a window of `least_s` ends, counted from the first
+    moment as attribution counts it (a tick that is early by a tenth ends it, too).
     """
     if len(t_s) < 2:
         return list(range(len(t_s)))
-    # a tick late by less than a tenth of a stretch still ends it
-    step = max(least_s * 0.9, (t_s[-1] - t_s[0]) / most)
-    edges, due = [0], t_s[0] + step
+    step = (t_s[-1] - t_s[0]) / most
+    edges, window_s, due = [0], t_s[0], t_s[0] + step
     for at in range(1, len(t_s) - 1):
-        if t_s[at] >= due - step * 1e-9:
+        if t_s[at] - window_s < least_s * 0.9:
+            continue
+        window_s = t_s[at]
+        if t_s[at] >= due:
             edges.append(at)
             due = t_s[at] + step
     edges.append(len(t_s) - 1)
@@ -115,8 +118,11 @@ def thin(points: Sequence[tuple[float, float]], most: int) -> list[tuple[float, 
 
 def value_axis(low: float, high: float, label: Callable[[float, float], str], most: int = 4) -> Axis:
     """Return an axis with round ticks that holds `low` to `high`; `label` takes a tick and the step between ticks."""
-    if not (isfinite(low) and isfinite(high)) or high <= low:
-        low, high = (low, low + (abs(low) or 1.0)) if isfinite(low) else (0.0, 1.0)
+    if not (isfinite(low) and isfinite(high)):
+        low, high = 0.0, 1.0
+    least = max(abs(low), abs(high)) * 1e-9  # below that, neighbouring ticks would be one number
+    if high - low <= least:
+        high = low + (least * 1e9 or 1.0)
     raw = (high - low) / most
     scale = 10.0 ** floor(log10(raw))
     step = next(n * scale for n in _NICE if n * scale >= raw * (1 - 1e-9))
@@ -165,16 +171,18 @@ def number_label(value: float, step: float) -> str:
 def steps(bins: Sequence[tuple[float, float, float]]) -> str:
     """Return the path of filled steps from the ground: (left, right, height) as shares of the axes."""
     path: list[str] = []
-    before = None
+    end = level = ""
     for left, right, height in bins:
         x, y = _x(left), _y(height)
-        if before != x:
+        if x != end:
             path.append(f"{f'V{UNITS}Z' if path else ''}M{x} {UNITS}V{y}")
-        elif not path[-1].endswith(f"V{y}"):
+        elif y != level:
             path.append(f"V{y}")
-        before = _x(right)
-        path.append(f"H{before}")
-    return _joined(path) + (f"V{UNITS}Z" if path else "")
+        else:
+            path.pop()  # the step before goes on
+        end, level = _x(right), y
+        path.append(f"H{end}")
+    return "".join(path) + (f"V{UNITS}Z" if path else "")
 
 
 def band(bins: Sequence[tuple[float, float, float, float]]) -> str:
@@ -217,24 +225,13 @@ def _clock(seconds: float, step: float) -> str:
         return f"{seconds:.{-floor(log10(step * (1 + 1e-9)))}f} s"
     if seconds < 60:
         return f"{seconds:.0f} s"
-    if step % 86400 == 0:
+    if seconds % 86400 == 0:
         return f"{seconds / 86400:.0f} d"
     if step % 3600 == 0 and seconds < 86400:
         return f"{seconds / 3600:.0f} h"
     if step % 60 == 0 and seconds < 3600:
         return f"{seconds / 60:.0f} min"
     return format_duration(seconds)
-
-
-def _joined(path: Sequence[str]) -> str:
-    """Return the path with runs of horizontal moves on one height made one."""
-    kept: list[str] = []
-    for part in path:
-        if kept and part.startswith("H") and kept[-1].startswith("H"):
-            kept[-1] = part
-        else:
-            kept.append(part)
-    return "".join(kept)
 
 
 def _x(share: float) -> str:

@@ -127,7 +127,8 @@ def render(account: Account) -> str:
     style, script = _text("report.css"), _text("report.js")
     recording, cost = account.recording, account.footprint
     end_s = _end_s(recording)
-    power = _power(account, _MOST_BINS)
+    until = tenants_by_tick(recording)
+    power = _power(account, until, _MOST_BINS)
     page = {
         "style": Markup(style),  # noqa: S704 - ours, from the package
         "script": Markup(script),  # noqa: S704 - ours, from the package
@@ -142,7 +143,8 @@ def render(account: Account) -> str:
         "end_words": _end_words(recording),
         "headline": _headline(cost),
         "carbon_note": cost.unknown.get("zone", ""),
-        "power": _power_chart(account, power, end_s),
+        "power": _power_chart(power, end_s),
+        "power_table": _power_table(_power(account, until, _MOST_ROWS)),
         "lanes": _lanes(account, end_s),
         "phases": [_phase_row(p) for p in account.phases[:_MOST_LISTED]],
         "more_phases": max(0, len(account.phases) - _MOST_LISTED),
@@ -167,7 +169,7 @@ def render(account: Account) -> str:
 def render_svg(account: Account) -> str:
     """Return one picture of a run: its three figures above its power over time, as an SVG file of its own."""
     end_s = _end_s(account.recording)
-    power = _power(account, _MOST_BINS)
+    power = _power(account, tenants_by_tick(account.recording), _MOST_BINS)
     return (
         _environment()
         .get_template("run.svg")
@@ -175,7 +177,7 @@ def render_svg(account: Account) -> str:
             name=account.recording.name,
             duration=format_duration(account.recording.duration_s),
             headline=_headline(account.footprint),
-            power=_power_chart(account, power, end_s),
+            power=_power_chart(power, end_s),
             lanes=_lanes(account, end_s)[:4],
         )
     )
@@ -216,6 +218,11 @@ def _shown(value: Any) -> Any:
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
     return _visible(_clip(value, _LONGEST_COMMAND + 100))
+
+
+def _drawn(path: str) -> Markup:
+    """Return a path as our own markup: it is made of numbers, and must not be cut."""
+    return Markup(path)  # noqa: S704 - letters and numbers from charts.py
 
 
 def _clip(text: str, longest: int = _LONGEST) -> str:
@@ -312,11 +319,10 @@ def _print(figure: Figure | None, unit: str) -> str:
     return format_figure(figure, unit) if figure is not None else ""
 
 
-def _power(account: Account, most: int) -> _Power:
+def _power(account: Account, until: Mapping[str, list[float]], most: int) -> _Power:
     """Return the run's power in at most `most` bins: means by layer (joules are kept), extremes of the machine."""
     ticks, series = account.recording.ticks, account.power_series
     edges = charts.bin_edges(ticks.t_s, most, _SPLIT_S)
-    until = tenants_by_tick(account.recording)
     spans = [(a, b, max(1e-9, ticks.t_s[b] - ticks.t_s[a])) for a, b in pairwise(edges)]
     layers = {
         name: [max(0.0, until[name][b] - until[name][a]) / span_s for a, b, span_s in spans]
@@ -334,7 +340,7 @@ def _known_sum(values: Iterable[float | None]) -> float | None:
     return None if None in known else sum(v for v in known if v is not None)
 
 
-def _power_chart(account: Account, power: _Power, end_s: float) -> dict[str, Any] | None:
+def _power_chart(power: _Power, end_s: float) -> dict[str, Any] | None:
     """Return all that the templates need to draw power over time; None where there is nothing to draw."""
     bins = power.machine
     if not bins or not power.layers:
@@ -346,7 +352,7 @@ def _power_chart(account: Account, power: _Power, end_s: float) -> dict[str, Any
     for name, column in power.layers.items():
         below = [a + b for a, b in zip(below, column, strict=True)]
         path = charts.steps([(*side, watts.at(w)) for side, w in zip(sides, below, strict=True)])
-        drawn.append({"key": name, "label": _LAYERS[name], "path": path})
+        drawn.append({"key": name, "label": _LAYERS[name], "path": _drawn(path)})
     extremes = [
         (*side, watts.at(b.low), watts.at(b.high))
         for side, b in zip(sides, bins, strict=True)
@@ -359,7 +365,7 @@ def _power_chart(account: Account, power: _Power, end_s: float) -> dict[str, Any
     return {
         "layers": drawn[::-1],
         "legend": [_legend(name, power, end_s) for name in power.layers],
-        "extremes": charts.band(extremes),
+        "extremes": _drawn(charts.band(extremes)),
         "watts": _ticks(watts),
         "time": _ticks(time),
         "unread": f"{100 * unread_s / end_s:.0f} %" if end_s > 0 and unread_s > 0.005 * end_s else "",
@@ -374,7 +380,6 @@ def _power_chart(account: Account, power: _Power, end_s: float) -> dict[str, Any
             "watts": [[power.words(w) for w in column] for column in power.layers.values()],
             "machine": [_range_words(power, b) for b in bins],
         },
-        "table": _power_table(account),
     }
 
 
@@ -411,8 +416,7 @@ def _ticks(axis: Axis) -> list[dict[str, Any]]:
     ]
 
 
-def _power_table(account: Account) -> dict[str, Any]:
-    power = _power(account, _MOST_ROWS)
+def _power_table(power: _Power) -> dict[str, Any]:
     rows = [
         [
             format_duration(b.end_s),
@@ -434,9 +438,11 @@ def _lanes(account: Account, end_s: float) -> list[dict[str, Any]]:
             "name": _clip(p.name, 60),
             "tone": number % 4,
             "words": " · ".join(_phase_row(p)[2:]),
-            "path": "".join(
-                f"M{charts.UNITS * left:.1f} 0h{charts.UNITS * width:.1f}v1h-{charts.UNITS * width:.1f}z"
-                for left, width in charts.stretches(spans.get(p.name, ()), end_s)
+            "path": _drawn(
+                "".join(
+                    f"M{charts.UNITS * left:.1f} 0h{charts.UNITS * width:.1f}v1h-{charts.UNITS * width:.1f}z"
+                    for left, width in charts.stretches(spans.get(p.name, ()), end_s)
+                )
             ),
         }
         for number, p in enumerate(account.phases[:_MOST_LANES])
@@ -507,7 +513,7 @@ def _panel(
     return {
         "title": title,
         "kind": kind,
-        "path": charts.line([(time.at(t), axis.at(v)) for t, v in points]),
+        "path": _drawn(charts.line([(time.at(t), axis.at(v)) for t, v in points])),
         "time": _ticks(time),
         "values": _ticks(axis),
         "x": f"{100 * time.at(points[-1][0]):.2f}%",

@@ -23,8 +23,7 @@ _RESPONDENTS = {
 }  # fmt: skip
 _FUELS = {
     "COL": "coal", "NG": "gas", "NUC": "nuclear", "OIL": "oil", "OTH": "other", "SUN": "solar", "WAT": "hydro",
-    "WND": "wind", "BAT": "storage", "PS": "pumped", "GEO": "geothermal", "BIO": "biomass", "UES": "storage",
-    "SNB": "solar", "WNB": "wind", "OES": "storage",
+    "WND": "wind", "BAT": "storage", "PS": "pumped", "GEO": "geothermal", "BIO": "biomass", "SNB": "solar", "WNB": "wind", "OES": "storage",
 }  # fmt: skip
 
 

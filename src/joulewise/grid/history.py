@@ -115,19 +115,24 @@ class History:
         found = list(self._actual(zone, meaning))
         return min(found, key=_rank) if found else None
 
-    def issues(self, zone: str, meaning: Meaning | None = None) -> list[Signal]:
-        """Return the forecasts kept of a zone that mean what `past` means (or `meaning`), oldest first."""
-        if meaning is None:
-            best = self.past(zone)
-            meaning = best.meaning if best else None
+    def issues(self, zone: str, meaning: Meaning | None = None, kind: Kind | None = None) -> list[Signal]:
+        """Return the forecasts kept of a zone, oldest first: of one meaning, or of a kind such as prices.
+
+        Without either, those that mean what `past` means, or else what the newest forecast of carbon means.
+        """
+        if meaning is None and kind is None and (best := self.past(zone)) is not None:
+            meaning = best.meaning
         found = [
             signal
             for path in sorted(self.folder.glob(f"{_safe(zone)}/*/*T*Z.json"), key=lambda p: p.name)
-            if (signal := _read(path)) is not None and (meaning is None or signal.meaning == meaning)
+            if (signal := _read(path)) is not None
         ]
-        if meaning is None and found:
-            return [s for s in found if s.meaning == found[-1].meaning]
-        return found
+        if meaning is not None:
+            return [s for s in found if s.meaning == meaning]
+        if kind is not None:
+            return [s for s in found if s.meaning.kind is kind]
+        carbon = [s for s in found if s.meaning.kind is not Kind.PRICE]
+        return [s for s in carbon if s.meaning == carbon[-1].meaning]
 
     def published(self, zone: str, when: datetime, meaning: Meaning | None = None) -> Signal | None:
         """Return the newest forecast kept that was known at `when`."""

@@ -16,6 +16,7 @@ import base64
 import json
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from math import cos, pi
@@ -395,8 +396,9 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in (headers or {}).items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body) if fault == "cut" else len(sent)))
-        self.end_headers()
-        self.wfile.write(sent)
+        with suppress(ConnectionError):  # who asked may have had enough
+            self.end_headers()
+            self.wfile.write(sent)
 
 
 def _time(text: str) -> datetime:

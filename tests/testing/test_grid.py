@@ -47,7 +47,7 @@ def test_one_truth(services):
 
 def test_the_future_has_no_actual_values(services):
     """What has not ended by the clock has no actual value."""
-    told = ask(services, f"uk/intensity/{NOW:%Y-%m-%dT%H:%MZ}/fw24h")["data"]
+    told = ask(services, f"uk/intensity/{NOW.replace(minute=0):%Y-%m-%dT%H:%MZ}/fw24h")["data"]
 
     assert [row["intensity"]["actual"] is None for row in told[:3]] == [False, True, True]
     assert all(row["intensity"]["actual"] is None for row in told[1:])

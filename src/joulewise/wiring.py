@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
     from joulewise.catalogue.cloud import CloudAnswer
     from joulewise.catalogue.place import Place
+    from joulewise.features.cache import Cached
+    from joulewise.features.online import OnlineStore
     from joulewise.grid.at_hand import Outlook
     from joulewise.grid.sources.port import Source
     from joulewise.ledger.index import Summary
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from joulewise.measuring.recorder import Recorder
     from joulewise.measuring.track import Run, Track
     from joulewise.measuring.watching import Watch
+    from joulewise.scheduling.plan import Grid
     from joulewise.vocabulary.budget import Budget, Verdict
     from joulewise.vocabulary.signal import Meaning, Signal
 
@@ -426,6 +430,42 @@ def outlook(
     )
 
 
+def planning_grid(
+    zones: Sequence[str],
+    at_utc: datetime,
+    until_utc: datetime,
+    histories: Mapping[str, str],
+    *,
+    online: bool = False,
+) -> Grid:
+    """Return the signals that a plan rests on: for each zone the best outlook at hand, and the tariff's prices.
+
+    `histories` names a file of measured intensities by zone. What an outlook had to do without stands in its source.
+    """
+    from math import ceil
+
+    from joulewise.catalogue.tariffs import Tariff
+    from joulewise.scheduling.plan import Grid
+    from joulewise.scheduling.prices import tariff_signal
+
+    hour = at_utc.replace(minute=0, second=0, microsecond=0)
+    hours = ceil((until_utc - hour).total_seconds() / 3600)
+    carbon = {}
+    for zone in zones:
+        file = histories.get(zone)
+        told = outlook(zone, hours, online=online, history_file=Path(file) if file else None, now=at_utc)
+        origin = told.signal.source or told.method
+        head = origin if told.method in origin else f"{told.method}: {origin}"
+        source = "; ".join(dict.fromkeys((head, *told.notes)))
+        carbon[zone] = replace(told.signal, source=source)
+    chosen = settings()
+    prices = None
+    if chosen.tariff:
+        tariff = Tariff.parse(chosen.tariff)
+        prices = {zone: tariff_signal(tariff, zone, at_utc, until_utc) for zone in zones}
+    return Grid(carbon, prices)
+
+
 def _this_machine() -> Machine:
     from joulewise.measuring.machine import machine
 
@@ -598,6 +638,45 @@ def report(run: Run) -> str:
     return f"joulewise: {' · '.join(parts)}"
 
 
+def cached(
+    dataset: Any,
+    recipe: Any,
+    *,
+    fingerprint: str | None = None,
+    limit_bytes: float | None = None,
+    deterministic: bool = False,
+) -> Cached:
+    """Return `recipe` applied to every item of `dataset`: computed once, for all epochs, workers and experiments.
+
+    See `joulewise.features.cached`; the folder is that of the settings (`features`).
+    """
+    from joulewise.features.cache import LIMIT_BYTES
+    from joulewise.features.cache import cached as cached_in
+
+    return cached_in(
+        dataset,
+        recipe,
+        folder=_features_folder() / "cache",
+        fingerprint=fingerprint,
+        limit_bytes=LIMIT_BYTES if limit_bytes is None else limit_bytes,
+        deterministic=deterministic,
+    )
+
+
+def online_store(place: str | None = None) -> OnlineStore:
+    """Return the online store of features at `place`, or the one that the settings name."""
+    from joulewise.features.online import open_online
+
+    return open_online(place or settings().online_store or str(_features_folder() / "online.db"))
+
+
+def _features_folder() -> Path:
+    folder = settings().features
+    if not folder:
+        raise UsageError("there is no place for features: no home folder is known; set JOULEWISE_HOME")
+    return Path(folder)
+
+
 def load_ipython_extension(shell: Any) -> None:
     """Register `%%joulewise` with a notebook's shell."""
     from joulewise.measuring.magic import register
@@ -605,5 +684,6 @@ def load_ipython_extension(shell: Any) -> None:
     register(shell, track, report)
 
 
-__all__ = ["FAMILIES", "Family", "account", "families", "find", "grid_sources", "grid_zone", "outlook", "place", "prices", "recorder", "recordings", "refresh",
-           "report", "settings", "store", "summarise", "survey", "track", "watch"]  # fmt: skip
+__all__ = ["FAMILIES", "Family", "account", "cached", "families", "find", "grid_sources", "grid_zone", "online_store", "outlook",
+           "place", "prices", "recorder", "recordings", "refresh", "report", "settings", "store", "summarise", "survey", "track",
+           "watch"]  # fmt: skip

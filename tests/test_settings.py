@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from joulewise import settings
@@ -108,3 +110,20 @@ def test_no_home(tmp_path, monkeypatch):
 
     assert (chosen.runs, chosen.ledger) == ("", "")
     assert settings.user_file({}) is None
+
+
+def test_folder_that_may_not_be_entered(tmp_path, monkeypatch):
+    """A settings file behind a closed door (another user's home) is as none: nothing fails."""
+    import errno
+
+    real = os.stat
+
+    def closed(path, *arguments, **options):
+        if "closed" in str(path):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", closed)
+    environment = {"XDG_CONFIG_HOME": str(tmp_path / "closed")}
+
+    assert settings.load(environment, str(tmp_path / "closed" / "project")).zone == ""

@@ -135,7 +135,7 @@ def _layers(
 ) -> list[tuple[Mapping[str, Any], str]]:
     layers: list[tuple[Mapping[str, Any], str]] = []
     path = user_file(environment)
-    if path is not None and path.is_file():
+    if path is not None and os.path.isfile(path):  # also where a folder above may not be entered
         layers.append((_toml(path), str(path)))
     project = _project_file(folder)
     if project is not None:
@@ -171,7 +171,7 @@ def _project_file(folder: str | None) -> Path | None:
         return None
     for parent in (here, *here.parents):
         path = parent / "pyproject.toml"
-        if path.is_file():
+        if os.path.isfile(path):
             return path
     return None
 

@@ -20,7 +20,7 @@ from joulewise.ledger.files import new_run_id, read_recording, run_folder
 from joulewise.settings import Settings
 from joulewise.vocabulary.clock import SystemClock
 from joulewise.vocabulary.errors import UnknownName, UsageError
-from joulewise.vocabulary.recording import Component, Recording
+from joulewise.vocabulary.recording import Component, Machine, Recording
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -281,11 +281,11 @@ def _cwd() -> str:
 def place(
     recording: Recording | None = None, zone: str | None = None, chosen: Settings | None = None
 ) -> Place:
-    """Return the place of a recording: its own zone unless told otherwise, the settings' PUE and tariff."""
+    """Return the place of a recording, or of this machine: its zone unless told otherwise, the settings' PUE and tariff."""
     from joulewise.catalogue.place import place as place_of
 
     chosen = chosen or settings()
-    facts: Mapping[str, Any] = recording.machine.facts if recording else {}
+    facts: Mapping[str, Any] = (recording.machine if recording else _this_machine()).facts
     told: Mapping[str, Any] = recording.metadata if recording else {}
     here = place_of(
         zone or str(told.get("zone", "")) or ("" if chosen.zone == "auto" else chosen.zone) or None,
@@ -451,6 +451,12 @@ def planning_grid(
         tariff = Tariff.parse(chosen.tariff)
         prices = {zone: tariff_signal(tariff, zone, at_utc, until_utc) for zone in zones}
     return Grid(carbon, prices)
+
+
+def _this_machine() -> Machine:
+    from joulewise.measuring.machine import machine
+
+    return machine()
 
 
 def _cloud(zone: str | None) -> CloudAnswer | None:

@@ -26,7 +26,6 @@ def test_json(joulewise, recorded):
 
     (change,) = fields["differences"]
     assert change["common_error_cancels"] is True
-    assert change["caveats"] == []
     both = [run["footprint"]["total_j"] for run in fields["runs"]]
     apart = both[1]["high"] - both[0]["low"] - (both[1]["low"] - both[0]["high"])
     assert change["energy_j"]["high"] - change["energy_j"]["low"] < apart

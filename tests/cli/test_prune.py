@@ -232,7 +232,7 @@ def test_says_bytes(runs):
 
     output = CliRunner().invoke(command, ["--older-than", "90d", "-y"]).output
 
-    assert "1 recordings deleted" in output
+    assert "1 recording deleted" in output
     assert " B freed" in output
 
 

@@ -89,11 +89,16 @@ def test_unlike_basis_is_said():
 
 
 def test_a_component_in_one_run_only():
-    """A component that only one run knows is named."""
+    """A component that only one run knows is named and left out of the difference, which stays sharp."""
     memory = device("rapl:dram", Component.MEMORY)
     both = account(recording([RAPL, memory], {RAPL.id: 100.0, memory.id: 8.0}), DE)
 
-    assert difference(run(), both).caveats == ("the energy of memory is known in the second run only",)
+    change = difference(run(), both)
+
+    assert change.caveats == ("the energy of memory is known in the second run only, and left out",)
+    assert change.cancels
+    assert change.energy_j is not None
+    assert change.energy_j.value == 0
 
 
 def test_measured_on_another_host():

@@ -103,7 +103,7 @@ def command(
         if going and dry_run:
             echo("nothing was deleted: this is a dry run")
         elif going:
-            echo(f"{len(deleted)} recordings deleted, {format_bytes(freed)} freed")
+            echo(f"{_count(len(deleted))} deleted, {format_bytes(freed)} freed")
     if failed:
         context.exit(1)
 
@@ -235,9 +235,13 @@ def _runs_on(head: dict[str, object]) -> bool:
     )
 
 
+def _count(number: int) -> str:
+    return "1 recording" if number == 1 else f"{number} recordings"
+
+
 def _agreed(going: Sequence[Found]) -> bool:
     try:
-        return click.confirm(f"Delete these {len(going)} recordings?", err=True)
+        return click.confirm(f"Delete {_count(len(going))}?", err=True)
     except click.Abort:
         raise UsageError("nobody said yes, so nothing was deleted; write --yes to be asked nothing") from None
 
@@ -252,7 +256,7 @@ def _echo_plan(going: Sequence[Found], staying: Sequence[Found]) -> None:
     if len(going) > _MOST_SHOWN:
         echo(f"... and {len(going) - _MOST_SHOWN} more")
     total = format_bytes(sum(one.bytes for one in going))
-    echo(f"{len(going)} recordings, {total}" if going else "no recording is to be deleted")
+    echo(f"{_count(len(going))}, {total}" if going else "no recording is to be deleted")
     for one in staying[:_MOST_SHOWN]:
         echo(f"stays: {plain(one.run_id)}: {plain(one.kept)}")
     if len(staying) > _MOST_SHOWN:

@@ -1,3 +1,4 @@
+import sys
 from dataclasses import replace
 from datetime import timedelta
 
@@ -283,3 +284,13 @@ def test_a_paused_job_that_goes_on_pays_its_dead_time():
     assert hours(moved)[-1][0] == 3
     run_s = sum(s.duration_s for s in moved.stretches)
     assert run_s == pytest.approx(7200 + 120 * moved.pauses, abs=1)
+
+
+def test_a_capacity_without_numpy_says_what_to_install(monkeypatch):
+    """Where the extra is missing, a plan under a capacity is refused with the line to type."""
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    for name in ("joulewise.scheduling.fleet", "joulewise.scheduling.fleet_plan"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+    with pytest.raises(UsageError, match=r"pip install 'joulewise\[schedule\]'"):
+        plan([job()], grid(DAY), NOW, places=[Place("DE", 1)])

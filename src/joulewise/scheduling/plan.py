@@ -108,7 +108,12 @@ def plan(
             f"objective {terms.objective} needs what electricity costs; set a tariff (joulewise config) or use carbon"
         )
     if any(p.capacity is not None for p in places):
-        from joulewise.scheduling.fleet_plan import plan_fleet
+        try:
+            from joulewise.scheduling.fleet_plan import plan_fleet
+        except ModuleNotFoundError as error:
+            raise UsageError(
+                f"a plan under a capacity needs {error.name or 'numpy'}: pip install 'joulewise[schedule]'"
+            ) from error
 
         return plan_fleet(jobs, grid, at_utc, terms, by_zone)
     placements: list[Placement] = []

@@ -365,7 +365,7 @@ class _Part:
                 seen = self.seen.setdefault(entry["of"], {})
                 seen.update(entry.get("set", {}))
                 for key, series in entry.get("add", {}).items():
-                    seen[key] = [*seen.get(key, ()), *series]
+                    seen.setdefault(key, []).extend(series)
             case "end":
                 self.end = entry
             case _:

@@ -40,9 +40,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from hashlib import blake2b
 from typing import Any
 
 from joulewise.vocabulary.recording import Recording
+
+
+_A_STEP_S = 0.05  # steps that are not timed are faster than a millisecond
 
 
 class Phase(StrEnum):
@@ -197,12 +201,11 @@ class FileRead:
 
 @dataclass(frozen=True, slots=True)
 class Threads:
-    """How many threads the process computes with; None is unknown. `most` is the largest number that was alive."""
+    """How many threads the process computes with; None is unknown."""
 
     torch: int | None = None
     torch_interop: int | None = None
     omp: int | None = None  # OMP_NUM_THREADS, or MKL's or OpenBLAS's own variable
-    most: int | None = None
     joblib: int | None = None  # the largest n_jobs asked for
 
 
@@ -282,7 +285,7 @@ def _view(process: str, seen: Mapping[str, Any], children: Iterable[Mapping[str,
     start_s, end_s = float(head["start_s"]), float(page["end_s"])
     trained = int(page["steps"]) > 0 or _fitted(seen)
     model, prints, threads = (_mapping(seen, key) for key in ("model", "prints", "threads"))
-    evaluations = tuple(_evaluation(e) for e in _numbered(seen, "evaluation"))
+    evaluations = tuple(_evaluation(e) for e in _all_evaluations(seen))
     in_threads = sum(e.batches for e in evaluations if e.thread)
     epochs = _epochs(seen)
     samples = int(page["samples"])
@@ -309,7 +312,12 @@ def _view(process: str, seen: Mapping[str, Any], children: Iterable[Mapping[str,
         model=str(model.get("name", "")),
         precision=str(model.get("precision", "")),
         device=str(model.get("device", "")),
-        threads=Threads(**{k: threads.get(k) for k in ("torch", "torch_interop", "omp", "most", "joblib")}),
+        threads=Threads(
+            threads.get("torch"),
+            threads.get("torch_interop"),
+            threads.get("omp"),
+            max(seen.get("jobs", ()), default=None),
+        ),
         optimisers=_optimisers(seen),
         loaders=loaders,
         evaluations=evaluations,
@@ -322,7 +330,7 @@ def _view(process: str, seen: Mapping[str, Any], children: Iterable[Mapping[str,
         early_stop=str(seen.get("early_stop", "")),
         code=str(prints.get("code", "")),
         arguments=str(prints.get("arguments", "")),
-        data=str(seen.get("data", "")),
+        data=_print_of(seen.get("data", ())),
         seeds=tuple(map(str, seen.get("seeds", ()))),
         faults=tuple(seen.get("faults", ())),
     )
@@ -334,7 +342,7 @@ def _phases(page: Mapping[str, Any], duration_s: float, *, trained: bool) -> tup
     wall = {p: float(page["phases"].get(p, (0, 0, 0, 0))[1]) for p in Phase}
     cpu = {p: float(page["phases"].get(p, (0, 0, 0, 0))[2]) for p in Phase}
     size = {p: int(page["phases"].get(p, (0, 0, 0, 0))[3]) for p in Phase}
-    _share_out(page, wall, cpu)
+    _share_out(page, calls, wall, cpu)
     hooked = any(calls[p] for p in (Phase.DATA, Phase.FORWARD, Phase.OPTIMISER, Phase.VALIDATION))
     if not hooked:  # nothing that we know ever began: the program itself is its set-up
         _move(Phase.SETUP, Phase.OTHER, wall, cpu)
@@ -358,9 +366,13 @@ def _phases(page: Mapping[str, Any], duration_s: float, *, trained: bool) -> tup
     return tuple(PhaseTotal(p, calls[p], wall[p], cpu[p], size[p]) for p in Phase if wall[p] > 0 or calls[p])
 
 
-def _share_out(page: Mapping[str, Any], wall: dict[Phase, float], cpu: dict[Phase, float]) -> None:
+def _share_out(
+    page: Mapping[str, Any], calls: dict[Phase, int], wall: dict[Phase, float], cpu: dict[Phase, float]
+) -> None:
     """Share the time of the steps that were not timed out over the phases of those that were."""
-    _count, rest_s, rest_cpu_s = page["unsampled"]
+    count, rest_s, rest_cpu_s = page["unsampled"]
+    for phase in (Phase.FORWARD, Phase.BACKWARD, Phase.OPTIMISER):
+        calls[phase] += int(count) if calls[phase] else 0
     timed = {Phase(name): float(seconds) for name, seconds in page["sampled"].items()}
     whole = sum(timed.values())
     if rest_s <= 0:
@@ -377,7 +389,9 @@ def _close(
 ) -> None:
     """Add the phase in which the process was last seen, until its end; a pause after the work is idle, not waiting."""
     name, open_s, open_cpu_s, own_s = page["open"]
-    if name != "gap":
+    if name == "unsampled" and open_s < _A_STEP_S:
+        name = "other"
+    if name not in ("gap", "unsampled"):
         phase = Phase(name)
         wall[phase] += open_s
         cpu[phase] += open_cpu_s
@@ -427,9 +441,9 @@ def _loaders(seen: Mapping[str, Any], children: Iterable[Mapping[str, Any]]) -> 
                 fetch_s=fetch_s,
                 fetch_cpu_s=fetch_cpu_s,
                 collate_s=collate_s,
-                compared_items=int(compared),
-                same_items=int(same),
-            )  # fmt: skip
+                compared_items=compared,
+                same_items=same,
+            )
         )
     return tuple(found)
 
@@ -452,6 +466,25 @@ def _evaluation(entry: Any) -> Evaluation:
     return Evaluation(
         float(t_s), int(step), int(batches), int(items), float(wall_s), float(cpu_s), str(where), str(thread)
     )
+
+
+def _all_evaluations(seen: Mapping[str, Any]) -> list[Any]:
+    """Return the evaluations that ended, the one that was open at the end, and those of other threads."""
+    last = seen["page"]["evaluation"]
+    opened = [[*last, str(seen.get("evaluating", "")), ""]] if last else []
+    return [*seen.get("evaluations", ()), *opened, *_numbered(seen, "thread")]
+
+
+def _compared(prints: Iterable[Any]) -> tuple[int, int]:
+    """Return how many fingerprints of items came up again, and how many of them were the same as before."""
+    first: dict[int, str] = {}
+    compared = same = 0
+    for item, fingerprint in prints:
+        before = first.setdefault(item, fingerprint)
+        if before is not fingerprint:
+            compared += 1
+            same += before == fingerprint
+    return compared, same
 
 
 def _epochs(seen: Mapping[str, Any]) -> int | None:
@@ -488,6 +521,12 @@ def _numbered(seen: Mapping[str, Any], kind: str) -> list[Any]:
 def _keyed(seen: Mapping[str, Any], kind: str) -> list[tuple[int, Any]]:
     found = [(int(k[len(kind) + 1 :]), v) for k, v in seen.items() if k.startswith(f"{kind}/")]
     return sorted(found, key=lambda pair: pair[0])
+
+
+def _print_of(prints: Iterable[str]) -> str:
+    """Return one fingerprint of many, in any order; "" of none."""
+    every = sorted(set(prints))
+    return blake2b("".join(every).encode(), digest_size=8).hexdigest() if every else ""
 
 
 def _mapping(seen: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -39,7 +39,7 @@ def curves(folder: Path) -> dict[str, dict[int, float]]:
 
 def known_w(server: str) -> float:
     """Return sockets x TDP of a server, from its instance type."""
-    return float(SOCKETS * TDP_W[server.split("_")[0]])
+    return float(SOCKETS * TDP_W[server.split("_", maxsplit=1)[0]])
 
 
 def fitted(servers: Curves) -> dict[int, Spread]:
@@ -82,12 +82,19 @@ def main() -> None:
     servers = curves(Path(sys.argv[1]))
     print(f"{len(servers)} servers; shape, leave one out: mean error {100 * shape_error(servers):.1f} %")
     inside, points, widths = coverage(servers)
-    print(f"90 % interval, idle and full-load watts unknown, leave one out: {inside} of {points} points = {100 * inside / points:.1f} %")
+    print(
+        f"90 % interval, idle and full-load watts unknown, leave one out: {inside} of {points} points = {100 * inside / points:.1f} %"
+    )
     middle = statistics.median(widths)
-    print(f"width: high / low {middle:.2f} (median), that is about -{100 * (1 - middle**-0.5):.0f} / +{100 * (middle**0.5 - 1):.0f} %")
+    print(
+        f"width: high / low {middle:.2f} (median), that is about -{100 * (1 - middle**-0.5):.0f} / +{100 * (middle**0.5 - 1):.0f} %"
+    )
     shape, spreads = median_shape(servers), fitted(servers)
     print("shape:", tuple(round(v, 3) for v in shape.values()))
-    print("spread (mean, deviation):", tuple((round(s.mean, 3), round(s.deviation, 3)) for s in spreads.values()))
+    print(
+        "spread (mean, deviation):",
+        tuple((round(s.mean, 3), round(s.deviation, 3)) for s in spreads.values()),
+    )
     idle = [c[0] / c[100] for c in servers.values()]
     print(f"idle share: {min(idle):.3f} to {max(idle):.3f}")
 

@@ -28,7 +28,11 @@ def broken_links() -> list[str]:
     faults = []
     for page in pages():
         for target in LINK.findall(page.read_text(encoding="utf-8")):
-            if "://" not in target and not target.startswith("mailto:") and not (page.parent / target).exists():
+            if (
+                "://" not in target
+                and not target.startswith("mailto:")
+                and not (page.parent / target).exists()
+            ):
                 faults.append(f"{page.relative_to(ROOT)}: link to {target}, which does not exist")
     return faults
 
@@ -77,10 +81,18 @@ def failing_examples() -> list[str]:
             with tempfile.TemporaryDirectory() as folder:
                 environment = {**os.environ, "JOULEWISE_HOME": folder, "XDG_CONFIG_HOME": folder}
                 done = subprocess.run(
-                    [sys.executable, "-W", "error", "-c", code], cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+                    [sys.executable, "-W", "error", "-c", code],
+                    cwd=folder,
+                    env=environment,
+                    capture_output=True,
+                    text=True,
+                    timeout=120,
+                    check=False,
                 )
             if done.returncode:
-                faults.append(f"{page.relative_to(ROOT)}: Python block {number} fails: {done.stderr.strip().splitlines()[-1:]}")
+                faults.append(
+                    f"{page.relative_to(ROOT)}: Python block {number} fails: {done.stderr.strip().splitlines()[-1:]}"
+                )
     return faults
 
 

@@ -18,7 +18,9 @@ random.seed(0)
 np.random.seed(0)
 
 images, labels = load_digits(return_X_y=True)
-train_x, test_x, train_y, test_y = train_test_split(images, labels, test_size=0.2, random_state=0, stratify=labels)
+train_x, test_x, train_y, test_y = train_test_split(
+    images, labels, test_size=0.2, random_state=0, stratify=labels
+)
 scaler = StandardScaler().fit(train_x)
 train_x, test_x = scaler.transform(train_x), scaler.transform(test_x)
 

@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
-from joulewise.measuring.machine import machine
 
 from joulewise.ledger.files import new_run_id, read_recording
+from joulewise.measuring.machine import machine
 from joulewise.measuring.meters.port import Found
 from joulewise.measuring.recorder import Recorder, Work
 from joulewise.testing.meters import ClockMeter, HandMeter, device, found

@@ -8,9 +8,9 @@ import threading
 from pathlib import Path
 
 import pytest
-from joulewise.measuring.machine import machine
 
 from joulewise.ledger.files import new_run_id, read_recording
+from joulewise.measuring.machine import machine
 from joulewise.measuring.recorder import Recorder, Work
 from joulewise.measuring.track import Joined, Run, Track
 from joulewise.testing.meters import HandMeter, device, found

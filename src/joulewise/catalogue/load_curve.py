@@ -80,7 +80,9 @@ def arms(utilisation: float) -> tuple[float, float]:
     Around sockets x TDP x exp(mean at full load) x shape: a real machine, whose processor's TDP is known.
     """
     mean, deviation = _between(list(_SPREAD), utilisation)
-    offset = mean - _SPREAD[-1][0] - log(share_of_full_load(utilisation))  # the median's shape is not the mean's
+    offset = (
+        mean - _SPREAD[-1][0] - log(share_of_full_load(utilisation))
+    )  # the median's shape is not the mean's
     arm = Spread(mean, deviation, _SERVERS).arm
     return 1 - exp(min(0.0, offset - arm)), exp(max(0.0, offset + arm)) - 1
 
@@ -96,12 +98,22 @@ def full_load(
     centre = exp(_SPREAD[-1][0])
     if tdp_w is not None and threads and virtual:
         below, above = _wider(low, high)
-        return relative(centre * tdp_w * cpus / threads, below, above, Basis.MODELLED, f"{cpus} of {threads} threads x {tdp_w:g} W TDP")
+        return relative(
+            centre * tdp_w * cpus / threads,
+            below,
+            above,
+            Basis.MODELLED,
+            f"{cpus} of {threads} threads x {tdp_w:g} W TDP",
+        )
     if tdp_w is not None and not virtual:
         number = sockets or max(1, round(cpus / threads)) if threads else sockets or 1
         return relative(centre * tdp_w * number, low, high, Basis.MODELLED, f"{number} x {tdp_w:g} W TDP")
     return relative(
-        _VCPU_W * cpus, _VCPU_BELOW, _VCPU_ABOVE, Basis.ASSUMED, f"{_VCPU_W:g} W per vCPU, mean of three clouds"
+        _VCPU_W * cpus,
+        _VCPU_BELOW,
+        _VCPU_ABOVE,
+        Basis.ASSUMED,
+        f"{_VCPU_W:g} W per vCPU, mean of three clouds",
     )
 
 

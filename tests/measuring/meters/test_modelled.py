@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 import pytest
-from joulewise.catalogue.load_curve import share_of_full_load
 
+from joulewise.catalogue.load_curve import share_of_full_load
 from joulewise.measuring.meters.modelled import (
     FLASH_J_PER_BYTE,
     NETWORK_J_PER_BYTE,

@@ -1,0 +1,88 @@
+"""The click group behind every verb but the fast road of `run`: verbs are loaded when they are asked for.
+
+`VERBS` names each verb's module (it holds a click command called `command`) and the line that the overview shows, so
+that `joulewise --help` loads no verb. Errors that the user can understand leave as one line and their exit code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+import click
+
+from joulewise import __version__
+from joulewise.vocabulary.errors import UnknownName
+
+VERBS: Mapping[str, tuple[str, str]] = {
+    "run": ("joulewise.cli.run", "Record any command and show what it cost."),
+    "runs": ("joulewise.cli.runs", "List the recordings."),
+    "show": ("joulewise.cli.show", "Show what a recording cost, and how each figure is known."),
+    "compare": ("joulewise.cli.compare", "Compare recordings: joules, grams, money, time, quality."),
+    "report": ("joulewise.cli.report", "Write a recording's report: HTML, JSON or LaTeX."),
+    "attach": ("joulewise.cli.attach", "Record a program that already runs."),
+    "top": ("joulewise.cli.top", "Show who uses and who holds what now, and what standing by costs."),
+    "doctor": ("joulewise.cli.doctor", "Say what can be measured here, and what it would take."),
+    "config": ("joulewise.cli.config", "Show each setting and where it came from."),
+    "zones": ("joulewise.cli.zones", "List zones and how clean their electricity is."),
+    "prune": ("joulewise.cli.prune", "Delete old recordings."),
+    "ledger": ("joulewise.cli.ledger", "Check, rebuild or back up the ledger; list pots."),
+}
+
+
+class _Verbs(click.Group):
+    """A group that knows its verbs by name and loads one when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click names it
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click names it
+        if cmd_name not in VERBS:
+            return None
+        command = import_module(VERBS[cmd_name][0]).command
+        assert isinstance(command, click.Command)  # noqa: S101 - a door that is no command is our fault, not the user's
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0] if args else ""
+        if name not in VERBS and not name.startswith("-"):
+            raise UnknownName("verb", name, VERBS, "('joulewise --help' lists them)")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click names it
+        with formatter.section("Verbs"):
+            formatter.write_dl([(name, line) for name, (_module, line) in VERBS.items()])
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run a verb and return its exit code; click's own complaints are one line, too."""
+        kwargs["standalone_mode"] = False
+        try:
+            code = super().main(*args, **kwargs)
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.ctx.get_help() if error.ctx else "", color=False)
+            return 2
+        except click.UsageError as error:
+            where = f" ({error.ctx.command_path} --help tells more)" if error.ctx else ""
+            click.echo(f"joulewise: {_one_line(error.format_message())}{where}", err=True)
+            return 2
+        except click.Abort:
+            return 130
+        return code if isinstance(code, int) else 0
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split()).rstrip(".")
+
+
+@click.group(
+    cls=_Verbs,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Start with: joulewise run -- python train.py",
+)
+@click.version_option(__version__, prog_name="joulewise", message="%(prog)s %(version)s")
+def app() -> None:
+    """Say what machine-learning work costs in joules, grams of CO2e and money, and how well that is known."""

@@ -1,4 +1,4 @@
-"""Diagnosing: which waste drives a run's footprint, and what would its remedy save?
+"""Diagnosing: which waste drives the footprint of a run, and what its remedy would save.
 
 `diagnose(recording, views, account)` lays a run before the estimators, one file per waste, and ranks what they answer.
 Each is a counterfactual: it says what the same run would have used without that waste, from what was seen in it, and

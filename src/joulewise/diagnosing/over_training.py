@@ -86,33 +86,27 @@ def held_out_curve(view: ProcessView) -> Curve | None:
     """Return the metric by epoch that decides: one value per epoch of data not trained on; None if there is none."""
     if not view.epochs or view.epochs < 3:
         return None
-    series: dict[str, list[tuple[float, float]]] = {}
+    series: dict[str, dict[float, tuple[float, float]]] = {}
     for point in view.curve:
         for name, value in point.values.items():
-            series.setdefault(name, []).append((point.t_s, value))
+            when = point.epoch if point.epoch is not None else float(point.step)
+            series.setdefault(name, {})[when] = (point.t_s, value)  # the last of an epoch is its own
     evaluates = view.evaluation_calls >= view.epochs - 1
     candidates: list[tuple[tuple[int, int], Curve]] = []
-    for name, points in series.items():
+    for name, by_epoch in series.items():
         low = name.lower()
         leaf = re.split(r"[./]", low)[-1]
         held = bool(_HELD_OUT.search(leaf))
         score, loss = bool(_SCORES.search(leaf)), bool(_LOSSES.search(leaf))
         if _NOT.search(leaf) or not (score or loss) or not (held or (evaluates and score)):
             continue
-        values = _per_epoch(points, view.epochs)
-        if values is None:
+        values = list(by_epoch.values())
+        if not 0.9 * view.epochs <= len(values) <= 1.1 * view.epochs + 1:
             continue
         sign = 1.0 if score else -1.0
         curve = Curve(name, tuple(sign * v for _, v in values), tuple(t for t, _ in values), sign)
         candidates.append(((int(held), int(score)), curve))
     return max(candidates, key=lambda c: c[0])[1] if candidates else None
-
-
-def _per_epoch(points: Sequence[tuple[float, float]], epochs: int) -> list[tuple[float, float]] | None:
-    """Return one point per epoch; None where the points do not follow the epochs."""
-    if not 0.9 * epochs <= len(points) <= 1.1 * epochs + 1:
-        return None
-    return list(points)
 
 
 def early_stop(values: Sequence[float], patience: int) -> int | None:

@@ -25,7 +25,7 @@ def estimate(case: Case) -> list[Estimate]:
     surplus = 1 - case.cpus / asked
     most = surplus * sum(v.cpu_s for v, _ in computing)
     value = min(0.4 * delay_s, 0.7 * most)
-    worst, threads = max(computing, key=lambda c: c[1])
+    worst, _ = max(computing, key=lambda c: c[1])
     return [
         Estimate(
             Cause.THREAD_OVERSUBSCRIPTION,

@@ -8,8 +8,6 @@ either leaves pauses or shows no requests. The run lasts as long as before.
 
 from __future__ import annotations
 
-from statistics import median
-
 from joulewise.diagnosing.case import Case, Estimate, around
 from joulewise.vocabulary.finding import Cause, Remedy, RemedyKind
 from joulewise.vocabulary.observed import Phase, ProcessView
@@ -17,6 +15,8 @@ from joulewise.vocabulary.observed import Phase, ProcessView
 _LEAST_REQUESTS = 3
 _MOST_PER_S = 50.0
 _ANSWERING = 0.2  # of the CPU time, at most, for the load to be called polling
+_ASKED = 0.8  # of a core, at least
+_PAUSE = 0.15  # of a core: a second with less is a pause
 
 
 def estimate(case: Case) -> list[Estimate]:
@@ -31,9 +31,9 @@ def _of(case: Case, view: ProcessView) -> Estimate | None:
     quiet_s = waiting.wall_s + other.wall_s
     polled_s = waiting.cpu_s + other.cpu_s
     answered_s = view.phase(Phase.FORWARD).cpu_s + view.phase(Phase.VALIDATION).cpu_s
-    if quiet_s <= 0 or polled_s < 0.5 * quiet_s or answered_s > _ANSWERING * polled_s:
+    if quiet_s < 0.5 * view.duration_s or answered_s > _ANSWERING * polled_s:
         return None
-    if view.requests / quiet_s > _MOST_PER_S or not _steady(case, view):
+    if view.requests / quiet_s > _MOST_PER_S or not _steady(case, view, quiet_s, polled_s):
         return None
     return Estimate(
         Cause.BUSY_IDLE_SERVICE,
@@ -51,17 +51,20 @@ def _of(case: Case, view: ProcessView) -> Estimate | None:
     )
 
 
-def _steady(case: Case, view: ProcessView) -> bool:
-    """Say whether a core was in use in nearly every second of the process's life, start and end left out."""
+def _steady(case: Case, view: ProcessView, quiet_s: float, polled_s: float) -> bool:
+    """Say whether a core was asked for all the time: it was used, or waited for, and no second went by without load.
+
+    A neighbour on the core does not make a poller pause; so what the run waited for a CPU counts as asked for.
+    """
+    delay_s = case.account.usage.run_delay_s or 0.0
+    if polled_s + delay_s < _ASKED * quiet_s:
+        return False
     ticks = case.recording.ticks
-    column = ticks.counters.get("work_cpu_s", [])
+    used = ticks.counters.get("work_cpu_s", [])
     first, last = view.start_s + 0.3 * view.duration_s, view.start_s + 0.97 * view.duration_s
     loads = [
         (b - a) / (t - s)
-        for s, t, a, b in zip(ticks.t_s, ticks.t_s[1:], column, column[1:], strict=False)
+        for s, t, a, b in zip(ticks.t_s, ticks.t_s[1:], used, used[1:], strict=False)
         if a is not None and b is not None and t - s > 0.2 and s >= first and t <= last
     ]
-    if len(loads) < 4:
-        return False
-    middle = median(loads)
-    return middle > 0.5 and sum(load > 0.8 * middle for load in loads) >= 0.9 * len(loads)
+    return len(loads) >= 3 and sum(load < _PAUSE for load in loads) <= 0.05 * len(loads)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from joulewise.measuring.accounting import Account
 from joulewise.vocabulary.figures import Basis, Figure
 from joulewise.vocabulary.finding import Cause, Remedy
-from joulewise.vocabulary.observed import Evaluation, Phase, ProcessView
+from joulewise.vocabulary.observed import Phase, ProcessView
 from joulewise.vocabulary.recording import Recording
 
 _STEP_PHASES = (Phase.DATA, Phase.FORWARD, Phase.BACKWARD, Phase.OPTIMISER)
@@ -107,16 +107,3 @@ def step_wall_s(view: ProcessView) -> float:
 def is_dependent(where: str, model: str = "") -> bool:
     """Say whether forward passes there probably wait for one another or for the world: generation, play, requests."""
     return bool(_DEPENDENT.search(where) or _DEPENDENT.search(model))
-
-
-def cheapest_item(evaluations: tuple[Evaluation, ...], at_least: float) -> tuple[float, float, float] | None:
-    """Return (CPU seconds, wall seconds, batch size) per item of the cheapest evaluation with a batch of `at_least`."""
-    large = [
-        e
-        for e in evaluations
-        if e.items >= at_least and e.batch_size >= at_least and e.cpu_s > 0 and e.wall_s > 0
-    ]
-    if not large:
-        return None
-    best = min(large, key=lambda e: e.cpu_s / e.items)
-    return best.cpu_s / best.items, best.wall_s / best.items, best.batch_size

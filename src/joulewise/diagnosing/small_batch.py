@@ -2,7 +2,7 @@
 
 Counterfactual: the same epochs with a batch of 32 and so many fewer steps. What a step costs apart from its items is
 saved for each step that is not made: the optimiser whole, and of forward and backward pass what remains when the
-arithmetic of the items is taken off. That arithmetic is known from the run's own evaluations with a large batch (a
+arithmetic of the items is taken off; to that come some microseconds a step for the loader's batch and the loop. That arithmetic is known from the run's own evaluations with a large batch (a
 forward pass with gradient takes 1.25 of it, its backward pass twice that); without such an evaluation nothing is
 claimed of the passes. Heavy items therefore accuse nobody.
 
@@ -11,8 +11,8 @@ Batches of 16 and more are left alone, and a run that would be left with fewer t
 
 from __future__ import annotations
 
-from joulewise.diagnosing.case import Case, Estimate, about, cheapest_item, mean_batch
-from joulewise.diagnosing.overhead import BACKWARD, GRADIENT
+from joulewise.diagnosing.case import Case, Estimate, about, mean_batch
+from joulewise.diagnosing.overhead import BACKWARD, BATCH_S, GRADIENT, LOOP_S, item_arithmetic
 from joulewise.vocabulary.finding import Cause, Remedy, RemedyKind
 from joulewise.vocabulary.observed import Phase, ProcessView
 
@@ -40,19 +40,19 @@ def _of(view: ProcessView) -> Estimate | None:
         target //= 2
     if target < _LEAST_FACTOR * batch:
         return None
-    reference = cheapest_item(view.evaluations, 4 * batch)
+    reference = item_arithmetic(view, 4 * batch)
     fewer = 1 - batch / target
-    cpu_s = fewer * _fixed(view, batch, None if reference is None else reference[0], cpu=True)
-    wall_s = fewer * _fixed(view, batch, None if reference is None else reference[1], cpu=False)
+    cpu_s = fewer * _fixed(view, batch, None if reference is None else reference.cpu_s, cpu=True)
+    wall_s = fewer * _fixed(view, batch, None if reference is None else reference.wall_s, cpu=False)
     compared = (
         "the optimiser alone"
         if reference is None
-        else f"an item costs {1e6 * reference[0]:.0f} µs in an evaluation with batch {reference[2]:.0f}, "
-        f"{1e6 * view.phase(Phase.FORWARD).cpu_s / max(1, view.samples):.0f} µs in a training forward pass"
+        else f"a forward pass costs {1e6 * reference.cpu_s:.1f} µs an item with batch {reference.batch:.0f}, "
+        f"{1e6 * view.phase(Phase.FORWARD).cpu_s / max(1, view.samples):.0f} µs in training"
     )
     return Estimate(
         Cause.SMALL_BATCH,
-        about(cpu_s, 0.75 * cpu_s, 1.2 * cpu_s),
+        about(cpu_s, 0.8 * cpu_s, 1.25 * cpu_s),
         about(wall_s, 0.7 * wall_s, 1.25 * wall_s),
         f"{view.steps} steps of {batch:.0f} items; most of a step does not depend on its items: {compared}",
         Remedy(
@@ -74,6 +74,8 @@ def _fixed(view: ProcessView, batch: float, item_s: float | None, *, cpu: bool) 
         return total.cpu_s if cpu else total.wall_s
 
     fixed = taken(Phase.OPTIMISER)
+    fixed += min(taken(Phase.DATA), BATCH_S * view.steps)
+    fixed += min(taken(Phase.OTHER) + view.phase(Phase.WAITING).cpu_s, LOOP_S * view.steps)
     if item_s is not None:
         arithmetic = GRADIENT * item_s * batch * sum(view.batch_sizes.values())
         fixed += max(0.0, taken(Phase.FORWARD) - arithmetic)

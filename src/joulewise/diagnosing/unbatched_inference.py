@@ -9,8 +9,8 @@ known by their names, answering as things come by its pauses; passes between tra
 
 from __future__ import annotations
 
-from joulewise.diagnosing.case import Case, Estimate, about, cheapest_item, is_dependent, mean_batch
-from joulewise.diagnosing.overhead import CALL_S, GRADIENT
+from joulewise.diagnosing.case import Case, Estimate, about, is_dependent, mean_batch
+from joulewise.diagnosing.overhead import CALL_S, GRADIENT, item_arithmetic
 from joulewise.vocabulary.figures import Figure
 from joulewise.vocabulary.finding import Cause, Remedy, RemedyKind
 from joulewise.vocabulary.observed import Phase, ProcessView
@@ -18,7 +18,7 @@ from joulewise.vocabulary.observed import Phase, ProcessView
 _LARGE = 64
 _SMALL = 4
 _LEAST_CALLS = 200
-_BESIDE = 1.5  # a scored item costs more than its arithmetic: the copy, the answer taken out
+_BESIDE = 1.1  # a scored item costs a little more than its arithmetic: the copy, the answer taken out
 
 
 def estimate(case: Case) -> list[Estimate]:
@@ -77,9 +77,9 @@ def _left(now_s: float, left_s: float) -> Figure:
 def _item_s(view: ProcessView) -> tuple[float, float] | None:
     """Return CPU and wall seconds of one item in a large batch, from other passes of the same process."""
     best: list[tuple[float, float]] = []
-    large = cheapest_item(view.evaluations, 16)
+    large = item_arithmetic(view, 16)
     if large is not None:
-        best.append((large[0], large[1]))
+        best.append((large.cpu_s, large.wall_s))
     batch = mean_batch(view)
     forward = view.phase(Phase.FORWARD)
     if batch is not None and batch >= 16 and view.samples:

@@ -42,14 +42,22 @@ def show(view: ProcessView) -> None:
         f"  {view.kind} {view.duration_s:.2f} s, CPU {view.cpu_s:.2f} s, accounted {view.accounted_share:.1%}, "
         f"untimed steps {view.sampled_share:.0%}; {', '.join(view.frameworks)}"
     )
-    print("   ", " · ".join(f"{p.phase} {p.wall_s:.2f} s ({p.cpu_s:.2f} CPU, {p.calls}x{f', {p.bytes / 1e6:.0f} MB' if p.bytes else ''})" for p in view.phases))
+    print(
+        "   ",
+        " · ".join(
+            f"{p.phase} {p.wall_s:.2f} s ({p.cpu_s:.2f} CPU, {p.calls}x{f', {p.bytes / 1e6:.0f} MB' if p.bytes else ''})"
+            for p in view.phases
+        ),
+    )
     sizes = ", ".join(f"{s}x{n}" for s, n in sorted(view.batch_sizes.items()))
     print(
         f"    steps {view.steps}, epochs {view.epochs}, batches {sizes or '-'}, items {view.dataset_items}, "
         f"{view.model or 'no model'} {view.parameters} {view.precision} {view.device}, threads {view.threads}"
     )
     for optimiser in view.optimisers:
-        print(f"    {optimiser.name}: {optimiser.parameters} parameters, {optimiser.steps} steps, rates {len(optimiser.rates)}: {optimiser.rates[:2]} ... {optimiser.rates[-1:]}")
+        print(
+            f"    {optimiser.name}: {optimiser.parameters} parameters, {optimiser.steps} steps, rates {len(optimiser.rates)}: {optimiser.rates[:2]} ... {optimiser.rates[-1:]}"
+        )
     for loader in view.loaders:
         made = f", {1e6 * loader.item_s:.1f} us an item" if loader.item_s is not None else ""
         print(
@@ -71,10 +79,14 @@ def show(view: ProcessView) -> None:
             named.setdefault(name, []).append(value)
     print("    curve", {n: (len(v), round(v[0], 4), round(v[-1], 4)) for n, v in named.items()})
     for p in view.preparations:
-        print(f"    {p.estimator}.{p.method} {p.fingerprint} {p.settings[:6]} rows {p.rows} x{p.calls}: {p.wall_s:.2f} s, before {p.before_s:.2f} s ({p.before_cpu_s:.2f} CPU, first {p.first_before_s:.2f})")
+        print(
+            f"    {p.estimator}.{p.method} {p.fingerprint} {p.settings[:6]} rows {p.rows} x{p.calls}: {p.wall_s:.2f} s, before {p.before_s:.2f} s ({p.before_cpu_s:.2f} CPU, first {p.first_before_s:.2f})"
+        )
     for f in view.files:
         print(f"    file {os.path.basename(f.path)} x{f.opens}, {f.size_bytes} B")
-    print(f"    requests {view.requests}, schedulers {view.schedulers}, code {view.code}, data {view.data}, seeds {view.seeds}, faults {view.faults}")
+    print(
+        f"    requests {view.requests}, schedulers {view.schedulers}, code {view.code}, data {view.data}, seeds {view.seeds}, faults {view.faults}"
+    )
 
 
 def main() -> None:
@@ -86,7 +98,9 @@ def main() -> None:
         for folder in options.folders:
             program = next(p for p in sorted(folder.glob("*.py")) if not p.stem.endswith("_fixed"))
             recording, said = record(options.python, program, Path(home))
-            print(f"{folder.name}: {recording.end.state} after {recording.duration_s:.2f} s, {said.strip().splitlines()[-1:]}")
+            print(
+                f"{folder.name}: {recording.end.state} after {recording.duration_s:.2f} s, {said.strip().splitlines()[-1:]}"
+            )
             for view in observe(recording):
                 show(view)
 

@@ -12,7 +12,7 @@ How each thing is known
                   to the life of the process. The phases add up to `duration_s`.
     wall_s        monotonic clock, exact to a microsecond per call; beyond 1,000 steps a second one step in several is
                   timed and the rest is shared out alike (`sampled_share` says how much).
-    cpu_s         CPU clock of the whole process (all its threads), read at hooks that are at least 0.2 ms apart; what
+    cpu_s         CPU clock of the whole process (all its threads), read at hooks that are at least a millisecond apart; what
                   lies between two readings goes to the phase of the later one.
     energy_j      None as observed; `measuring.agent.joules.attributed` fills it in: the work's processor joules by CPU
                   seconds, this process's over the tree's, this phase's over the process's.
@@ -45,7 +45,7 @@ from typing import Any
 
 from joulewise.vocabulary.recording import Recording
 
-
+_IDLE_S = 1.0  # a shorter pause at the end is none
 _A_STEP_S = 0.05  # steps that are not timed are faster than a millisecond
 
 
@@ -398,7 +398,7 @@ def _close(
         return
     computed = open_s if own_s is None else min(open_s, float(own_s))
     pause_s = open_s - computed
-    quiet = Phase.IDLE if hooked and pause_s > 0.9 * open_s else Phase.WAITING
+    quiet = Phase.IDLE if hooked and pause_s > max(_IDLE_S, 0.5 * open_s) else Phase.WAITING
     wall[Phase.OTHER] += computed
     wall[quiet] += pause_s
     busy_s = min(open_cpu_s, computed) if pause_s > 0 else open_cpu_s
@@ -411,36 +411,24 @@ def _loaders(seen: Mapping[str, Any], children: Iterable[Mapping[str, Any]]) -> 
     found = []
     children = [c for c in children if c["head"]["kind"] == "fork"]
     for number, facts in _keyed(seen, "loader"):
-        counts = list(seen["page"]["loaders"].get(str(number), [0.0] * 11))
+        counts = list(seen["page"]["loaders"].get(str(number), [0.0] * 9))
         for child in children:
             theirs = child["page"]["loaders"].get(str(number))
             if theirs:
                 counts[4:] = [a + b for a, b in zip(counts[4:], theirs[4:], strict=False)]
-        (
-            passes,
-            batches,
-            wait_s,
-            first_s,
-            index_s,
-            fetched,
-            fetch_s,
-            fetch_cpu_s,
-            collate_s,
-            compared,
-            same,
-        ) = counts
+        compared, same = _compared(p for s in (seen, *children) for p in s.get(f"items/{number}", ()))
         found.append(
             LoaderView(
                 **facts,
-                passes=int(passes),
-                batches=int(batches),
-                wait_s=wait_s,
-                first_wait_s=first_s,
-                index_s=index_s,
-                fetched=int(fetched),
-                fetch_s=fetch_s,
-                fetch_cpu_s=fetch_cpu_s,
-                collate_s=collate_s,
+                passes=int(counts[0]),
+                batches=int(counts[1]),
+                wait_s=counts[2],
+                first_wait_s=counts[3],
+                index_s=counts[4],
+                fetched=int(counts[5]),
+                fetch_s=counts[6],
+                fetch_cpu_s=counts[7],
+                collate_s=counts[8],
                 compared_items=compared,
                 same_items=same,
             )
@@ -480,10 +468,11 @@ def _compared(prints: Iterable[Any]) -> tuple[int, int]:
     first: dict[int, str] = {}
     compared = same = 0
     for item, fingerprint in prints:
-        before = first.setdefault(item, fingerprint)
-        if before is not fingerprint:
+        if item in first:
             compared += 1
-            same += before == fingerprint
+            same += first[item] == fingerprint
+        else:
+            first[item] = fingerprint
     return compared, same
 
 

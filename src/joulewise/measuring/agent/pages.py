@@ -126,8 +126,8 @@ class Pages:
         """Whether the process has executed another program since (which has an agent of its own)."""
         return any(k.pid == known.pid and k.began_s > known.began_s for k in self._known.values())
 
-    def _cpu(self, known: _Known) -> tuple[float, float] | None:
-        """Return the CPU seconds of a living process and of its main thread; None if it is gone."""
+    def _cpu(self, known: _Known) -> tuple[float, float, float] | None:
+        """Return the CPU seconds of a living process and of its main thread, and what that lacked a core; None if it is gone."""
         try:
             whole = _stat(f"{self._proc}/{known.pid}/stat")
             own = _stat(f"{self._proc}/{known.pid}/task/{known.pid}/stat")
@@ -135,7 +135,7 @@ class Pages:
             return None
         if whole[0] in ("Z", "X") or (known.start > 0 and whole[2] != known.start):
             return None
-        return whole[1], own[1]
+        return whole[1], own[1], _delay_s(f"{self._proc}/{known.pid}/task/{known.pid}/schedstat")
 
     def _page(self, name: str) -> tuple[float, ...] | None:
         try:
@@ -185,6 +185,14 @@ class Pages:
                 continue
 
 
+def _delay_s(path: str) -> float:
+    try:
+        with open(path, "rb") as file:
+            return int(file.read().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
+
+
 def _stat(path: str) -> tuple[str, float, int]:
     with open(path, "rb") as file:
         fields = file.read().rpartition(b")")[2].split()
@@ -200,7 +208,9 @@ def _numbers(
     open_cpu_s, own_s = 0.0, None
     if known.last is not None:
         open_cpu_s = max(0.0, known.last[1] - page[at.CPU_AT])
-        own_s = max(0.0, known.last[2] - page[at.OWN_AT]) + max(0.0, min(0.05, end_s - known.last[0]))
+        own_s = max(0.0, known.last[2] - page[at.OWN_AT]) + max(0.0, known.last[3] - page[at.DELAY_AT])
+        if ended and open_s < 1.5:  # the end came between two looks: its CPU time is not known, and it ran
+            own_s = open_s
     evaluation = None
     if page[at.EVAL_BATCHES]:
         evaluation = [

@@ -30,14 +30,14 @@ class Standard:
     def __init__(self, line: Timeline) -> None:
         self._line = line
         self._files: dict[str, list[Any]] = {}
-        self._dirty: set[str] = set()
         self._off = False
+        self._seeds = True
         self.printed: Callable[[], None] | None = None
 
     def reset(self) -> None:
         """Forget, as a forked child must."""
         self._files = {}
-        self._dirty = set()
+        self._seeds = False  # a loader seeds its workers
 
     def attach(self) -> None:
         """Wrap `print` and `os.fsync`, and listen to `open`."""
@@ -56,8 +56,8 @@ class Standard:
 
         @functools.wraps(original)
         def seed(*args: Any, **kwargs: Any) -> Any:
-            if args and len(repr(args[0])) < 100:
-                self._line.facts.add("seeds", f"{name} {args[0]!r}")
+            if self._seeds and args and isinstance(args[0], (int, str)):
+                self._line.facts.add("seeds", f"{name} {args[0]!r}"[:100])
             return original(*args, **kwargs)
 
         module.seed = seed

@@ -1,10 +1,13 @@
 """Where the main thread is: every second goes to a phase, by two clock readings at each hooked call.
 
 Between `enter` and `leave` it is in the phase of the call; between two calls it is in a *gap*, which is named when the
-next call comes, by both of its ends (`_GAPS`). The page always tells the phase and since when, so that a reader
+next call comes, by both of its ends (`_GAPS`); what the thread slept of it is waiting, what it lacked a core is not. The page always tells the phase and since when, so that a reader
 can close the account at any time: nothing is done at exit.
 
-CPU clocks are system calls (half a microsecond): they are read where the last reading is 0.2 ms old.
+The numbers are kept in a list, which is cheap to add to, and copied to the page when they are 5 ms old; only what a
+reader must know at any moment, the phase and its begin, is written there at once.
+
+CPU clocks are system calls (half a microsecond, and two with a cold cache): they are read where the last reading is a millisecond old.
 
 Beyond 1,000 steps a second one step in eight is timed. The others are counted, and their time is told as a whole.
 """
@@ -19,9 +22,11 @@ from typing import Any
 
 from . import layout as at
 from .facts import Facts
+from .layout import CALLS, CURRENT, GAP, SETUP, SINCE, UNSAMPLED, WALL
 from .stdlib import load
 
-_READ_CPU_S = 2e-4
+_READ_CPU_S = 1e-3
+_COPY_S = 5e-3
 _LONG_GAP_S = 1e-3
 _FAST_STEPS_PER_S = 1000.0
 _LOOK_EVERY = 32
@@ -51,14 +56,15 @@ class Timeline:
     """The account of this process, on its page. One per process; a forked child gets its own by `begin`."""
 
     __slots__ = (
-        "_cpu_s", "_fast", "_folder", "_look_s", "_own_s", "_page", "_read_s", "_snapshot", "before_cpu_s", "before_s",
+        "_copied_s", "_cpu_s", "_fast", "_folder", "_live", "_look_s", "_map", "_own_s", "_pack", "_read_s", "_snapshot", "before_cpu_s", "before_s",
         "began_s", "facts", "folder_prefix", "kind", "last", "main", "page", "quiet", "skip", "step",
     )  # fmt: skip
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
         self.folder_prefix = os.path.join(folder, "agent-")
-        self._page: Any = None
+        self._map: Any = None
+        self._pack = load("_struct").Struct(f"{at.NUMBERS}d").pack_into
         self.begin("main")
 
     def begin(self, kind: str) -> None:
@@ -66,7 +72,10 @@ class Timeline:
         self.began_s = now = clock()
         pid = os.getpid()
         name = f"{self.folder_prefix}{os.uname().nodename}-{pid}-{int(now * 1000)}"
-        self.page: Any = memoryview(bytearray(at.SIZE)).cast("d")  # in memory, until there is a file
+        self.page = page = [0.0] * at.NUMBERS
+        self._map = bytearray(at.SIZE)  # until there is a file
+        self._live: Any = memoryview(self._map).cast("d")
+        self._copied_s = now
         self.facts = Facts(name + ".facts")
         self._read_s, self._cpu_s, self._own_s = now, process_cpu(), thread_cpu()
         self.main = get_ident()
@@ -79,18 +88,20 @@ class Timeline:
         self._fast = False
         self._look_s = now
         self._snapshot: list[float] | None = None
-        self._page = self._open(name + ".page")
-        page = self.page = memoryview(self._page).cast("d")
+        self._map = self._open(name + ".page")
+        self._live = memoryview(self._map).cast("d")
         page[at.BEGAN] = page[at.SINCE] = now
         page[at.CURRENT] = at.GAP
         page[at.CPU_AT] = page[at.CPU_BEGAN] = self._cpu_s
         page[at.OWN_AT] = self._own_s
+        page[at.DELAY_AT] = run_delay_s()
         self.facts.put(
             "head",
             {"pid": pid, "parent": os.getppid(), "kind": kind, "command": [str(a)[:500] for a in _arguments()],
              "python": sys.version.split()[0], "host": os.uname().nodename, "mono": now, "executable": sys.executable or ""},
         )  # fmt: skip
         page[at.MAGIC] = at.VERSION
+        self.copy(now)
         self.facts.write(now)
         self.facts.due_s = 0.0
 
@@ -99,19 +110,20 @@ class Timeline:
         now = clock()
         page = self.page
         before = self.kind
-        elapsed = now - page[at.SINCE]
-        if before == at.GAP:
+        elapsed = now - page[SINCE]
+        if before == GAP:
             phase = _GAPS[self.last * 16 + kind]
             self.before_s += elapsed
-        elif before == at.UNSAMPLED:
+        elif before == UNSAMPLED:
             return self._wake(kind, now)
         else:
             phase = before
         if now - self._read_s > _READ_CPU_S:
             elapsed = self._read_cpu(now, phase, elapsed, before)
-        page[at.WALL + phase] += elapsed
-        page[at.SINCE] = now
-        page[at.CURRENT] = self.kind = kind
+        page[WALL + phase] += elapsed
+        live = self._live
+        page[SINCE] = live[SINCE] = now
+        live[CURRENT] = self.kind = kind
         return before
 
     def leave(self, before: int) -> None:
@@ -119,18 +131,27 @@ class Timeline:
         now = clock()
         page = self.page
         kind = self.kind
+        page[WALL + kind] += now - page[SINCE]
+        page[CALLS + kind] += 1
         if now - self._read_s > _READ_CPU_S:
             self._read_cpu(now, kind, 0.0, kind)
-        page[at.WALL + kind] += now - page[at.SINCE]
-        page[at.CALLS + kind] += 1
-        page[at.SINCE] = now
-        page[at.CURRENT] = self.kind = before
+        live = self._live
+        page[SINCE] = live[SINCE] = now
+        live[CURRENT] = self.kind = before
         if kind not in _LIGHT:
             self.last = kind
             self.before_s = self.before_cpu_s = 0.0
-        elif self.last != at.SETUP:
+        elif self.last != SETUP:
             self.last = kind
+
+    def copy(self, now: float) -> None:
+        """Copy the numbers to the page, and write the facts when they are due."""
+        page = self.page
+        page[CURRENT] = self.kind
+        self._copied_s = now
+        self._pack(self._map, 0, *page)
         if now > self.facts.due_s:
+            page[at.DELAY_AT] = run_delay_s()
             self.facts.write(now)
 
     def stepped(self) -> None:
@@ -146,7 +167,7 @@ class Timeline:
             return
         if self.step % _LOOK_EVERY == 0:
             now = clock()
-            self._fast = _LOOK_EVERY > (now - self._look_s) * _FAST_STEPS_PER_S
+            self._fast = (now - self._look_s) * _FAST_STEPS_PER_S < _LOOK_EVERY
             self._look_s = now
         if self._fast:
             if self._snapshot is not None:
@@ -163,27 +184,27 @@ class Timeline:
         """Leave the next steps untimed."""
         now = clock()
         page = self.page
-        page[at.WALL + at.OTHER] += now - page[at.SINCE]
-        page[at.SINCE] = now
-        page[at.CURRENT] = self.kind = at.UNSAMPLED
+        page[at.WALL + at.OTHER] += now - page[SINCE]
+        page[SINCE] = self._live[SINCE] = now
+        self._live[CURRENT] = self.kind = UNSAMPLED
         self.quiet = STRIDE - 1
         self.skip = 2
 
     def _wake(self, kind: int, now: float) -> int:
         page = self.page
         cpu_s = process_cpu()
-        page[at.UNSAMPLED_WALL] += now - page[at.SINCE]
+        page[at.UNSAMPLED_WALL] += now - page[SINCE]
         page[at.UNSAMPLED_CPU] += cpu_s - self._cpu_s
         page[at.CPU_AT] = self._cpu_s = cpu_s
         page[at.OWN_AT] = self._own_s = thread_cpu()
-        self._read_s = page[at.SINCE] = now
+        self._read_s = page[SINCE] = self._live[SINCE] = now
         self.last = at.OPTIMISER
         self.skip = self.quiet = 0
         self._snapshot = [page[at.WALL + phase] for phase in _LOOP]
-        page[at.CURRENT] = self.kind = kind
-        if now > self.facts.due_s:
-            self.facts.write(now)
-        return at.GAP
+        self._live[CURRENT] = self.kind = kind
+        if now - self._copied_s > _COPY_S:
+            self.copy(now)
+        return GAP
 
     def _read_cpu(self, now: float, phase: int, elapsed: float, before: int) -> float:
         """Give the CPU time since the last reading to `phase`; returns `elapsed` without what the thread waited of it."""
@@ -193,6 +214,8 @@ class Timeline:
         page[at.CPU_AT] = self._cpu_s = cpu_s
         page[at.OWN_AT] = self._own_s = own_s
         self._read_s = now
+        if now - self._copied_s > _COPY_S:
+            self.copy(now)
         if before != at.GAP:
             page[at.CPU + phase] += used
             return elapsed
@@ -201,6 +224,9 @@ class Timeline:
         if elapsed < _LONG_GAP_S or waited < 0.1 * elapsed:
             page[at.CPU + phase] += used
             return elapsed
+        delay_s = run_delay_s()
+        waited -= min(waited, delay_s - page[at.DELAY_AT])  # it had no core: that is no waiting
+        page[at.DELAY_AT] = delay_s
         own = min(own, used)
         page[at.CPU + phase] += own
         page[at.CPU + at.WAITING] += used - own
@@ -214,12 +240,13 @@ class Timeline:
         page[at.BESIDE_WALL + kind] += wall_s
         page[at.BESIDE_CPU + kind] += cpu_s
         now = clock()
-        if now > self.facts.due_s:
-            self.facts.write(now)
+        if now - self._copied_s > _COPY_S:
+            self.copy(now)
 
     def end(self) -> None:
         """Say when the interpreter ended, where it has time to; nothing depends on it."""
-        self.facts.write(clock())
+        self.facts.due_s = 0.0
+        self.copy(clock())
 
     def _open(self, path: str) -> Any:
         """Return the page's file mapped into memory. Its blocks are there before: a full disk must not be a SIGBUS."""
@@ -231,6 +258,20 @@ class Timeline:
             return mmap.mmap(fd, at.SIZE)
         finally:
             os.close(fd)
+
+
+def run_delay_s() -> float:
+    """Return how long the main thread has been ready without a core (the kernel's schedstat); 0 where it does not tell."""
+    try:
+        fd = os.open(f"/proc/self/task/{os.getpid()}/schedstat", os.O_RDONLY)
+    except OSError:
+        return 0.0
+    try:
+        return int(os.read(fd, 100).split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
+    finally:
+        os.close(fd)
 
 
 def _arguments() -> list[str]:

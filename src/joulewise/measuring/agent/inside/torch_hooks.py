@@ -289,10 +289,14 @@ def _size(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
 def _wrap_module(hooks: TorchHooks, module: Any) -> None:
     original = module.__call__
     line, grad_on = hooks.line, hooks.grad_on
+    known = vars(sys.modules["torch.nn.modules.loss"]).values()
+    losses = frozenset(
+        c for c in known if isinstance(c, type) and issubclass(c, module)
+    )  # no model: the gap names them
 
     @functools.wraps(original)
     def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
-        if line.skip:
+        if line.skip or type(self) in losses:
             return original(self, *args, **kwargs)
         if get_ident() != line.main:
             began_s, began_cpu_s = clock(), thread_cpu()
@@ -431,7 +435,8 @@ def _wrap_seed(hooks: TorchHooks, torch: Any) -> None:
 
     @functools.wraps(original)
     def manual_seed(seed: Any) -> Any:
-        hooks.line.facts.add("seeds", f"torch {seed}")
+        if not hooks.is_worker:  # a loader seeds its workers
+            hooks.line.facts.add("seeds", f"torch {seed}"[:100])
         return original(seed)
 
     torch.manual_seed = manual_seed
@@ -606,7 +611,7 @@ def _wrap_fetching(hooks: TorchHooks, module: Any) -> None:
             page[slot + at.FETCH] += took_s * times
             page[slot + at.FETCH_CPU] += cpu_s * times
             page[slot + at.COLLATE] += spent[0] * times
-            hooks.quick = took_s < 1e-3
+            hooks.quick = took_s < 3e-4
             if before is not None:
                 line.leave(before)
 

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Run every program of a folder of workloads under joulewise as found, and print its findings and the score.
 
     python bench/diagnose/run_folder.py WORKLOADS [--only w01,w08] [--out predicted.json] [--keep FOLDER] [--python PY]
@@ -38,12 +37,12 @@ def record(script: Path, runs: Path, python: str, threads: str) -> tuple[Path, s
             **os.environ, "JOULEWISE_RUNS": str(runs), "JOULEWISE_HOME": str(runs.parent / "home"),
             "OMP_NUM_THREADS": threads, "TMPDIR": work,
         }  # fmt: skip
-        known = {p for p in runs.glob("*/*")}
+        known = set(runs.glob("*/*"))
         done = subprocess.run(
             [sys.executable, "-m", "joulewise", "run", "--quiet", "--", python, script.name],
-            cwd=work, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600,
+            check=False, cwd=work, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600,
         )  # fmt: skip
-    (folder,) = {p for p in runs.glob("*/*")} - known
+    (folder,) = set(runs.glob("*/*")) - known
     lines = done.stdout.strip().splitlines()
     if done.returncode:
         print(f"  {script}: exit code {done.returncode}: {done.stdout[-400:]}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""`joulewise settle BEFORE AFTER`: whether the promised saving was real, at equal quality.
+"""`joulewise settle BEFORE AFTER`: whether the promised saving was real, at equal quality."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ _LEAST_REQUESTS = 3
 _MOST_PER_S = 50.0
 _ANSWERING = 0.2  # of the CPU time, at most, for the load to be called polling
 _ASKED = 0.8  # of a core, at least
+_CROWDED = 0.2  # of the time waited for a CPU
 _PAUSE = 0.15  # of a core: a second with less is a pause
 
 
@@ -59,6 +60,8 @@ def _steady(case: Case, view: ProcessView, quiet_s: float, polled_s: float) -> b
     delay_s = case.account.usage.run_delay_s or 0.0
     if polled_s + delay_s < _ASKED * quiet_s:
         return False
+    if delay_s > _CROWDED * quiet_s:  # neighbours make the pauses here
+        return True
     ticks = case.recording.ticks
     used = ticks.counters.get("work_cpu_s", [])
     first, last = view.start_s + 0.3 * view.duration_s, view.start_s + 0.97 * view.duration_s

@@ -76,6 +76,7 @@ class Session:
             started_s=started_s,
             flags=flags,
         )
+        self._recorder.expects_agent = bool(self._folder) and not options.no_phases
         self._recorder.start()
         self._watch = Watch(
             self._latest,

@@ -391,6 +391,14 @@ class Recorder:
         with self._lock:
             for entry in news:
                 self._append("seen", **entry)
+            if last and self.expects_agent and not self._agents.any_seen and _is_python(self.work.command):
+                self._append(
+                    "note",
+                    t=round(self.now_s(), 4),
+                    kind="phases",
+                    text="the program's Python did not load joulewise's hook (python -I, -S or -E, or older than 3.9): "
+                    "its phases are not seen, only what shows from outside",
+                )
 
     def _gpu_gauges(
         self, device: str, meter: UsedMeter, tree: ProcessTree, t_s: float
@@ -421,3 +429,7 @@ class Recorder:
             milestones=seen.milestones,
             improvement=seen.improvement,
         )
+
+
+def _is_python(command: Sequence[str]) -> bool:
+    return bool(command) and os.path.basename(command[0]).startswith("python")

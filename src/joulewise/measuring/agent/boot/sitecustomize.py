@@ -13,7 +13,8 @@ sys.path_importer_cache.pop(_here, None)
 
 if sys.version_info >= (3, 9) and os.environ.get("JOULEWISE_RECORDING"):
     try:
-        from importlib.util import module_from_spec, spec_from_file_location
+        from _frozen_importlib import module_from_spec
+        from _frozen_importlib_external import spec_from_file_location
 
         _folder = os.path.join(os.path.dirname(_here), "inside")
         _spec = spec_from_file_location(

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from typing import Any
 
-from .estimators import FAMILIES, Estimators
 from .imports import Finder
 from .standard import Standard, say_code
 from .timeline import Timeline
 
+TYPE_CHECKING = False  # typing would be the dearest import of a small program
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+FAMILIES = ("sklearn", "xgboost", "lightgbm")
 _VERSIONS = (
     "torch", "sklearn", "numpy", "xgboost", "lightgbm", "tensorflow", "keras", "jax", "lightning", "pytorch_lightning",
     "transformers", "pandas",
@@ -27,7 +30,7 @@ class Agent:
     def __init__(self, folder: str) -> None:
         self.line = Timeline(folder)
         self.standard = Standard(self.line)
-        self.estimators = Estimators(self.line)
+        self._estimators: Any = None
         self.torch: Any = None
         self._torch_tried = False
 
@@ -48,10 +51,18 @@ class Agent:
     def _then(self, name: str) -> Callable[[Any], None] | None:
         family = name.partition(".")[0]
         if family in FAMILIES and name != family:
-            return self.estimators.wrap
+            return self._estimators_of().wrap  # type: ignore[no-any-return]
         if name in _VERSIONS or name in ("logging", "random", "numpy.random", "joblib"):
             return self._known
         return None
+
+    def _estimators_of(self) -> Any:
+        """Return the hooks on estimators, loaded when somebody imports such a library."""
+        if self._estimators is None:
+            from .estimators import Estimators
+
+            self._estimators = Estimators(self.line)
+        return self._estimators
 
     def _known(self, module: Any) -> None:
         name = module.__name__
@@ -68,7 +79,7 @@ class Agent:
         elif name in ("random", "numpy.random"):
             self.standard.wrap_seed(module)
         elif name == "joblib":
-            self.estimators.wrap_parallel(module)
+            self._estimators_of().wrap_parallel(module)
 
     def _forked(self) -> None:
         try:
@@ -76,7 +87,8 @@ class Agent:
         except Exception:  # noqa: BLE001 - no place for a page: this child is not seen
             self.line.kind = 0
         self.standard.reset()
-        self.estimators.reset()
+        if self._estimators is not None:
+            self._estimators.reset()
         if self.torch is not None:
             self.torch.reset()
             self.torch.is_worker = True

@@ -5,14 +5,11 @@ from __future__ import annotations
 import os
 import re
 import sys
-import sysconfig
 from types import FrameType
 from typing import Any
 
-_OWN = os.path.dirname(os.path.abspath(__file__))
-_LIBRARY = tuple(
-    {p for n in ("stdlib", "platstdlib", "purelib", "platlib") if (p := sysconfig.get_path(n))} | {_OWN}
-)
+from .stdlib import is_library
+
 _IS_LIBRARY: dict[str, bool] = {}
 _EPOCH = re.compile(
     r"^(i_?|cur(rent)?_?|the_?)?(epoch|ep)(_?(i|idx|index|num|no|number|n|id))?$|^e$", re.IGNORECASE
@@ -36,7 +33,7 @@ def user_frames() -> list[FrameType]:
         name = frame.f_code.co_filename
         library = _IS_LIBRARY.get(name)
         if library is None:
-            library = _IS_LIBRARY[name] = name.startswith((*_LIBRARY, "<frozen")) or "site-packages" in name
+            library = _IS_LIBRARY[name] = is_library(name)
         if not library:
             found.append(frame)
         frame = frame.f_back

@@ -15,7 +15,6 @@ from . import layout as at
 from .prints import digest, fingerprint
 from .timeline import Timeline, process_cpu
 
-FAMILIES = ("sklearn", "xgboost", "lightgbm")
 _KINDS = {
     **dict.fromkeys(("fit", "fit_transform", "fit_predict", "partial_fit", "update"), at.OPTIMISER),
     **dict.fromkeys(("transform", "inverse_transform"), at.DATA),

@@ -7,7 +7,10 @@ write and closed again, so that a program that closes all descriptors does no ha
 from __future__ import annotations
 
 import os
-from typing import Any
+
+TYPE_CHECKING = False  # typing would be the dearest import of a small program
+if TYPE_CHECKING:
+    from typing import Any
 
 EVERY_S = 0.5
 _MOST_BYTES = 8_000_000  # of one process

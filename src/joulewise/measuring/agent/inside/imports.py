@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import sys
 from _thread import get_ident
-from collections.abc import Callable
-from typing import Any
 
 from . import layout as at
 from .timeline import Timeline
+
+TYPE_CHECKING = False  # typing would be the dearest import of a small program
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 
 class Finder:

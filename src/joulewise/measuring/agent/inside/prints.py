@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
 
 from .stdlib import load
+
+TYPE_CHECKING = False  # typing would be the dearest import of a small program
+if TYPE_CHECKING:
+    from typing import Any
 
 _MOST_BYTES = 1_000_000
 _blake2b: Any = load("_blake2").blake2b

@@ -6,20 +6,21 @@ Files are seen by an audit hook (PEP 578), the interpreter's own way to tell of 
 from __future__ import annotations
 
 import builtins
-import functools
 import os
 import sys
-import sysconfig
 from _thread import get_ident
-from collections.abc import Callable
-from typing import Any
 
 from . import layout as at
 from .prints import digest
+from .stdlib import is_library
 from .timeline import Timeline, clock
 
+TYPE_CHECKING = False  # typing would be the dearest import of a small program
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
 _MOST_FILES = 300
-_LIBRARY = tuple({p for n in ("stdlib", "platstdlib", "purelib", "platlib") if (p := sysconfig.get_path(n))})
 _SYSTEM = ("/proc/", "/sys/", "/dev/", "/etc/", "/usr/lib", "/lib")
 _CODE = (".py", ".pyc", ".so", ".pyi", ".pth")
 
@@ -54,13 +55,12 @@ class Standard:
         original = module.seed
         name = "random" if module.__name__ == "random" else "numpy"
 
-        @functools.wraps(original)
         def seed(*args: Any, **kwargs: Any) -> Any:
             if self._seeds and args and isinstance(args[0], (int, str)):
                 self._line.facts.add("seeds", f"{name} {args[0]!r}"[:100])
             return original(*args, **kwargs)
 
-        module.seed = seed
+        module.seed = _dressed(seed, original)
 
     def _wrap(self, owner: Any, name: str, kind: int, look: Callable[[], None] | None) -> None:
         original = getattr(owner, name)
@@ -78,8 +78,7 @@ class Standard:
             finally:
                 line.leave(before)
 
-        functools.update_wrapper(call, original)
-        setattr(owner, name, call)
+        setattr(owner, name, _dressed(call, original))
 
     def _look(self) -> None:
         if self.printed is not None:
@@ -107,7 +106,8 @@ class Standard:
         if entry is None:
             whole = os.path.abspath(path)
             if (
-                whole.startswith((*_LIBRARY, *_SYSTEM, self._line.folder_prefix))
+                is_library(whole)
+                or whole.startswith((*_SYSTEM, self._line.folder_prefix))
                 or len(self._files) >= _MOST_FILES
             ):
                 return
@@ -134,6 +134,16 @@ class Standard:
         now = clock()
         if now > facts.due_s and self._line.kind == at.GAP:
             facts.write(now)
+
+
+def _dressed(call: Any, original: Any) -> Any:
+    """Return our function under the name and with the text of theirs (functools is not loaded yet)."""
+    for name in ("__module__", "__name__", "__qualname__", "__doc__"):
+        value = getattr(original, name, None)
+        if isinstance(value, str):
+            setattr(call, name, value)
+    call.__wrapped__ = original
+    return call
 
 
 def say_code(line: Timeline) -> None:

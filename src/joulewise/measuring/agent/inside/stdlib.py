@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib.machinery import PathFinder
-from importlib.util import module_from_spec
-from typing import Any
+from _frozen_importlib import module_from_spec
+from _frozen_importlib_external import PathFinder
+
+TYPE_CHECKING = False  # typing would be the dearest import of a small program
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def load(name: str) -> Any:
@@ -23,3 +26,12 @@ def load(name: str) -> Any:
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+_LIBRARY = (os.path.dirname(os.__file__), os.path.dirname(os.path.abspath(__file__)), "<frozen")
+_PACKAGES = ("/site-packages/", "/dist-packages/")
+
+
+def is_library(path: str) -> bool:
+    """Whether a file belongs to Python, to an installed package or to us, and not to the program."""
+    return path.startswith(_LIBRARY) or any(p in path for p in _PACKAGES)

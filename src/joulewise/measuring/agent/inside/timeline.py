@@ -18,12 +18,15 @@ import os
 import sys
 import time
 from _thread import get_ident
-from typing import Any
 
 from . import layout as at
 from .facts import Facts
 from .layout import CALLS, CURRENT, GAP, SETUP, SINCE, UNSAMPLED, WALL
 from .stdlib import load
+
+TYPE_CHECKING = False  # typing would be the dearest import of a small program
+if TYPE_CHECKING:
+    from typing import Any
 
 _READ_CPU_S = 1e-3
 _COPY_S = 5e-3
@@ -124,6 +127,8 @@ class Timeline:
         live = self._live
         page[SINCE] = live[SINCE] = now
         live[CURRENT] = self.kind = kind
+        if now - self._copied_s > _COPY_S:
+            self.copy(now)
         return before
 
     def leave(self, before: int) -> None:
@@ -141,8 +146,13 @@ class Timeline:
         if kind not in _LIGHT:
             self.last = kind
             self.before_s = self.before_cpu_s = 0.0
-        elif self.last != SETUP:
+            if now - self._copied_s > _COPY_S:
+                self.copy(now)
+            return
+        if self.last != SETUP:
             self.last = kind
+        if now - self._copied_s > _READ_CPU_S:
+            self.copy(now)
 
     def copy(self, now: float) -> None:
         """Copy the numbers to the page, and write the facts when they are due."""
@@ -214,8 +224,6 @@ class Timeline:
         page[at.CPU_AT] = self._cpu_s = cpu_s
         page[at.OWN_AT] = self._own_s = own_s
         self._read_s = now
-        if now - self._copied_s > _COPY_S:
-            self.copy(now)
         if before != at.GAP:
             page[at.CPU + phase] += used
             return elapsed

@@ -7,7 +7,7 @@ ifneq ($(strip $(PIP_FIND_LINKS)),)
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
 
-.PHONY: demo test lint types docs bare bench bench-diagnose clean fresh constraints
+.PHONY: demo test lint types docs bare bench bench-diagnose clean constraints
 
 demo: $(V)/.demo       ## record a real training, print its card, write its report
 	$(BIN)/joulewise run --name digits --report demo-report.html -- $(BIN)/python examples/digits.py
@@ -26,6 +26,9 @@ docs: $(V)/.dev        ## every verb and module has its manual page, links hold,
 
 bare: $(V)-bare/.ok      ## the tests with no extra installed
 	$(V)-bare/bin/python -m pytest -q -n 2 -m "not service and not slow"
+
+bench: $(V)/.dev       ## the measuring programs: overhead, truth of the meters, load curve, ledger at 100,000 recordings
+	$(BIN)/python bench/overhead.py && $(BIN)/python bench/truth.py && $(BIN)/python bench/ledger_scale.py
 
 constraints:           ## resolve constraints.txt anew (URL-free, for all platforms)
 	rm -f constraints.txt

@@ -61,6 +61,8 @@ import json, sys, time, threading
 def peak():
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
+if sys.argv[2] == "numpy":
+    import numpy  # as every training has
 before = peak()
 if sys.argv[1] == "joulewise":
     import joulewise
@@ -104,11 +106,13 @@ def main() -> None:
         ("first_start_ms", "first start, imports included"),
     ):
         print(f"{what}: {statistics.median(s[key] for s in starts):.1f} ms")
-    added = {
-        w: statistics.median(answer(MEMORY, w)["added_kb"] for _ in range(chosen.rounds))
-        for w in ("none", "joulewise")
-    }
-    print(f"memory added to the recorded process: {(added['joulewise'] - added['none']) / 1024:.1f} MB")
+    for beside in ("nothing", "numpy"):
+        added = {
+            what: statistics.median(answer(MEMORY, what, beside)["added_kb"] for _ in range(chosen.rounds))
+            for what in ("none", "joulewise")
+        }
+        size_mb = (added["joulewise"] - added["none"]) / 1024
+        print(f"memory added to a process that has imported {beside}: {size_mb:.1f} MB")
 
 
 if __name__ == "__main__":

@@ -205,11 +205,11 @@ def recorder(
     chosen = settings(flags)
     run_id = run_id or new_run_id(name, SystemClock().now_utc())
     folder = run_folder(Path(chosen.runs), run_id) if keep and chosen.runs else None
-    environment = dict(os.environ)
+    cwd, environment = _surroundings(root_pid) if role == "attach" else (_cwd(), dict(os.environ))
     inside = environment.get(INSIDE, "")
 
     def facts() -> dict[str, Any]:
-        told = describe(command, _cwd(), environment)
+        told = describe(command, cwd, environment)
         if inside:
             told["inside_run"] = os.path.basename(inside)
         told.update(_whereabouts(chosen))
@@ -249,6 +249,18 @@ def _whereabouts(chosen: Settings) -> dict[str, Any]:
         "zone_unknown": cloud.why,
     }
     return {key: value for key, value in told.items() if value}
+
+
+def _surroundings(pid: int) -> tuple[str, dict[str, str]]:
+    """Return folder and environment of another process; empty where they cannot be read."""
+    from joulewise.measuring.process_tree import read_small
+
+    entries = read_small(f"/proc/{pid}/environ").decode("utf-8", "replace").split("\0")
+    environment = {name: value for name, equals, value in (e.partition("=") for e in entries) if equals}
+    try:
+        return os.readlink(f"/proc/{pid}/cwd"), environment
+    except OSError:
+        return "", environment
 
 
 def _cwd() -> str:

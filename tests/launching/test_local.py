@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -165,6 +166,11 @@ class TestTransparency:
         assert appears(tmp_path / "out") == "none"
 
 
+def to_this_thread(number):
+    """Send a signal to the thread that waits: a test runner has threads of its own, in which it would not be blocked."""
+    signal.pthread_kill(threading.get_ident(), number)
+
+
 class TestSignals:
     def test_from_a_process(self, tmp_path):
         """A signal that a process sent to this one is passed on."""
@@ -173,7 +179,7 @@ class TestSignals:
         )
         appears(tmp_path / "up")
 
-        os.kill(os.getpid(), signal.SIGUSR1)
+        to_this_thread(signal.SIGUSR1)
 
         assert wait(process).exit_code == 7
 
@@ -196,7 +202,7 @@ class TestSignals:
         told: list[str] = []
         process = spawn(["sleep", "600"])
         process.screen = local.Screen(lambda: None, lambda: None, lambda: told.append("size"))
-        os.kill(os.getpid(), signal.SIGWINCH)
+        to_this_thread(signal.SIGWINCH)
         process.wait(0.05)
         process.send(signal.SIGKILL)
         wait(process)
@@ -210,7 +216,7 @@ class TestSignals:
             ["sh", "-c", f"trap 'exit 8' USR1; echo up > {tmp_path}/up; while :; do sleep 0.01; done"]
         )
         appears(tmp_path / "up")
-        os.kill(os.getpid(), signal.SIGUSR1)
+        to_this_thread(signal.SIGUSR1)
         ended = wait(process)
         process.give_back()
 
@@ -221,7 +227,7 @@ class TestSignals:
         """Signals that came after the end can be forgotten."""
         process = spawn(["true"])
         wait(process)
-        os.kill(os.getpid(), signal.SIGTERM)
+        to_this_thread(signal.SIGTERM)
         process.drain()
         process.give_back()  # would end this process if it were pending
 

@@ -98,3 +98,23 @@ def test_unheld_gpu_is_not_charged():
     what = account(recording([PACKAGE, gpu], {**WATTS, gpu.id: 300.0}, gpu_share=0.0), place())
 
     assert what.footprint.energy_j[Component.GPU].value == 0.0
+
+
+def test_a_sum_says_what_it_lacks():
+    """A device whose joules nobody can split is in no sum, and is named as missing with what it read."""
+    made = recording([PACKAGE], {PACKAGE.id: 100.0})
+    made.ticks.counters["work_cpu_s"][:] = [None] * len(made.ticks.t_s)
+    cost = account(made, place("DE")).footprint
+
+    assert cost.total_j is None
+    assert [m.source for m in cost.missing] == [PACKAGE.id]
+    assert "1e+03 J cannot be split" in cost.missing[0].why
+
+
+def test_cpu_seconds_before_the_first_tick():
+    """What the work used before the first tick counts, and over the whole time."""
+    made = recording([PACKAGE], {PACKAGE.id: 100.0}, seconds=10, work_cpus=1.0)
+    made.ticks.counters["work_cpu_s"][:] = [v + 2.0 for v in made.ticks.counters["work_cpu_s"]]
+
+    assert account(made, place("DE")).usage.cpu_s == pytest.approx(12.0)
+    assert account(made, place("DE")).usage.mean_cpus == pytest.approx(1.2)

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from joulewise.measuring.attribution import Attribution
+from joulewise.measuring.attribution import Attribution, attribute_by_tick, tenants_by_tick
 from joulewise.testing.meters import device
+from joulewise.testing.recordings import recording
 from joulewise.vocabulary.figures import Basis
 from joulewise.vocabulary.recording import Component, Machine
 
@@ -172,8 +173,75 @@ def test_interval_follows_the_load():
     """A modelled processor whose interval depends on its load is known best where the servers agree best: at 10 %."""
     which = device("cpu", basis=Basis.MODELLED, model={"full_load_w": 100.0, "arms_by_load": True})
 
-    def width(busy_s: float) -> float:
+    def width(busy_s):
         total_j = after([which], {"cpu": 500.0}, cpu(busy_s, busy_s)).devices[0].total_j
         return total_j.high / total_j.low
 
     assert width(4.0) < width(36.0)
+
+
+def early(work_s, *, then=0.0, which=None):
+    """Return the split where the first reading came when the work had used `work_s` CPU seconds already."""
+    split = Attribution([which or device("cpu")], MACHINE)
+    split.add(0.1, {"cpu": 0.0}, {"work_cpu_s": work_s, "busy_cpu_s": 50.0}, {})
+    split.add(2.1, {"cpu": 100.0}, {"work_cpu_s": work_s + then, "busy_cpu_s": 50.0 + then}, {}, last=True)
+    return split
+
+
+class TestBeforeTheFirstReading:
+    def test_costs_what_later_seconds_cost(self):
+        """CPU seconds before the first reading cost what those after it did."""
+        none, some = early(0.0, then=4.0).split().devices[0], early(0.4, then=4.0).split().devices[0]
+
+        assert some.work_j.value == pytest.approx(1.1 * none.work_j.value)
+        assert some.idle_j.value == none.idle_j.value
+        assert some.total_j.value - none.total_j.value == pytest.approx(0.1 * none.work_j.value)
+
+    def test_a_program_that_ended_before_it(self):
+        """A modelled processor's share of a program that was over before the first reading is not zero."""
+        which = device("cpu", basis=Basis.MODELLED, model={"full_load_w": 100.0, "idle_share": 0.12})
+        split = Attribution([which], MACHINE)
+        split.add(0.1, {"cpu": 0.0}, {"work_cpu_s": None, "busy_cpu_s": 50.0}, {})
+        split.add(0.11, {"cpu": 0.2}, {"work_cpu_s": 0.05, "busy_cpu_s": 50.0}, {}, last=True)
+        part = split.split().devices[0]
+
+        assert part.work_j.value == pytest.approx(0.05 * 88.0 / MACHINE.cpus)
+        assert split.work_joules == part.work_j.value
+
+    def test_unknown_stays_unknown(self):
+        """With a counter and nothing after the first reading, nobody can say what the CPU seconds cost: unknown, not 0."""
+        split = Attribution([device("cpu")], MACHINE)
+        split.add(0.1, {"cpu": 0.0}, {"work_cpu_s": None, "busy_cpu_s": 50.0}, {})
+        split.add(0.11, {"cpu": 0.2}, {"work_cpu_s": 0.05, "busy_cpu_s": 50.0}, {}, last=True)
+
+        assert split.split().devices[0].work_j is None
+
+
+def test_tenants_add_up_at_every_tick():
+    """At every tick the joules of this work's parts, idle, others and what is not split are the machine's so far."""
+    gpu = device("nvml:GPU-1", Component.GPU)
+    inner = device("rapl:psys", Component.NODE)
+    watts = {PACKAGE.id: 100.0, gpu.id: 250.0, inner.id: 400.0}
+    run = recording([PACKAGE, gpu, inner], watts, busy_cpus=3.0, gpu_share=0.5)
+    tenants, (split, work_j) = tenants_by_tick(run), attribute_by_tick(run)
+
+    for at, t_s in enumerate(run.ticks.t_s):
+        assert sum(column[at] for column in tenants.values()) == pytest.approx(350.0 * t_s)
+        assert tenants["cpu"][at] + tenants["gpu"][at] == pytest.approx(work_j[at])
+    assert split.idle_j is not None
+    assert tenants["idle"][-1] == pytest.approx(split.idle_j.value)
+
+
+def test_what_cannot_be_split_stands_apart():
+    """Without the machine's CPU seconds the joules are nobody's known: neither this work's, idle nor others'."""
+    run = recording([PACKAGE], {PACKAGE.id: 100.0})
+    del run.ticks.counters["busy_cpu_s"]
+    tenants = tenants_by_tick(run)
+
+    assert tenants["unsplit"][-1] == pytest.approx(1000.0)
+    assert tenants["idle"][-1] == tenants["others"][-1] == 0.0
+
+
+def test_no_ticks_no_tenants():
+    """A recording without a device has nobody who used anything."""
+    assert sum(sum(column) for column in tenants_by_tick(recording([], {}, seconds=0)).values()) == 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ START = datetime(2026, 11, 23, 8, tzinfo=UTC)
 GPU = device("nvml:0", Component.GPU, uuid="GPU-1")
 
 
-def accounts(*offsets_s: float, **changes: object):
+def accounts(*offsets_s: float, **changes: Any):
     return [
         account(
             dataclasses.replace(

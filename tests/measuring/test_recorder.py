@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from joulewise.vocabulary.recording import Component, EndState, Missing
 PACKAGE = device("rapl:package-0", uuid="host:package-0")
 
 
-def recorder(folder: Path | None, *meters: object, **options: object) -> Recorder:
+def recorder(folder: Path | None, *meters: Any, **options: Any) -> Recorder:
     answers = [found(*meters), *options.pop("answers", [])]
     work = Work(str(options.pop("name", "test")), os.getpid(), "track", ("python", "train.py"), {"size": 3})
     run_id = new_run_id("test", SystemClock().now_utc())

@@ -41,7 +41,7 @@ def test_tags_are_no_parameters():
 
     line = summary(what)
 
-    assert (dict(line.params), list(line.tags)) == ({"size": 3}, ["night", "gpu"])
+    assert (dict(line.params or {}), list(line.tags or ())) == ({"size": 3}, ["night", "gpu"])
 
 
 def test_unknown_component_stays_unknown():

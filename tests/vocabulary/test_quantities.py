@@ -193,3 +193,11 @@ def test_a_quantity_is_split(text, parts):
 def test_kilowatt_hours():
     """A kilowatt-hour is 3.6 million joules."""
     assert ENERGY_UNITS["kWh"] == JOULES_PER_KWH == 3.6e6
+
+
+def test_ends_keep_their_digits():
+    """An interval whose value rounds up to the next power of ten keeps the digits of its ends."""
+    figure = Figure(9.6, 4.8, 14.4, Basis.MODELLED)
+
+    assert format_figure(figure, "W") == "10 W (5–14)"
+    assert format_money(Figure(0.097, 0.05, 0.15, Basis.MODELLED), "EUR") == "0.10 EUR (0.05–0.15)"

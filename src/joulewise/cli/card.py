@@ -61,7 +61,7 @@ def end_words(recording: Recording) -> str:
     end, time = recording.end, format_duration(recording.duration_s)
     reason = f" ({plain(end.reason, 160)})" if end.reason else ""
     return {
-        EndState.FINISHED: f"finished in {time}",
+        EndState.FINISHED: f"finished in {time}{reason}",
         EndState.FAILED: f"failed after {time}{reason}",
         EndState.KILLED: f"killed after {time}{reason}",
         EndState.STOPPED: f"stopped by its budget after {time}{reason}",

@@ -30,7 +30,7 @@ MARK = "JOULEWISE_RECORDING"  # in the environment of recorded work: the folder 
 CANNOT_START, CANNOT_EXECUTE, NOT_FOUND = 125, 126, 127  # exit codes, as `env` and the shells give them
 
 _OWN_FAULT = ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGTRAP", "SIGABRT", "SIGSYS", "SIGPIPE", "SIGXFSZ")
-_NEVER = ("SIGKILL", "SIGSTOP", "SIGCHLD", "SIGCONT", "SIGTTIN", "SIGTTOU")
+_NEVER = ("SIGKILL", "SIGSTOP", "SIGCHLD", "SIGTTIN", "SIGTTOU")
 _LOOK_AGAIN_S = 5.0  # a SIGCHLD can be lost to a thread that was here before us
 _POLL_S = 0.05
 
@@ -273,6 +273,8 @@ class LocalProcess:
             os.kill(os.getpid(), number)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})  # stops here
             signal.pthread_sigmask(signal.SIG_BLOCK, {number} - {signal.SIGTTIN})
+        if hasattr(signal, "sigtimedwait"):  # what continued this process continued its group
+            signal.sigtimedwait({signal.SIGCONT}, 0)
         if self._is_stopped():  # only this process was continued
             self.send(signal.SIGCONT)
         if self.screen:

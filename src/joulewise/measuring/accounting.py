@@ -16,7 +16,7 @@ from joulewise.catalogue.pricing import Hardware, footprint
 from joulewise.measuring.attribution import DeviceSplit, attribute_by_tick
 from joulewise.vocabulary.figures import Basis, Figure
 from joulewise.vocabulary.footprint import Footprint, assumed_total
-from joulewise.vocabulary.recording import Component, Device, Machine, Point, Recording, Span, Ticks
+from joulewise.vocabulary.recording import Component, Device, Machine, Missing, Point, Recording, Span, Ticks
 
 _COUNTED_THINGS = ("samples", "examples", "images", "tokens", "requests", "steps", "step", "epoch")
 
@@ -106,7 +106,7 @@ def account(recording: Recording, place: Place) -> Account:
             duration_s=recording.duration_s,
             idle_j=split.idle_j,
             machine_j=split.machine_j,
-            missing=recording.missing,
+            missing=(*recording.missing, *_unsplit(devices)),
             started_utc=recording.started_utc,
             series=list(zip(ticks.t_s, work_j, strict=True)),
             hardware=_hardware(recording),
@@ -121,6 +121,20 @@ def _device_account(part: DeviceSplit, ticks: Ticks) -> DeviceAccount:
     span_s = ticks.t_s[-1] - ticks.t_s[0] if len(ticks.t_s) > 1 else 0.0
     mean_w = part.total_j.value / span_s if part.total_j and span_s > 0 else None
     return DeviceAccount(part.device, part.total_j, part.work_j, part.idle_j, part.others_j, mean_w)
+
+
+def _unsplit(devices: Sequence[DeviceAccount]) -> list[Missing]:
+    """Return the devices whose joules are in no sum, because nobody can say whose they are."""
+    return [
+        Missing(
+            d.device.id,
+            "it was never read"
+            if d.total_j is None
+            else f"its {d.total_j.value:.3g} J cannot be split between this work and others",
+        )
+        for d in devices
+        if d.device.counted and d.work_j is None
+    ]
 
 
 def _by_component(devices: Sequence[DeviceAccount]) -> dict[Component, Figure]:
@@ -150,9 +164,10 @@ def _hardware(recording: Recording) -> Hardware:
 def _usage(recording: Recording) -> Usage:
     ticks, machine = recording.ticks, recording.machine
     span_s = ticks.t_s[-1] - ticks.t_s[0] if len(ticks.t_s) > 1 else 0.0
-    cpu_s = _growth(ticks, "work_cpu_s")
+    cpu_s = _last(ticks, "work_cpu_s")
     busy_s = _growth(ticks, "busy_cpu_s")
-    mean_cpus = cpu_s / span_s if cpu_s is not None and span_s > 0 else None
+    lasted_s = recording.duration_s
+    mean_cpus = cpu_s / lasted_s if cpu_s is not None and lasted_s > 0 else None
     owned = machine.owned_cpus or machine.cpus
     wait_share, wait_source = _io_wait(ticks, span_s)
     rate, thing = _throughput(recording.points)
@@ -165,10 +180,10 @@ def _usage(recording: Recording) -> Usage:
         peak_resident_bytes=max(resident, default=None),
         io_wait_share=wait_share,
         io_wait_source=wait_source,
-        run_delay_s=_growth(ticks, "run_delay_s"),
-        read_bytes=_growth(ticks, "read_bytes"),
-        written_bytes=_growth(ticks, "written_bytes"),
-        requested_read_bytes=_growth(ticks, "requested_read_bytes"),
+        run_delay_s=_last(ticks, "run_delay_s"),
+        read_bytes=_last(ticks, "read_bytes"),
+        written_bytes=_last(ticks, "written_bytes"),
+        requested_read_bytes=_last(ticks, "requested_read_bytes"),
         received_bytes=_growth(ticks, "received_bytes"),
         sent_bytes=_growth(ticks, "sent_bytes"),
         gpu_utilisation=_gauge_means(ticks, "gpu_utilisation:"),
@@ -196,8 +211,13 @@ def _io_wait(ticks: Ticks, span_s: float) -> tuple[float | None, str]:
     return None, "neither delay accounting nor pressure can be read here"
 
 
+def _last(ticks: Ticks, name: str) -> float | None:
+    """Return a counter of the tree's own at the end; it began at zero with the recording, before the first tick."""
+    return next((v for v in reversed(ticks.counters.get(name, [])) if v is not None), None)
+
+
 def _growth(ticks: Ticks, name: str) -> float | None:
-    """Return how much a counter grew; the tree's own counters begin at zero with the recording."""
+    """Return how much a counter of the machine grew."""
     known = [v for v in ticks.counters.get(name, []) if v is not None]
     if not known:
         return None
@@ -243,7 +263,7 @@ def _phases(
         merged = _merged(stretches)
         energy_j = None
         if total_j is not None and total_j.value > 0:
-            joules = sum(_at(t_s, work_j, e) - _at(t_s, work_j, s) for s, e in merged)
+            joules = sum(cumulative_at(t_s, work_j, e) - cumulative_at(t_s, work_j, s) for s, e in merged)
             energy_j = _modelled(total_j.scaled(max(0.0, joules) / total_j.value))
         phases.append(Phase(name, len(stretches), sum(e - s for s, e in merged), energy_j))
     return tuple(sorted(phases, key=lambda p: -p.seconds))
@@ -265,7 +285,7 @@ def _merged(stretches: list[tuple[float, float]]) -> list[tuple[float, float]]:
     return merged
 
 
-def _at(t_s: list[float], series: list[float], when_s: float) -> float:
+def cumulative_at(t_s: list[float], series: list[float], when_s: float) -> float:
     """Return a cumulative series at a moment, on a straight line between its ticks."""
     if not t_s:
         return 0.0

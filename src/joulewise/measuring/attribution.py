@@ -14,6 +14,10 @@ GPU      whole to whom holds it: this work, others, or nobody (idle). Held by se
 storage  by bytes moved. network: the kernel counts by network namespace, so all bytes seen are charged, with a
          lower bound of zero. A whole-node sensor is not split.
 
+A program runs before the first reading (a tenth of a second), and a very short one has ended by then. Its CPU seconds
+of that time are known all the same, and cost what its later ones did; where there are none, what the model says of a
+CPU second.
+
 Splitting is pure and runs the same way while recording and years later. The idle share of a processor is known
 poorly (0.09 to 0.38 of full load on eleven measured servers), so every split is carried at its central, lowest
 and highest idle watts; the interval of the work's share is what these three span, widened by the device's error.
@@ -21,7 +25,7 @@ and highest idle watts; the interval of the work's share is what these three spa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import hypot
 from typing import final
@@ -82,6 +86,8 @@ class _Sums:
     unknown: float = 0.0  # joules charged to this work although nobody knows whose they are
     seen: bool = False
     split: bool = False
+    early_s: float | None = None  # CPU seconds of this work before the first reading; None: not told yet
+    covered_s: float = 0.0  # CPU seconds of this work since then
 
 
 @final
@@ -98,7 +104,31 @@ class Attribution:
     @property
     def work_joules(self) -> float:
         """The central joules of this work so far, over the devices that count."""
-        return sum(self._sums[d.id].work[0] for d in self._devices if d.counted)
+        return sum(
+            self._sums[d.id].work[0] + _early_joules(d, self._sums[d.id], self._machine)[0]
+            for d in self._devices
+            if d.counted
+        )
+
+    def tenants(self) -> dict[str, float]:
+        """Return the central joules so far by whom they were used, over the devices that count.
+
+        Keys are the components for this work's part, `idle`, `others`, and `unsplit` for devices whose split is
+        not known; the values add up to the machine's joules.
+        """
+        shares = dict.fromkeys(("idle", "others", "unsplit"), 0.0)
+        for device in self._devices:
+            sums = self._sums[device.id]
+            if not device.counted or not sums.seen:
+                continue
+            if not sums.split:
+                shares["unsplit"] += sums.total
+                continue
+            work, idle = sums.work[0], sums.idle[0]
+            shares[device.component] = shares.get(device.component, 0.0) + work
+            shares["idle"] += idle
+            shares["others"] += max(0.0, sums.total - work - idle)
+        return shares
 
     def add(
         self,
@@ -116,6 +146,8 @@ class Attribution:
                 continue
             now = _At(t_s, joules, counters, gauges)
             before = self._last.setdefault(device.id, now)
+            if before is now:
+                self._sums[device.id].early_s = counters.get("work_cpu_s")
             self._begin.setdefault(device.id, now)
             sums = self._sums[device.id]
             sums.seen = True
@@ -125,7 +157,7 @@ class Attribution:
 
     def split(self) -> Split:
         """Return the split of what has been added so far."""
-        parts = tuple(_figures(d, self._sums[d.id]) for d in self._devices)
+        parts = tuple(_figures(d, self._sums[d.id], self._machine) for d in self._devices)
         counted = [p for p in parts if p.device.counted]
         return Split(
             parts,
@@ -154,12 +186,15 @@ class Attribution:
                 pass
 
     def _add_cpu(self, device: Device, sums: _Sums, before: _At, now: _At, joules: float) -> None:
+        if sums.early_s is None:
+            sums.early_s = now.counters.get("work_cpu_s")
         work_s = _grown(before, now, "work_cpu_s")
         busy_s = _grown(before, now, "busy_cpu_s")
         span_s = now.t_s - before.t_s
         if work_s is None or busy_s is None or not self._machine.cpus or span_s <= 0:
             return
         sums.split = True
+        sums.covered_s += work_s
         busy_s = max(busy_s, work_s)
         utilisation = min(1.0, busy_s / (self._machine.cpus * span_s))
         if device.model.get("arms_by_load"):
@@ -201,18 +236,31 @@ def attribute(recording: Recording) -> Split:
     return attribute_by_tick(recording)[0]
 
 
+def tenants_by_tick(recording: Recording) -> dict[str, list[float]]:
+    """Return the joules until every tick by whom they were used (see `Attribution.tenants`)."""
+    rows: list[dict[str, float]] = []
+    _follow(recording, lambda attribution: rows.append(attribution.tenants()))
+    return {name: [row.get(name, 0.0) for row in rows] for name in (rows[-1] if rows else {})}
+
+
 def attribute_by_tick(recording: Recording) -> tuple[Split, list[float]]:
     """Return the split of a whole recording, and the work's cumulative joules (central) at every tick."""
+    work_j: list[float] = []
+    attribution = _follow(recording, lambda attribution: work_j.append(attribution.work_joules))
+    return attribution.split(), work_j
+
+
+def _follow(recording: Recording, look: Callable[[Attribution], None]) -> Attribution:
+    """Add every tick of a recording, look after each, and return the attribution."""
     ticks = recording.ticks
     attribution = Attribution(recording.devices, recording.machine)
-    work_j = [0.0] * len(ticks.t_s)
     for at, t_s in enumerate(ticks.t_s):
         energy = {d: column[at] for d, column in ticks.energy_j.items()}
         counters = {n: column[at] for n, column in ticks.counters.items()}
         gauges = {n: column[at] for n, column in ticks.gauges.items()}
         attribution.add(t_s, energy, counters, gauges, last=at == len(ticks.t_s) - 1)
-        work_j[at] = attribution.work_joules
-    return attribution.split(), work_j
+        look(attribution)
+    return attribution
 
 
 def _add_gpu(device: Device, sums: _Sums, before: _At, now: _At, joules: float) -> None:
@@ -248,13 +296,34 @@ def _idle_joules(
     else:
         # P(u) with another idle share keeps the curve's shape above it
         rise = (curve_now - curve_idle) / (1 - curve_idle)
-        wanted = tuple(joules * s / (s + (1 - s) * rise) for s in shares)
+        central, low, high = (joules * s / (s + (1 - s) * rise) for s in shares)
+        wanted = (central, low, high)
     return (min(joules, wanted[0]), min(joules, wanted[1]), min(joules, wanted[2]))
 
 
-def _figures(device: Device, sums: _Sums) -> DeviceSplit:
+def _early_joules(device: Device, sums: _Sums, machine: Machine) -> tuple[float, float, float]:
+    """Return the joules of this work's CPU seconds before the first reading; 0 where their cost is not known."""
+    if device.component is not Component.CPU or not sums.early_s:
+        return (0.0, 0.0, 0.0)
+    if sums.covered_s > sums.early_s:
+        ratio = sums.early_s / sums.covered_s
+        return (sums.work[0] * ratio, sums.work[1] * ratio, sums.work[2] * ratio)
+    full_w = device.model.get("full_load_w")
+    if full_w is None or not machine.cpus:
+        return (0.0, 0.0, 0.0)
+    dynamic_w = (
+        float(full_w) * (1 - float(device.model.get("idle_share", share_of_full_load(0.0)))) / machine.cpus
+    )
+    return (sums.early_s * dynamic_w,) * 3
+
+
+def _figures(device: Device, sums: _Sums, machine: Machine) -> DeviceSplit:
     if not sums.seen:
         return DeviceSplit(device, None, None, None, None)
+    early = _early_joules(device, sums, machine)
+    if early[0] > 0:
+        work_j = _plus(sums.work, early)
+        sums = replace(sums, work=work_j, total=sums.total + early[0], split=True)
     whole = _figure(device, sums, (sums.total,) * 3, device.basis, device.source)
     if not sums.split:
         return DeviceSplit(device, whole, None, None, None)

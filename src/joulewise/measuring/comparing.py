@@ -18,7 +18,7 @@ How much a run repeated would differ by itself is not in it: one recording each 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import hypot
 
 from joulewise.measuring.accounting import Account, DeviceAccount
@@ -52,9 +52,10 @@ class Difference:
 def difference(first: Account, second: Account) -> Difference:
     """Return second minus first. Pure."""
     one, other = first.footprint, second.footprint
-    caveats = list(_caveats(first, second))
+    one_sided, unlike = _caveats(first, second)
+    caveats = [*one_sided, *unlike]
     energy_j = None
-    devices_j = None if caveats else _devices_j(first, second)
+    devices_j = None if unlike else _devices_j(first, second)
     same_uplift = one.factors.get("uplift") == other.factors.get("uplift")
     if devices_j is not None and same_uplift:
         energy_j = _times(devices_j, one.factors["uplift"])
@@ -79,22 +80,21 @@ def difference(first: Account, second: Account) -> Difference:
     )
 
 
-def _caveats(first: Account, second: Account) -> list[str]:
-    """Return what makes two runs unlike: the basis or the boundary of a component, or what only one of them has."""
-    words = []
+def _caveats(first: Account, second: Account) -> tuple[list[str], list[str]]:
+    """Return which components only one run knows, and of which the basis or the boundary differs."""
+    one_sided, unlike = [], []
     one, other = _by_component(first), _by_component(second)
     for component in dict.fromkeys((*one, *other)):
+        name = component.value
         if component not in one or component not in other:
             there = "first" if component in one else "second"
-            words.append(f"the energy of {component.value} is known in the {there} run only")
+            one_sided.append(f"the energy of {name} is known in the {there} run only, and left out")
             continue
         for what, of in _UNLIKE:
             seen, then = of(one[component]), of(other[component])
             if seen != then:
-                words.append(
-                    f"the {what} of {component.value} differs: {seen} in the first run, {then} in the second"
-                )
-    return words
+                unlike.append(f"the {what} of {name} differs: {seen} in the first run, {then} in the second")
+    return one_sided, unlike
 
 
 def _basis(devices: list[DeviceAccount]) -> str:
@@ -120,8 +120,15 @@ def _by_component(account: Account) -> dict[Component, list[DeviceAccount]]:
 
 
 def _devices_j(first: Account, second: Account) -> Figure | None:
-    """Return the difference of the devices' joules, None unless each device of one run is a device of the other."""
-    ones, others = _counted(first), _counted(second)
+    """Return the difference of the devices' joules over the components that both runs know.
+
+    None unless each device of these in one run is a device of the other.
+    """
+    both = _by_component(first).keys() & _by_component(second).keys()
+    ones, others = (
+        {d.device.id: d for d in run.devices if d.device.component in both and d.device.counted}
+        for run in (first, second)
+    )
     if not ones or ones.keys() != others.keys():
         return None
     here, there = first.recording.machine, second.recording.machine
@@ -149,10 +156,6 @@ def _devices_j(first: Account, second: Account) -> Figure | None:
         above = hypot(above, max(ends) - change, *own)
         basis = max(basis, before.basis, after.basis)
     return Figure(value, value - below, value + above, basis, "difference")
-
-
-def _counted(account: Account) -> dict[str, DeviceAccount]:
-    return {d.device.id: d for d in account.devices if d.device.counted and d.work_j is not None}
 
 
 def _own_arm(run: DeviceAccount) -> float:
@@ -188,7 +191,11 @@ def _shared(amount: Figure, one: Footprint, other: Footprint, factor: str) -> Fi
 
 
 def _times(amount: Figure, factor: Figure) -> Figure:
-    """Return an amount of either sign times a factor of at least 0; the arms in quadrature."""
+    """Return an amount of either sign times a factor of at least 0; one that excludes zero still does so."""
+    if amount.low >= 0:
+        return amount.times(factor)
+    if amount.high <= 0:
+        return _mirrored(_mirrored(amount).times(factor))
     value = amount.value * factor.value
     down, up = (
         (factor.value - factor.low) * abs(amount.value),
@@ -196,9 +203,12 @@ def _times(amount: Figure, factor: Figure) -> Figure:
     )
     below = hypot((amount.value - amount.low) * factor.value, down if value >= 0 else up)
     above = hypot((amount.high - amount.value) * factor.value, up if value >= 0 else down)
-    return Figure(
-        value, value - below, value + above, max(amount.basis, factor.basis), amount.source, factor.boundary
-    )
+    basis = max(amount.basis, factor.basis)
+    return Figure(value, value - below, value + above, basis, amount.source, factor.boundary)
+
+
+def _mirrored(figure: Figure) -> Figure:
+    return replace(figure, value=-figure.value, low=-figure.high, high=-figure.low)
 
 
 def _minus(one: float | None, other: float | None) -> float | None:

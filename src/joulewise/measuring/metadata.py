@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +69,10 @@ def describe(command: Sequence[str], cwd: str, environment: Mapping[str, str]) -
 
 def git(folder: str) -> dict[str, Any]:
     """Return revision, branch and whether files differ from it; empty outside a repository or without git."""
+    if not any(os.path.exists(os.path.join(parent, ".git")) for parent in _upwards(folder)):
+        return {}  # nothing is started, nor loaded, where there is nothing to ask
+    import subprocess
+
     command = [
         "git",
         "--no-optional-locks",
@@ -103,6 +106,14 @@ def git(folder: str) -> dict[str, Any]:
         elif not line.startswith("#"):
             facts["git_dirty"] = True
     return facts
+
+
+def _upwards(folder: str) -> Iterator[str]:
+    """Yield a folder and those above it."""
+    while folder:
+        yield folder
+        parent = os.path.dirname(folder)
+        folder = parent if parent != folder else ""
 
 
 def python(command: Sequence[str], environment: Mapping[str, str]) -> dict[str, Any]:

@@ -69,7 +69,7 @@ class ProcessTree:
         self._delay_at_s = -_RUN_DELAY_EVERY_S
         self._blkio_gone = 0
         self._delay_accounting = read_small(f"{proc}/sys/kernel/task_delayacct").strip() == b"1"
-        self._root_gone_ticks = 0
+        self._root_gone_ticks = 0.0
         root = self._member(root_pid)
         self._readable = root is not None
         if root is not None:

@@ -350,7 +350,8 @@ class Recorder:
                 g=[None if v is None else round(v, 4) for v in gauges.values()],
             )
             for reading in readings:
-                if reading.energy_j is None and reading.device not in self._lost:
+                # at the last tick the work is gone, and with it what belonged to it (its network namespace)
+                if reading.energy_j is None and reading.device not in self._lost and not self._ended.is_set():
                     self._lost.add(reading.device)
                     self._append(
                         "note",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import final
 
 from joulewise.measuring.meters.port import Found
@@ -17,7 +17,7 @@ def device(
     *,
     error: float = 0.05,
     uuid: str = "",
-    model: dict[str, object] | None = None,
+    model: Mapping[str, object] | None = None,
 ) -> Device:
     """Return a device as a test needs it."""
     return Device(

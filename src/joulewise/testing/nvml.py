@@ -46,6 +46,7 @@ def build(folder: Path) -> Path:
         raise UsageError(
             "no C compiler was found to build the double of NVML; install gcc or clang, or set CC to yours"
         )
+    folder.mkdir(parents=True, exist_ok=True)
     library = folder / LIBRARY
     done = subprocess.run(
         [

@@ -84,7 +84,7 @@ def format_figure(figure: Figure, unit: str) -> str:
     value = _plain(figure.value / scale, digits)
     if figure.low == figure.high:
         return f"{value} {prefix}{unit}"
-    places = _places(figure.value / scale, digits)
+    places = _own_places(figure.value / scale, digits)
     low, high = (_fixed(v / scale, places) for v in (figure.low, figure.high))
     return f"{value} {prefix}{unit} ({low}–{high})"
 
@@ -93,7 +93,7 @@ def format_money(figure: Figure, currency: str) -> str:
     """Return an amount with its interval and no prefix: "0.054 EUR (0.036–0.083)"."""
     if figure.value == figure.high == 0:
         return f"0 {currency}"
-    places = max(0, _places(figure.value or figure.high, figure_digits(figure)))
+    places = max(0, _own_places(figure.value or figure.high, figure_digits(figure)))
     value, low, high = (_fixed(v, places) for v in (figure.value, figure.low, figure.high))
     return f"{value} {currency}" if figure.low == figure.high else f"{value} {currency} ({low}–{high})"
 
@@ -147,6 +147,11 @@ def _plain(value: float, digits: int) -> str:
 def _places(value: float, digits: int) -> int:
     rounded = round_significant(value, digits)
     return digits - 1 - floor(log10(abs(rounded))) if rounded else 0
+
+
+def _own_places(value: float, digits: int) -> int:
+    """Return the decimal places of `value` before rounding: the ends of 9.6 (4.8–14.4) are not told in tens."""
+    return digits - 1 - floor(log10(abs(value))) if value else 0
 
 
 def _fixed(value: float, places: int) -> str:

@@ -9,6 +9,7 @@ Each FOLDER holds a program (`*.py`, without `*_fixed.py`); it is copied to a fo
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import shutil
 import subprocess
@@ -67,7 +68,7 @@ def show(view: ProcessView) -> None:
         )
     if view.evaluations:
         steps = [e.step for e in view.evaluations]
-        apart = sorted(b - a for a, b in zip(steps, steps[1:], strict=False))
+        apart = sorted(b - a for a, b in itertools.pairwise(steps))
         first = view.evaluations[0]
         print(
             f"    {view.evaluation_calls} evaluations, {apart[len(apart) // 2] if apart else '-'} steps apart, first {first.batches} batches of "

@@ -123,6 +123,7 @@ class Recorder:
         self._followed_s = float("-inf")
         self._progress = Progress()
         self._folder = folder
+        self.expects_agent = False  # whether Python processes of this work were given one
         self._agents = (
             Pages(str(folder), self.started_s, work.root_pid) if folder and work.role == "run" else None
         )

@@ -52,7 +52,9 @@ _START = {
 }  # fmt: skip
 
 
-_IN_PROGRAM = "import sys\nif sys.orig_argv[-1].endswith('program.py') and 'joulewise' not in sys.orig_argv:\n"
+_IN_PROGRAM = (
+    "import sys\nif sys.orig_argv[-1].endswith('program.py') and 'joulewise' not in sys.orig_argv:\n"
+)
 
 
 def test_own_sitecustomize_runs(tmp_path: Path):

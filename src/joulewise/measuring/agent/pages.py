@@ -31,8 +31,8 @@ class _Known:
     start: int
     head: dict[str, Any] = field(default_factory=dict)
     read: int = 0
-    last: tuple[float, float, float] | None = (
-        None  # when it was last seen alive, with its and its main thread's CPU
+    last: tuple[float, float, float, float] | None = (
+        None  # seen alive: when, its CPU, its main thread's, its delay
     )
     told_s: float = float("-inf")
     closed: bool = False
@@ -91,9 +91,12 @@ class Pages:
             ):
                 return None
         page = self._page(name)
-        set_, add = self._facts(name, known)
-        if page is None:
+        if page is None:  # still being made; or its process ended while it made it
+            known.closed = last or not alive
+            if known.closed:
+                self._remove(name)
             return None
+        set_, add = self._facts(name, known)
         if not known.head:
             head = set_.pop("head", {})
             if not head:

@@ -20,6 +20,7 @@ if sys.version_info >= (3, 9) and os.environ.get("JOULEWISE_RECORDING"):
         _spec = spec_from_file_location(
             "_joulewise_agent", os.path.join(_folder, "__init__.py"), submodule_search_locations=[_folder]
         )
+        assert _spec is not None and _spec.loader is not None  # noqa: S101, PT018 - it has a file
         _agent = sys.modules["_joulewise_agent"] = module_from_spec(_spec)
         _spec.loader.exec_module(_agent)
         _agent.start(os.environ["JOULEWISE_RECORDING"])
@@ -28,7 +29,7 @@ if sys.version_info >= (3, 9) and os.environ.get("JOULEWISE_RECORDING"):
 
 _ours = sys.modules.pop("sitecustomize", None)
 try:
-    import sitecustomize  # noqa: F401 - the program's own
+    import sitecustomize  # type: ignore[import-not-found]  # noqa: F401 - the program's own
 except ImportError as _error:
     if getattr(_error, "name", None) != "sitecustomize":
         raise

@@ -38,7 +38,7 @@ class Agent:
         """Put the hooks in place."""
         self.standard.attach()
         say_code(self.line)
-        sys.meta_path.insert(0, Finder(self.line, self._then))  # type: ignore[arg-type]  # a finder by its method
+        sys.meta_path.insert(0, Finder(self.line, self._then))
         for name in ("logging", "random"):  # a .pth file may have imported them
             if name in sys.modules:
                 self._known(sys.modules[name])
@@ -51,7 +51,8 @@ class Agent:
     def _then(self, name: str) -> Callable[[Any], None] | None:
         family = name.partition(".")[0]
         if family in FAMILIES and name != family:
-            return self._estimators_of().wrap  # type: ignore[no-any-return]
+            wrap: Callable[[Any], None] = self._estimators_of().wrap
+            return wrap
         if name in _VERSIONS or name in ("logging", "random", "numpy.random", "joblib"):
             return self._known
         return None

@@ -114,7 +114,7 @@ class Estimators:
         entry[1] += 1
         for at_number, value in zip((2, 3, 4, 5), (*took, *gap)):  # noqa: B905 - Python 3.9
             entry[at_number] += value
-        if hasattr(iterations, "__len__"):
+        if iterations is not None and hasattr(iterations, "__len__"):
             iterations = max(iterations, default=None)
         self._line.facts.put(
             f"preparation/{entry[0]}",

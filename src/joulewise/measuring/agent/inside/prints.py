@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from .stdlib import load
 
 TYPE_CHECKING = False  # typing would be the dearest import of a small program

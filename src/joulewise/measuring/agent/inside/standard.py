@@ -95,7 +95,7 @@ class Standard:
         finally:
             self._off = False
 
-    def _opened(self, path: Any, mode: Any, flags: Any) -> None:
+    def _opened(self, path: Any, _mode: Any, flags: Any) -> None:
         if isinstance(flags, int) and flags & 3 != os.O_RDONLY:
             return
         if isinstance(path, bytes):

@@ -23,7 +23,6 @@ _MOST_EVALUATIONS = 2000
 _TRACKED_ITEMS = 16
 _MOST_PRINTS = 2048
 _CURVE_EVERY_S = 0.02
-_THREAD_EVERY_S = 0.5
 _TIMED_FETCHES = 8
 _MOST_FAULTS = 20
 
@@ -80,17 +79,12 @@ class TorchHooks:
 
     # ---- the curve -------------------------------------------------------------------------------------------
     def look(self, loss: Any, now: float) -> None:
-        """Read loss, learning rate and epoch, at a moment of backward."""
+        """Read loss and epoch, at a moment of backward."""
         line = self.line
         self.loss_due_s = now + max(_CURVE_EVERY_S, (now - line.began_s) / 500)
         self.see_epoch()
         if not loss.is_cuda and loss.numel() == 1:
             self.point({"loss": float(loss.detach())}, now)
-        for number, optimiser in self.optimisers.values():
-            rate = float(optimiser.param_groups[0].get("lr", 0.0))
-            if self.rates.get(number) != rate:
-                self.rates[number] = rate
-                line.facts.add(f"rates/{number}", [line.step, rate])
 
     def see_epoch(self) -> None:
         """Look for the epoch's number in the calling code."""
@@ -166,14 +160,11 @@ class TorchHooks:
                 0.0,
                 self.safely(callers.where) or "",
                 name,
-                0.0,
             ]
         entry[3] += 1
         entry[4] += items
         entry[5] += cpu_s
-        if now - entry[8] > _THREAD_EVERY_S:
-            entry[8] = now
-            line.facts.put(f"thread/{entry[0]}", [*entry[1:5], now - entry[1], *entry[5:8]])
+        line.facts.put(f"thread/{entry[0]}", [*entry[1:5], now - entry[1], *entry[5:8]])
 
     # ---- once ------------------------------------------------------------------------------------------------
     def know_optimiser(self, optimiser: Any) -> int:
@@ -185,9 +176,14 @@ class TorchHooks:
             f"optimiser/{number}",
             {"name": type(optimiser).__name__, "parameters": sum(p.numel() for p in moved)},
         )
-        self.rates[number] = rate = float(optimiser.param_groups[0].get("lr", 0.0))
-        self.line.facts.add(f"rates/{number}", [max(0, self.line.step), rate])
         return number
+
+    def see_rate(self, optimiser: Any, number: int) -> None:
+        """Note the learning rate of the step that has just been made, where it has changed."""
+        rate = float(optimiser.param_groups[0].get("lr", 0.0))
+        if self.rates.get(number) != rate:
+            self.rates[number] = rate
+            self.line.facts.add(f"rates/{number}", [self.line.step, rate])
 
     def know_model(self, model: Any) -> None:
         """Say what the first model that is trained, or run, is."""
@@ -366,20 +362,22 @@ def _wrap_optimisers(hooks: TorchHooks) -> None:
     module = sys.modules["torch.optim.optimizer"]
     line = hooks.line
 
-    def before_step(optimiser: Any, args: Any, kwargs: Any) -> None:
+    def before_step(_optimiser: Any, _args: Any, _kwargs: Any) -> None:
         if line.skip == 2 or get_ident() != line.main:
             return
         if line.kind == at.OPTIMISER:  # the last step raised
             line.leave(at.GAP)
         hooks.optimiser_before = line.enter(at.OPTIMISER)
 
-    def after_step(optimiser: Any, args: Any, kwargs: Any) -> None:
+    def after_step(optimiser: Any, _args: Any, _kwargs: Any) -> None:
         if get_ident() != line.main:
             return
         known = hooks.optimisers.get(id(optimiser))
         number = hooks.safely(hooks.know_optimiser, optimiser) if known is None else known[0]
         if number is not None and number < at.MOST_OPTIMISERS:
             line.page[at.OPTIMISERS + number] += 1
+            if not line.skip and optimiser.param_groups[0].get("lr") != hooks.rates.get(number):
+                hooks.safely(hooks.see_rate, optimiser, number)
         if line.kind == at.OPTIMISER and hooks.optimiser_before is not None:
             line.leave(hooks.optimiser_before)
             hooks.optimiser_before = None

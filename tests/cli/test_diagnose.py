@@ -26,9 +26,14 @@ for c in (0.01, 0.1, 1.0, 10.0):
 
 
 @pytest.fixture
-def swept(home, joulewise):
+def swept(home, joulewise, monkeypatch):
     """Record a small sweep that makes its features for every fit, or once."""
     pytest.importorskip("sklearn")
+    for library in (
+        "OMP",
+        "OPENBLAS",
+    ):  # threads that spin at each other's barriers would measure the neighbours
+        monkeypatch.setenv(f"{library}_NUM_THREADS", "1")
 
     def record(name: str, *, wasteful: bool) -> None:
         (home / "sweep.py").write_text(SWEEP.format(rows=9000, keep="None" if wasteful else "a"))

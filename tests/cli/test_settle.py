@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.cli.test_diagnose import swept
 
 __all__ = ["swept"]
 
 
+@pytest.mark.slow
 def test_promise_and_outcome(joulewise, swept):
     """The promise of the first run is compared with the second, shown and kept in the ledger."""
     swept("before", wasteful=True)

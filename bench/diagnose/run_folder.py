@@ -78,6 +78,19 @@ def findings(folder: Path) -> list[dict[str, object]]:
     ]
 
 
+def twin(folder: Path) -> Path | None:
+    """Return the program without its waste, if there is one."""
+    return next(iter(folder.glob("*_fixed.py")), None)
+
+
+def cpu_s(folder: Path) -> float:
+    """Return the CPU seconds of a recorded run."""
+    from joulewise import wiring
+    from joulewise.ledger.files import read_recording
+
+    return wiring.account(read_recording(folder)).usage.cpu_s or 0.0
+
+
 def true_saving(measured: dict[str, dict[str, list[dict[str, float]]]], name: str) -> float | None:
     """Return the share of CPU seconds that the twin did not use."""
     sides = measured.get(name, {})
@@ -87,10 +100,14 @@ def true_saving(measured: dict[str, dict[str, list[dict[str, float]]]], name: st
     return 1 - cpu["fixed"] / cpu["as_found"]
 
 
-def score(workloads: Path, predicted: dict[str, list[dict[str, object]]]) -> None:
-    """Print the table of the issue for the programs that have a truth."""
+def score(
+    workloads: Path,
+    predicted: dict[str, list[dict[str, object]]],
+    here: dict[str, dict[str, list[dict[str, float]]]],
+) -> None:
+    """Print the table of the issue for the programs that have a truth; savings measured `here` go before kept ones."""
     path = workloads / "measured.json"
-    measured = json.loads(path.read_text()) if path.exists() else {}
+    measured = {**(json.loads(path.read_text()) if path.exists() else {}), **here}
     right = wasteful = accused = healthy = inside = told = worse = 0
     errors: list[float] = []
     won = possible = 0.0
@@ -145,10 +162,14 @@ def main() -> None:
     )
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--threads", default="1")
+    parser.add_argument(
+        "--twins", action="store_true", help="run the twins, too: the true savings are measured here"
+    )
     options = parser.parse_args()
     only = {n for n in options.only.split(",") if n}
     base = Path(options.keep or tempfile.mkdtemp(prefix="joulewise-bench-"))
     predicted: dict[str, list[dict[str, object]]] = {}
+    measured: dict[str, dict[str, list[dict[str, float]]]] = {}
     try:
         for folder in sorted(
             p for p in options.workloads.iterdir() if p.is_dir() and (not only or p.name in only)
@@ -162,13 +183,23 @@ def main() -> None:
             )
             predicted[folder.name] = findings(recording)
             print(json.dumps({folder.name: predicted[folder.name]}), flush=True)
+            fixed = twin(folder)
+            if options.twins and fixed is not None:
+                beside = base / folder.name / "fixed" / "runs"
+                beside.mkdir(parents=True, exist_ok=True)
+                kept = sorted(beside.glob("*/*"))
+                other = kept[-1] if kept else record(fixed, beside, options.python, options.threads)[0]
+                measured[folder.name] = {
+                    "as_found": [{"cpu": cpu_s(recording)}],
+                    "fixed": [{"cpu": cpu_s(other)}],
+                }
     finally:
         if not options.keep:
             shutil.rmtree(base, ignore_errors=True)
     if options.out:
         Path(options.out).write_text(json.dumps(predicted, indent=1))
     print()
-    score(options.workloads, predicted)
+    score(options.workloads, predicted, measured)
 
 
 if __name__ == "__main__":

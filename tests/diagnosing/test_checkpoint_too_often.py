@@ -20,7 +20,8 @@ def test_more_than_insures():
 
     assert finding.cause == "checkpoint_too_often"
     assert finding.saving.cpu_s.value == pytest.approx(40.0 * (1 - 6 / 400))
-    assert "400 checkpoints in 800 steps" in finding.evidence
+    assert "400 calls to save or sync in 800 steps" in finding.evidence
+    assert finding.remedy.text == "save every 160 steps"
 
 
 @pytest.mark.parametrize("saves", [1, 5, 10])

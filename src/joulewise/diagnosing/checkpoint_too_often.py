@@ -36,12 +36,9 @@ def _of(view: ProcessView) -> Estimate | None:
         Cause.CHECKPOINT_TOO_OFTEN,
         around(share * saved.cpu_s, 0.2),
         around(share * saved.wall_s, 0.3),
-        f"{saved.calls} checkpoints in {view.steps} steps ({format_bytes(saved.bytes)} written, "
-        f"{1000 * each_s:.0f} ms each); {keep} would insure the run",
-        Remedy(
-            RemedyKind.SETTING,
-            f"save every {max(1, round(view.steps / keep))} steps instead of every {max(1, round(view.steps / saved.calls))}",
-        ),
+        f"{saved.calls} calls to save or sync in {view.steps} steps ({format_bytes(saved.bytes)} written, "
+        f"{1000 * each_s:.0f} ms each); {keep} checkpoints would insure the run",
+        Remedy(RemedyKind.SETTING, f"save every {max(1, round(view.steps / keep))} steps"),
         "none to the weights; after a crash up to one interval is computed again",
         view.process,
         f"{view.process}:checkpoint",

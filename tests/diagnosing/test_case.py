@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from joulewise.diagnosing.case import about, around, is_dependent, mean_batch, train_batch
+from joulewise.diagnosing.case import about, around, epochs_made, is_dependent, mean_batch, train_batch
+from joulewise.vocabulary.observed import CurvePoint
+from tests.diagnosing.test_slow_transforms import LOADER
 from tests.diagnosing.views import case, view
 
 
@@ -40,3 +44,18 @@ def test_dependent(where):
     assert is_dependent(where)
     assert not is_dependent("train.py:evaluate")
     assert is_dependent("x.py:main", "PolicyNet")
+
+
+def test_epochs_of_all_models():
+    """Epochs are those of all models trained one after another: by loaders, or by a variable that begins again."""
+    folds = tuple(CurvePoint(0.0, n, float(n % 5), {}) for n in range(15))
+    loaders = (
+        replace(LOADER, passes=5),
+        replace(LOADER, passes=5),
+        replace(LOADER, passes=9, evaluates=True),
+    )
+
+    assert epochs_made(view(epochs=5)) == 5
+    assert epochs_made(view(epochs=5, curve=folds)) == 15
+    assert epochs_made(view(epochs=5, loaders=loaders)) == 10
+    assert epochs_made(view(curve=folds)) is None

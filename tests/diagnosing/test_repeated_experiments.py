@@ -21,3 +21,8 @@ def test_equal_fits():
 def test_two_are_no_pattern():
     """A second fit may be a refit: it is left alone."""
     assert causes(view(preparations=(replace(FIT, calls=2),))) == []
+
+
+def test_random_estimators():
+    """Repeats of an estimator that draws random numbers measure its spread."""
+    assert causes(view(preparations=(replace(FIT, estimator="RandomForestClassifier"),))) == []

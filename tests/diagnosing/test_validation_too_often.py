@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from joulewise.vocabulary.observed import CurvePoint
 from tests.diagnosing.views import causes, evaluations, found, phases, view
 
 TRAINED = phases(forward=10.0, backward=20.0, optimiser=10.0, validation=60.0)
@@ -68,3 +69,10 @@ def test_single_epoch():
     """A single epoch keeps ten points of its curve."""
     assert causes(trainer(10, epochs=1)) == []
     assert found(trainer(40, epochs=1))[0].saving.cpu_s.value == pytest.approx(30.0)
+
+
+def test_folds():
+    """Ten epochs of each of four models are forty: one evaluation for each is no waste."""
+    curve = tuple(CurvePoint(float(n), 25 * n, float(n % 10), {"loss": 1.0}) for n in range(40))
+    assert causes(trainer(40, epochs=10, curve=curve)) == []
+    assert causes(trainer(40, epochs=10)) == ["validation_too_often"]

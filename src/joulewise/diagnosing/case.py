@@ -94,6 +94,21 @@ def mean_batch(view: ProcessView) -> float | None:
     return sum(s * n for s, n in view.batch_sizes.items()) / calls if calls else None
 
 
+def epochs_made(view: ProcessView) -> int | None:
+    """Return the epochs of all models that the process trained one after another; None where none are known.
+
+    `view.epochs` counts those of one loader, or the values of one variable; five folds of ten epochs are fifty.
+    """
+    if not view.epochs:
+        return None
+    passes = sum(one.passes for one in view.loaders if not one.evaluates)
+    named, last = 0, -1.0
+    for point in view.curve:
+        if point.epoch is not None and point.epoch != last:
+            named, last = named + 1, point.epoch
+    return max(view.epochs, passes, named)
+
+
 def step_cpu_s(view: ProcessView) -> float:
     """Return CPU seconds of all training steps, data included."""
     return sum(view.phase(p).cpu_s for p in _STEP_PHASES)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from math import ceil, sqrt
 
-from joulewise.diagnosing.case import Case, Estimate, around
+from joulewise.diagnosing.case import Case, Estimate, around, epochs_made
 from joulewise.vocabulary.finding import Cause, Remedy, RemedyKind
 from joulewise.vocabulary.observed import Phase, ProcessView
 from joulewise.vocabulary.quantities import format_bytes
@@ -28,7 +28,7 @@ def _of(view: ProcessView) -> Estimate | None:
         return None
     each_s = saved.wall_s / saved.calls
     insured = ceil(view.duration_s / max(each_s, sqrt(2 * each_s * _FAILURE_S)))
-    keep = max(view.epochs or 1, insured)
+    keep = max(epochs_made(view) or 1, insured)
     if saved.calls <= 2 * keep:
         return None
     share = 1 - (keep + 1) / saved.calls  # and one at the end

@@ -5,7 +5,7 @@ Counterfactual: at most one log call a second of training and fifty an epoch; sa
 
 from __future__ import annotations
 
-from joulewise.diagnosing.case import Case, Estimate, around
+from joulewise.diagnosing.case import Case, Estimate, around, epochs_made
 from joulewise.vocabulary.finding import Cause, Remedy, RemedyKind
 from joulewise.vocabulary.observed import Phase, ProcessView
 
@@ -19,7 +19,7 @@ def estimate(case: Case) -> list[Estimate]:
 
 def _of(view: ProcessView) -> Estimate | None:
     logged = view.phase(Phase.LOGGING)
-    keep = max(view.duration_s, _PER_EPOCH * (view.epochs or 1))
+    keep = max(view.duration_s, _PER_EPOCH * (epochs_made(view) or 1))
     if logged.calls <= 2 * keep:
         return None
     share = 1 - keep / logged.calls

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 
-from joulewise.diagnosing.case import Case, Estimate, about, step_cpu_s, step_wall_s
+from joulewise.diagnosing.case import Case, Estimate, about, epochs_made, step_cpu_s, step_wall_s
 from joulewise.vocabulary.finding import Cause, Remedy, RemedyKind
 from joulewise.vocabulary.observed import Phase, ProcessView
 
@@ -50,6 +50,10 @@ def estimate(case: Case) -> list[Estimate]:
 def _of(view: ProcessView) -> Estimate | None:
     curve = held_out_curve(view)
     if curve is None or view.early_stop:
+        return None
+    if (epochs_made(view) or 0) > 1.2 * len(
+        curve.values
+    ) + 1:  # several models: this is the curve of the last
         return None
     epochs = len(curve.values)
     best = max(range(epochs), key=lambda e: curve.values[e])

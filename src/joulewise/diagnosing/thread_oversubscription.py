@@ -46,6 +46,9 @@ def estimate(case: Case) -> list[Estimate]:
 
 
 def _threads(view: ProcessView) -> int:
+    """Return how many threads a process computes with; a fork (a loader's worker) is told its parent's number and uses one."""
+    if view.kind == "fork":
+        return 1
     own = max(view.threads.torch or 1, view.threads.omp or 1) if view.threads.torch else view.threads.omp or 1
     return max(1, own)
 

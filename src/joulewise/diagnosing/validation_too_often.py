@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from joulewise.diagnosing.case import Case, Estimate, around, is_dependent, train_batch
+from joulewise.diagnosing.case import Case, Estimate, around, epochs_made, is_dependent, train_batch
 from joulewise.vocabulary.finding import Cause, Remedy, RemedyKind
 from joulewise.vocabulary.observed import Evaluation, ProcessView
 
@@ -26,9 +26,10 @@ def estimate(case: Case) -> list[Estimate]:
 
 def _of(view: ProcessView) -> Estimate | None:
     batch = train_batch(view)
-    if not view.epochs or batch is None:
+    epochs = epochs_made(view)
+    if not epochs or batch is None:
         return None
-    keep = view.epochs if view.epochs > 1 else _CURVE_POINTS
+    keep = epochs if epochs > 1 else _CURVE_POINTS
     groups: dict[tuple[str, int], list[Evaluation]] = defaultdict(list)
     for e in view.evaluations:
         if 0 < e.step < view.steps and not e.thread:
@@ -49,13 +50,13 @@ def _of(view: ProcessView) -> Estimate | None:
         return None
     count, example = max(told, key=lambda t: t[0] * t[1].items)
     every = max(1, round(view.steps / (count + 1)))
-    per_epoch = round(view.steps / view.epochs) if view.epochs > 1 else round(view.steps / _CURVE_POINTS)
+    per_epoch = round(view.steps / epochs) if epochs > 1 else round(view.steps / _CURVE_POINTS)
     taken = view.phase("validation")
     return Estimate(
         Cause.VALIDATION_TOO_OFTEN,
         around(cpu_s, 0.15),
         around(wall_s, 0.15),
-        f"{example.items} items were evaluated {count} times in {view.epochs} epochs (every {every} steps"
+        f"{example.items} items were evaluated {count} times in {epochs} epochs (every {every} steps"
         f"{f', {example.where}' if example.where else ''}); validation took {taken.wall_s:.1f} s, "
         f"training steps {sum(view.phase(p).wall_s for p in ('data', 'forward', 'backward', 'optimiser')):.1f} s",
         Remedy(

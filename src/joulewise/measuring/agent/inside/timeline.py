@@ -79,7 +79,7 @@ class Timeline:
         self._map = bytearray(at.SIZE)  # until there is a file
         self._live: Any = memoryview(self._map).cast("d")
         self._copied_s = now
-        self.facts = Facts(name + ".facts")
+        self.facts = Facts(name + ".facts", now)
         self._read_s, self._cpu_s, self._own_s = now, process_cpu(), thread_cpu()
         self.main = get_ident()
         self.kind = at.GAP

@@ -43,6 +43,7 @@ class TorchHooks:
     def reset(self) -> None:
         """Forget, as a forked child must; loaders keep their numbers."""
         self.loss_due_s = 0.0
+        self.told: dict[str, float] = {}
         self.epoch: float | None = None
         self.epochs: set[float] = set()
         self.evaluating = False
@@ -105,7 +106,8 @@ class TorchHooks:
         """Read the numbers of the calling code after an evaluation, once."""
         self.new_metrics = False
         found = callers.metrics()
-        if found:
+        if found and found != self.told:
+            self.told = found
             self.point(found, clock())
 
     # ---- evaluations -----------------------------------------------------------------------------------------

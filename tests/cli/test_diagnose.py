@@ -61,6 +61,7 @@ def test_named(joulewise, swept):
     assert "1. repeated preprocessing:" in text
     assert "the same 9000 rows 4 times" in text
     assert "risk    none" in text
+    assert "waste (repeated preprocessing): prepare the data once" in joulewise("show", "sweep").stdout
 
 
 def test_nothing(joulewise, recorded):

@@ -160,7 +160,7 @@ def test_page_tells_where_the_process_is(line: Timeline, clocks: Clocks, tmp_pat
 def test_facts_are_lines(tmp_path: Path):
     """Facts are written as one line at a time, which can be read back; a value is told once."""
     path = tmp_path / "x.facts"
-    facts = Facts(str(path))
+    facts = Facts(str(path), 0.0)
     facts.put("model", {"name": "Ünet", "parameters": 3})
     facts.add("curve", [1.0, 2])
     facts.write(0.0)
@@ -175,7 +175,7 @@ def test_facts_are_lines(tmp_path: Path):
 
 def test_no_place_for_facts(tmp_path: Path):
     """Facts that cannot be written are lost without a word."""
-    facts = Facts(str(tmp_path / "no" / "folder"))
+    facts = Facts(str(tmp_path / "no" / "folder"), 0.0)
     facts.put("a", 1)
     facts.write(0.0)
 

@@ -6,6 +6,7 @@ the nearest pyproject.toml, `JOULEWISE_*` variables, flags. Where things live:
     runs      JOULEWISE_HOME/runs       or  XDG_DATA_HOME/joulewise/runs       (~/.local/share/joulewise/runs)
     grid      JOULEWISE_HOME/grid       or  XDG_DATA_HOME/joulewise/grid       (~/.local/share/joulewise/grid)
     ledger    JOULEWISE_HOME/ledger.db  or  XDG_STATE_HOME/joulewise/ledger.db (~/.local/state/joulewise/ledger.db)
+    features  JOULEWISE_HOME/features   or  XDG_CACHE_HOME/joulewise/features   (~/.cache/joulewise/features)
     settings  XDG_CONFIG_HOME/joulewise/settings.toml                          (~/.config/joulewise/settings.toml)
     keys      XDG_CONFIG_HOME/joulewise/keys.toml, readable by you alone       (grid/keys.py)
 """
@@ -44,6 +45,10 @@ class Settings:
     carbon_aware_sdk: str = (
         ""  # address of a carbon-aware-sdk web API, then average or marginal; asked only when set
     )
+    features: str = ""  # folder of cached training data and of the online store; see the module
+    online_store: str = (
+        ""  # online store of features: a path or redis://host:port/0; unset: online.db in `features`
+    )
     meters: str = "auto"  # auto, or the names of the meter families to use, separated by commas
 
 
@@ -77,6 +82,11 @@ def user_file(environment: Mapping[str, str] = os.environ) -> Path | None:
     return Path(base) / "joulewise" / "settings.toml" if base else None
 
 
+def features_folder(environment: Mapping[str, str] = os.environ) -> Path | None:
+    """Return where derived data are kept; None if the user has no home."""
+    return _folder(environment, "XDG_CACHE_HOME", ".cache", "features")
+
+
 def load(
     environment: Mapping[str, str] = os.environ,
     folder: str | None = None,
@@ -97,6 +107,7 @@ def sources(
     chosen["runs"] = Setting("runs", str(runs or ""), "default")
     chosen["ledger"] = Setting("ledger", str(ledger or ""), "default")
     chosen["grid"] = Setting("grid", str(grid or ""), "default")
+    chosen["features"] = Setting("features", str(features_folder(environment) or ""), "default")
     for values, source in _layers(environment, folder, flags or {}):
         for key, value in values.items():
             chosen[key] = Setting(key, checked(key, value, source), source)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from joulewise.catalogue.cloud import CloudAnswer
     from joulewise.catalogue.place import Place
+    from joulewise.features.cache import Cached
+    from joulewise.features.online import OnlineStore
     from joulewise.grid.at_hand import Outlook
     from joulewise.grid.sources.port import Source
     from joulewise.ledger.index import Summary
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from joulewise.measuring.watching import Watch
     from joulewise.scheduling.plan import Grid
     from joulewise.vocabulary.budget import Budget, Verdict
+    from joulewise.vocabulary.finding import Finding
     from joulewise.vocabulary.signal import Meaning, Signal
 
 INSIDE = "JOULEWISE_RECORDING"  # in the environment of recorded work: the folder of its recording
@@ -485,6 +488,21 @@ def account(recording: Recording, zone: str | None = None, chosen: Settings | No
     return account_of(recording, place(recording, zone, chosen))
 
 
+def findings(account: Account, *, allow_slower: bool = False) -> tuple[Finding, ...]:
+    """Return the findings of a run, the largest predicted saving first."""
+    from joulewise.diagnosing import diagnose
+    from joulewise.vocabulary.observed import observe
+
+    return diagnose(account.recording, observe(account.recording), account, allow_slower=allow_slower)
+
+
+def advice(account: Account) -> str:
+    """Return the first finding of a run in one line, "" if there is none."""
+    from joulewise.diagnosing import first_line
+
+    return first_line(findings(account))
+
+
 def store() -> Store:
     """Return the ledger that the settings name."""
     from joulewise.ledger.store import open_store
@@ -636,6 +654,45 @@ def report(run: Run) -> str:
     return f"joulewise: {' · '.join(parts)}"
 
 
+def cached(
+    dataset: Any,
+    recipe: Any,
+    *,
+    fingerprint: str | None = None,
+    limit_bytes: float | None = None,
+    deterministic: bool = False,
+) -> Cached:
+    """Return `recipe` applied to every item of `dataset`: computed once, for all epochs, workers and experiments.
+
+    See `joulewise.features.cached`; the folder is that of the settings (`features`).
+    """
+    from joulewise.features.cache import LIMIT_BYTES
+    from joulewise.features.cache import cached as cached_in
+
+    return cached_in(
+        dataset,
+        recipe,
+        folder=_features_folder() / "cache",
+        fingerprint=fingerprint,
+        limit_bytes=LIMIT_BYTES if limit_bytes is None else limit_bytes,
+        deterministic=deterministic,
+    )
+
+
+def online_store(place: str | None = None) -> OnlineStore:
+    """Return the online store of features at `place`, or the one that the settings name."""
+    from joulewise.features.online import open_online
+
+    return open_online(place or settings().online_store or str(_features_folder() / "online.db"))
+
+
+def _features_folder() -> Path:
+    folder = settings().features
+    if not folder:
+        raise UsageError("there is no place for features: no home folder is known; set JOULEWISE_HOME")
+    return Path(folder)
+
+
 def load_ipython_extension(shell: Any) -> None:
     """Register `%%joulewise` with a notebook's shell."""
     from joulewise.measuring.magic import register
@@ -643,5 +700,6 @@ def load_ipython_extension(shell: Any) -> None:
     register(shell, track, report)
 
 
-__all__ = ["FAMILIES", "Family", "account", "families", "find", "grid_sources", "grid_zone", "outlook", "place", "prices", "recorder", "recordings", "refresh",
-           "report", "settings", "store", "summarise", "survey", "track", "watch"]  # fmt: skip
+__all__ = ["FAMILIES", "Family", "account", "cached", "families", "find", "grid_sources", "grid_zone", "online_store", "outlook",
+           "place", "planning_grid", "prices", "recorder", "recordings", "refresh", "report", "settings", "store", "summarise", "survey", "track",
+           "watch"]  # fmt: skip

@@ -5,6 +5,7 @@
     │   ├── UnknownName       a name that is not known; suggests the nearest
     │   └── UnlikeSignals     two series of unlike meaning: marginal and average, grams and money
     ├── RecordingError        a recording that is missing, foreign, or of a future format
+    ├── FeatureError          an online store that is away, damaged, or busy
     ├── LedgerError           a ledger that cannot be opened, or is newer than this joulewise
     ├── GridError             a grid service that does not answer (its caller falls back and says so)
     ├── MeterError            a device that cannot be read (the recorder turns it into `Missing`)
@@ -57,6 +58,10 @@ class LedgerError(JoulewiseError):
 
 class GridError(JoulewiseError):
     """A grid service does not answer, refuses, or answers what cannot be read; the message says what is used instead."""
+
+
+class FeatureError(JoulewiseError):
+    """An online store of features that is away, damaged, or held by another process."""
 
 
 class MeterError(JoulewiseError):

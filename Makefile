@@ -7,7 +7,7 @@ ifneq ($(strip $(PIP_FIND_LINKS)),)
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
 
-.PHONY: demo test lint types docs bare bench bench-schedule clean constraints bench-features
+.PHONY: demo test lint types docs bare bench bench-schedule bench-diagnose clean constraints bench-features
 
 demo: $(V)/.demo       ## record a real training, print its card, write its report
 	$(BIN)/joulewise run --name digits --report demo-report.html -- $(BIN)/python examples/digits.py
@@ -40,6 +40,10 @@ constraints:           ## resolve constraints.txt anew (URL-free, for all platfo
 	rm -f constraints.txt
 	$(BIN)/python -m uv pip compile --universal --python-version 3.11 --all-extras --no-annotate --no-header -q -o constraints.txt pyproject.toml
 
+bench-diagnose: $(V)/.torch  ## first advice, false accusations and errors over WORKLOADS=DIR (or over our own generated programs)
+	$(if $(WORKLOADS),,$(BIN)/python bench/diagnose/generate.py build/workloads)
+	$(BIN)/python bench/diagnose/run_folder.py $(or $(WORKLOADS),build/workloads)
+
 clean:
 	rm -rf $(V) $(V)-bare build dist
 
@@ -59,6 +63,10 @@ $(V)/.demo: $(V)/bin/python pyproject.toml constraints.txt
 $(V)/.dev: $(V)/bin/python pyproject.toml constraints.txt
 	$(call install,$(V),-e '.[dev]')
 	touch $@ $(V)/.demo
+
+$(V)/.torch: $(V)/.dev
+	$(BIN)/python -m uv pip install -q --python $(BIN)/python "torch>=2.6" scikit-learn
+	touch $@
 
 $(V)-bare/.ok: pyproject.toml constraints.txt
 	$(PY) -m venv $(V)-bare

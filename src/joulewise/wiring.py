@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from joulewise.measuring.watching import Watch
     from joulewise.scheduling.plan import Grid
     from joulewise.vocabulary.budget import Budget, Verdict
+    from joulewise.vocabulary.finding import Finding
     from joulewise.vocabulary.signal import Meaning, Signal
 
 INSIDE = "JOULEWISE_RECORDING"  # in the environment of recorded work: the folder of its recording
@@ -487,6 +488,21 @@ def account(recording: Recording, zone: str | None = None, chosen: Settings | No
     return account_of(recording, place(recording, zone, chosen))
 
 
+def findings(account: Account, *, allow_slower: bool = False) -> tuple[Finding, ...]:
+    """Return the findings of a run, the largest predicted saving first."""
+    from joulewise.diagnosing import diagnose
+    from joulewise.vocabulary.observed import observe
+
+    return diagnose(account.recording, observe(account.recording), account, allow_slower=allow_slower)
+
+
+def advice(account: Account) -> str:
+    """Return the first finding of a run in one line, "" if there is none."""
+    from joulewise.diagnosing import first_line
+
+    return first_line(findings(account))
+
+
 def store() -> Store:
     """Return the ledger that the settings name."""
     from joulewise.ledger.store import open_store
@@ -685,5 +701,5 @@ def load_ipython_extension(shell: Any) -> None:
 
 
 __all__ = ["FAMILIES", "Family", "account", "cached", "families", "find", "grid_sources", "grid_zone", "online_store", "outlook",
-           "place", "prices", "recorder", "recordings", "refresh", "report", "settings", "store", "summarise", "survey", "track",
+           "place", "planning_grid", "prices", "recorder", "recordings", "refresh", "report", "settings", "store", "summarise", "survey", "track",
            "watch"]  # fmt: skip

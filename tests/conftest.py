@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# how long an example takes is the machine's business, not the test's
+hypothesis.settings.register_profile("joulewise", deadline=None)
+hypothesis.settings.load_profile("joulewise")
 
 
 @pytest.fixture(autouse=True)
@@ -18,6 +23,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
         "JOULEWISE_ZONE",
         "JOULEWISE_RECORDING",
         "JOULEWISE_INTERVAL",
+        "JOULEWISE_ONLINE",
     ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("JOULEWISE_HOME", str(folder))

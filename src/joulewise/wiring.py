@@ -360,6 +360,17 @@ def grid_sources(chosen: Settings, keys: Mapping[str, str] | None = None) -> lis
     return found
 
 
+def prices(zone: str, hours: int = 24, now: datetime | None = None) -> Signal | None:
+    """Return the day-ahead prices that were kept of a zone's coming hours (`outlook(online=True)` fetches them); None without."""
+    from joulewise.grid.at_hand import prices as prices_of
+    from joulewise.grid.history import History
+
+    chosen = settings()
+    if not chosen.grid:
+        return None
+    return prices_of(History(Path(chosen.grid)), grid_zone(zone), now or SystemClock().now_utc(), hours)
+
+
 def _sdk(text: str) -> tuple[str, Meaning]:
     """Return address and meaning of the carbon-aware-sdk from its setting: `http://host:port average`."""
     from joulewise.vocabulary.signal import Factors, Kind, Meaning, Scope
@@ -690,5 +701,5 @@ def load_ipython_extension(shell: Any) -> None:
 
 
 __all__ = ["FAMILIES", "Family", "account", "cached", "families", "find", "grid_sources", "grid_zone", "online_store", "outlook",
-           "place", "recorder", "recordings", "refresh", "report", "settings", "store", "summarise", "survey", "track",
+           "place", "planning_grid", "prices", "recorder", "recordings", "refresh", "report", "settings", "store", "summarise", "survey", "track",
            "watch"]  # fmt: skip

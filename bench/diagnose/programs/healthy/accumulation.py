@@ -1,5 +1,6 @@
 # healthy: the batch is larger than it looks
 """Gradients of eight micro-batches are added up."""
+
 import copy
 import os
 import tempfile

@@ -1,5 +1,6 @@
 # healthy: two networks in turn
 """A generator against a discriminator."""
+
 import copy
 import os
 import tempfile

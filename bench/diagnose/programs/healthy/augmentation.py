@@ -1,5 +1,6 @@
 # healthy: random augmentation: nothing comes twice
 """Random shifts and noise per item."""
+
 import copy
 import os
 import tempfile

@@ -1,5 +1,6 @@
 # healthy: early stopping inside the library
 """Gradient boosting that stops by itself."""
+
 import numpy as np
 
 

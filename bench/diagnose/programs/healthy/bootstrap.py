@@ -1,5 +1,6 @@
 # healthy: every fit gets other rows
 """Bootstrap of a scaled regression."""
+
 import numpy as np
 
 

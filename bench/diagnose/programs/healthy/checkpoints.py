@@ -1,5 +1,6 @@
 # healthy: one checkpoint an epoch, and the best
 """Last and best are saved each epoch."""
+
 import copy
 import os
 import tempfile

@@ -1,5 +1,6 @@
 # healthy: stops by itself after its patience
 """MLP with early stopping."""
+
 import copy
 import os
 import tempfile

@@ -1,5 +1,6 @@
 # healthy: cross-validation fits on other folds
 """A cross-validated forest."""
+
 import numpy as np
 
 

@@ -1,5 +1,6 @@
 # healthy: nearest neighbours of queries, all at once
 """Nearest neighbours."""
+
 import numpy as np
 
 

@@ -1,5 +1,6 @@
 # healthy: the policy acts step by step in its world
 """Policy gradient on a little walk."""
+
 import copy
 import os
 import tempfile

@@ -1,5 +1,6 @@
 # healthy: the service sleeps until a request comes
 """A service that blocks on its queue."""
+
 import copy
 import os
 import tempfile

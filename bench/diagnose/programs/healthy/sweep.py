@@ -1,5 +1,6 @@
 # healthy: features are made once for all fits
 """A sweep over ready features."""
+
 import numpy as np
 
 

@@ -1,5 +1,6 @@
 # healthy: two persistent workers for real work
 """Heavy random augmentation in workers."""
+
 import copy
 import os
 import tempfile

@@ -1,5 +1,6 @@
 # healthy: one validation an epoch, of a large set
 """Validation once per epoch."""
+
 import copy
 import os
 import tempfile

@@ -1,5 +1,6 @@
 # cause: checkpoint_too_often
 """Saves its state very often."""
+
 import copy
 import os
 import tempfile

@@ -1,5 +1,6 @@
 # cause: validation_too_often
 """Validates for a fine curve."""
+
 import copy
 import os
 import tempfile

@@ -55,3 +55,14 @@ def test_a_neighbour_on_the_core():
     half = [0.5 * t for t in range(101)]
     run = {"counters": {"work_cpu_s": half, "run_delay_s": half}}
     assert causes(service(polled=45.0, cpu_s=50.0), **run) == ["busy_idle_service"]
+
+
+def test_a_sleeper_among_neighbours():
+    """A service that sleeps waits for a CPU at each waking on a crowded machine, and is no poller for that."""
+    run = {
+        "counters": {
+            "work_cpu_s": [0.05 * t for t in range(101)],
+            "run_delay_s": [0.9 * t for t in range(101)],
+        }
+    }
+    assert causes(service(polled=5.0, answered=0.2, cpu_s=6.0), **run) == []

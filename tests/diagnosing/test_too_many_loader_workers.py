@@ -39,3 +39,8 @@ def test_longer_without():
     """Where the loop alone would last longer by more than 5 %, it is said only if slower is allowed."""
     assert run(making_s=20.0, used_s=40.0, wait_s=2.0) == []
     assert run(making_s=20.0, used_s=40.0, wait_s=2.0, allow_slower=True) == ["too_many_loader_workers"]
+
+
+def test_starved_workers():
+    """A loop that waited for workers which got no CPU is not told to do without them."""
+    assert run(making_s=20.0, used_s=22.0, wait_s=60.0) == []

@@ -16,6 +16,7 @@ _LEAST_REQUESTS = 3
 _MOST_PER_S = 50.0
 _ANSWERING = 0.2  # of the CPU time, at most, for the load to be called polling
 _ASKED = 0.8  # of a core, at least
+_USED = 0.2  # of a core, at least
 _CROWDED = 0.2  # of the time waited for a CPU
 _PAUSE = 0.15  # of a core: a second with less is a pause
 
@@ -55,19 +56,34 @@ def _of(case: Case, view: ProcessView) -> Estimate | None:
 def _steady(case: Case, view: ProcessView, quiet_s: float, polled_s: float) -> bool:
     """Say whether a core was asked for all the time: it was used, or waited for, and no second went by without load.
 
-    A neighbour on the core does not make a poller pause; so what the run waited for a CPU counts as asked for.
+    A neighbour on the core does not make a poller pause; so what the run waited for a CPU, from the end of its set-up
+    on, counts as asked for. But a sleeper waits for a CPU at each waking, too: a fifth of a core must have been used.
     """
-    delay_s = case.account.usage.run_delay_s or 0.0
-    if polled_s + delay_s < _ASKED * quiet_s:
+    if polled_s < _USED * quiet_s:
         return False
-    if delay_s > _CROWDED * quiet_s:  # neighbours make the pauses here
-        return True
     ticks = case.recording.ticks
-    used = ticks.counters.get("work_cpu_s", [])
-    first, last = view.start_s + 0.3 * view.duration_s, view.start_s + 0.97 * view.duration_s
+    ready_s = view.start_s + view.phase(Phase.SETUP).wall_s + view.phase(Phase.IMPORT).wall_s
+    last_s = view.start_s + 0.97 * view.duration_s
+    used, delayed = (ticks.counters.get(name, []) for name in ("work_cpu_s", "run_delay_s"))
+    inside = [n for n, t_s in enumerate(ticks.t_s) if ready_s <= t_s <= last_s]
+    if len(inside) < 4:
+        return False
+    span_s = ticks.t_s[inside[-1]] - ticks.t_s[inside[0]]
+    used_s, delay_s = (_grown(column, inside) for column in (used, delayed))
+    if used_s + delay_s < _ASKED * span_s:
+        return False
+    if delay_s > _CROWDED * span_s:  # neighbours make the pauses here
+        return True
     loads = [
-        (b - a) / (t - s)
-        for s, t, a, b in zip(ticks.t_s, ticks.t_s[1:], used, used[1:], strict=False)
-        if a is not None and b is not None and t - s > 0.2 and s >= first and t <= last
+        (b - a) / (ticks.t_s[n] - ticks.t_s[n - 1])
+        for n in inside[1:]
+        if (a := used[n - 1]) is not None
+        and (b := used[n]) is not None
+        and ticks.t_s[n] - ticks.t_s[n - 1] > 0.2
     ]
     return len(loads) >= 3 and sum(load < _PAUSE for load in loads) <= 0.05 * len(loads)
+
+
+def _grown(column: list[float | None], inside: list[int]) -> float:
+    known = [v for n in inside if n < len(column) and (v := column[n]) is not None]
+    return known[-1] - known[0] if known else 0.0

@@ -16,7 +16,7 @@ from joulewise.vocabulary.recording import Recording
 
 _STEP_PHASES = (Phase.DATA, Phase.FORWARD, Phase.BACKWARD, Phase.OPTIMISER)
 _DEPENDENT = re.compile(
-    r"generat|decod|rollout|episode|\bact\b|act_|policy|agent|play|beam|autoreg|simulat|recursive|stream|online"
+    r"generate|generating|generation|generator|decod|rollout|episode|\bact\b|act_|policy|agent|play|beam|autoreg|simulat|recursive|stream|online"
     r"|handle|request|serve|env|collect|sampl|teacher|target|distil|pseudo",
     re.IGNORECASE,
 )

@@ -2,7 +2,8 @@
 
 Counterfactual: no workers. Saved is the workers' CPU time but for what making the items took (it moves into the loop),
 and the waiting for the first batch of each pass, in which workers start. The loop then makes the items itself, so the
-wall time grows by that: where making items is real work, nothing is left to save and the run would last longer.
+wall time grows by that: where making items is real work, nothing is left to save and the run would last longer. No more
+wall time is claimed than CPU time: what the loop waited while neighbours held the CPUs is not the workers' fault.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ def _of(case: Case, view: ProcessView) -> Estimate | None:
     making_s = sum(one.fetch_s for one in loaders)
     waited_s = sum(one.wait_s for one in loaders)
     cpu_s = sum(w.cpu_s for w in workers) - making_cpu_s
-    wall_s = waited_s - min(making_s, making_cpu_s * 1.2)
     if cpu_s <= 0:
         return None
+    wall_s = min(waited_s - making_s, cpu_s)  # workers that a neighbour keeps from running are no overhead
     most = max(loaders, key=lambda one: one.workers)
     first_s = sum(one.first_wait_s for one in loaders)
     keep = " and persistent_workers=True" if wall_s < 0 else ""

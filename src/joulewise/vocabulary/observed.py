@@ -498,7 +498,7 @@ def _dataset_items(loaders: Iterable[LoaderView], samples: int, epochs: int | No
 
 def _fitted(seen: Mapping[str, Any]) -> bool:
     return any(
-        p["method"] in ("fit", "fit_transform", "fit_predict", "partial_fit")
+        p["method"] in ("fit", "fit_transform", "fit_predict", "partial_fit", "update")
         for p in _numbered(seen, "preparation")
     )
 

@@ -207,3 +207,15 @@ def test_an_error_in_the_model(tmp_path: Path):
 
     assert (ran.code, ran.out) == (0, "caught\n")
     assert (ran.view.steps, ran.view.evaluation_calls) == (1, 1)
+
+
+def test_any_module_can_be_the_model(tmp_path: Path):
+    """A model of one bare layer is a model, and a loss that is a module is none."""
+    code = (
+        DATA
+        + "net = nn.Linear(8, 3)\nopt = torch.optim.SGD(net.parameters(), lr=0.1)\ntrain(x, y)\nwith torch.no_grad(): loss_fn(net(x), y)"
+    )
+    view = run(code, tmp_path).view
+
+    assert (view.model, view.phase(Phase.FORWARD).calls, view.batch_sizes) == ("Linear", 1, {256: 1})
+    assert [(e.batches, e.items) for e in view.evaluations] == [(1, 256)]

@@ -287,10 +287,10 @@ def _size(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
 def _wrap_module(hooks: TorchHooks, module: Any) -> None:
     original = module.__call__
     line, grad_on = hooks.line, hooks.grad_on
-    known = vars(sys.modules["torch.nn.modules.loss"]).values()
+    home = "torch.nn.modules.loss"  # a loss is no model: the gap before backward names its time
     losses = frozenset(
-        c for c in known if isinstance(c, type) and issubclass(c, module)
-    )  # no model: the gap names them
+        c for c in vars(sys.modules[home]).values() if isinstance(c, type) and c.__module__ == home
+    )
 
     @functools.wraps(original)
     def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807

@@ -1,6 +1,5 @@
 # healthy: the batch is larger than it looks
 """Gradients of eight micro-batches are added up."""
-
 import copy
 import os
 import tempfile

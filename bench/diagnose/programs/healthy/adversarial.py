@@ -1,6 +1,5 @@
 # healthy: two networks in turn
 """A generator against a discriminator."""
-
 import copy
 import os
 import tempfile

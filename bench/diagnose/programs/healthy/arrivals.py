@@ -1,6 +1,5 @@
 # healthy: items arrive one by one, with pauses
 """Each reading is classified as it comes."""
-
 import copy
 import os
 import tempfile

@@ -1,6 +1,5 @@
 # healthy: random augmentation: nothing comes twice
 """Random shifts and noise per item."""
-
 import copy
 import os
 import tempfile

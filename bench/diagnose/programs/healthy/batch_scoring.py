@@ -1,6 +1,5 @@
 # healthy: scored in batches
 """Scoring with large batches."""
-
 import copy
 import os
 import tempfile
@@ -37,5 +36,5 @@ right = 0
 with torch.no_grad():
     for _ in range(4):
         for i in range(0, len(x), BATCH):
-            right += (net(x[i : i + BATCH]).argmax(1) == y[i : i + BATCH]).sum().item()
+            right += (net(x[i:i + BATCH]).argmax(1) == y[i:i + BATCH]).sum().item()
 print(f"accuracy {right / len(x) / 4:.4f}")

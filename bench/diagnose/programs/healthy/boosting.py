@@ -1,6 +1,5 @@
 # healthy: early stopping inside the library
 """Gradient boosting that stops by itself."""
-
 import numpy as np
 
 

@@ -1,6 +1,5 @@
 # healthy: every fit gets other rows
 """Bootstrap of a scaled regression."""
-
 import numpy as np
 
 

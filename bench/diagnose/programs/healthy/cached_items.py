@@ -1,6 +1,5 @@
 # healthy: items are prepared once; handing them out is all
 """A data set that returns ready tensors."""
-
 import copy
 import os
 import tempfile
@@ -34,9 +33,7 @@ ITEMS = 6000  # vary: 6000, 12000
 class Ready(Dataset):
     def __init__(self, n):
         images = np.random.default_rng(0).random((n, 20, 20))
-        self.items = torch.stack(
-            [torch.tensor(np.pad(i, 2, mode="reflect"), dtype=torch.float32) for i in images]
-        )
+        self.items = torch.stack([torch.tensor(np.pad(i, 2, mode="reflect"), dtype=torch.float32) for i in images])
         self.labels = torch.arange(n) % 2
 
     def __len__(self):

@@ -1,6 +1,5 @@
 # healthy: one checkpoint an epoch, and the best
 """Last and best are saved each epoch."""
-
 import copy
 import os
 import tempfile

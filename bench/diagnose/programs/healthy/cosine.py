@@ -1,6 +1,5 @@
 # healthy: a cosine schedule improves until its end
 """Cosine annealing, fixed budget."""
-
 import copy
 import os
 import tempfile

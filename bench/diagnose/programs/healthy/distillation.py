@@ -1,6 +1,5 @@
 # healthy: the teacher runs on every batch of the student
 """A small network learns from a large one."""
-
 import copy
 import os
 import tempfile

@@ -1,6 +1,5 @@
 # healthy: stops by itself after its patience
 """MLP with early stopping."""
-
 import copy
 import os
 import tempfile

@@ -1,6 +1,5 @@
 # healthy: cross-validation fits on other folds
 """A cross-validated forest."""
-
 import numpy as np
 
 

@@ -1,6 +1,5 @@
 # healthy: each pass needs the one before
 """A recurrent model writes text, token by token."""
-
 import copy
 import os
 import tempfile

@@ -1,6 +1,5 @@
 # healthy: small batch, but each item is heavy
 """Convolutions on large images, few at a time."""
-
 import copy
 import os
 import tempfile
@@ -35,15 +34,8 @@ x = torch.randn(360, 3, 96, 96)
 y = (x.mean((1, 2, 3)) > 0).long()
 train = DataLoader(TensorDataset(x, y), batch_size=BATCH, shuffle=True)
 test = DataLoader(TensorDataset(x[:160], y[:160]), batch_size=40)
-net = nn.Sequential(
-    nn.Conv2d(3, 24, 5, padding=2),
-    nn.ReLU(),
-    nn.Conv2d(24, 24, 5, padding=2, stride=2),
-    nn.ReLU(),
-    nn.AdaptiveAvgPool2d(1),
-    nn.Flatten(),
-    nn.Linear(24, 2),
-)
+net = nn.Sequential(nn.Conv2d(3, 24, 5, padding=2), nn.ReLU(), nn.Conv2d(24, 24, 5, padding=2, stride=2), nn.ReLU(),
+                    nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(24, 2))
 opt = torch.optim.SGD(net.parameters(), lr=0.01)
 for epoch in range(3):
     for a, b in train:

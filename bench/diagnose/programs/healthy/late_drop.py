@@ -1,6 +1,5 @@
 # healthy: flat until the learning rate drops, then better
 """Step schedule: a long plateau before the drop."""
-
 import copy
 import os
 import tempfile

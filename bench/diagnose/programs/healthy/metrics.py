@@ -1,6 +1,5 @@
 # healthy: one large prediction, looked at in many ways
 """A model's predictions under many thresholds."""
-
 import numpy as np
 
 

@@ -1,6 +1,5 @@
 # healthy: nearest neighbours of queries, all at once
 """Nearest neighbours."""
-
 import numpy as np
 
 

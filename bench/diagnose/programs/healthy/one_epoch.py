@@ -1,6 +1,5 @@
 # healthy: one epoch, a curve of ten points
 """One pass over a stream with ten evaluations."""
-
 import copy
 import os
 import tempfile
@@ -37,7 +36,7 @@ net = nn.Sequential(nn.Linear(64, 512), nn.ReLU(), nn.Linear(512, 256), nn.ReLU(
 opt = torch.optim.Adam(net.parameters(), lr=1e-3)
 for step, i in enumerate(range(0, len(x), 32), 1):
     opt.zero_grad()
-    loss = nn.functional.cross_entropy(net(x[i : i + 32]), y[i : i + 32])
+    loss = nn.functional.cross_entropy(net(x[i:i + 32]), y[i:i + 32])
     loss.backward()
     opt.step()
     if step % 190 == 0:

@@ -1,6 +1,5 @@
 # healthy: what lies before a repeated scaling is training, not preparation
 """A scaler in the loop, and a model by hand."""
-
 import numpy as np
 
 
@@ -22,9 +21,9 @@ for rate in (0.003, 0.01, 0.03, 0.1):
     w = np.zeros((64, 5))
     for epoch in range(EPOCHS):
         for i in range(0, len(a), 50):
-            z = a[i : i + 50] @ w
+            z = a[i:i + 50] @ w
             p = np.exp(z - z.max(1, keepdims=True))
             p /= p.sum(1, keepdims=True)
-            w -= rate * a[i : i + 50].T @ (p - onehot[i : i + 50]) / 50
+            w -= rate * a[i:i + 50].T @ (p - onehot[i:i + 50]) / 50
     best = max(best, ((a @ w).argmax(1) == y).mean())
 print(f"accuracy {best:.4f}")

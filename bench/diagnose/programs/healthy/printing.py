@@ -1,6 +1,5 @@
 # healthy: prints every step, which is cheap
 """A line per step."""
-
 import copy
 import os
 import tempfile
@@ -37,7 +36,7 @@ opt = torch.optim.Adam(net.parameters(), lr=1e-3)
 for epoch in range(6):
     order = torch.randperm(len(x))
     for i in range(0, len(x), 64):
-        xb, yb = x[order[i : i + 64]], y[order[i : i + 64]]
+        xb, yb = x[order[i:i + 64]], y[order[i:i + 64]]
         opt.zero_grad()
         loss = nn.functional.cross_entropy(net(xb), yb)
         loss.backward()

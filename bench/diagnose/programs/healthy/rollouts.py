@@ -1,6 +1,5 @@
 # healthy: the policy acts step by step in its world
 """Policy gradient on a little walk."""
-
 import copy
 import os
 import tempfile

@@ -1,6 +1,5 @@
 # healthy: the service sleeps until a request comes
 """A service that blocks on its queue."""
-
 import copy
 import os
 import tempfile

@@ -1,6 +1,5 @@
 # healthy: validated every 40 steps, but on 200 items
 """A dense but cheap validation curve."""
-
 import copy
 import os
 import tempfile

@@ -1,6 +1,5 @@
 # healthy: features are made once for all fits
 """A sweep over ready features."""
-
 import numpy as np
 
 

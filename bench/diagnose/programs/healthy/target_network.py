@@ -1,6 +1,5 @@
 # healthy: the target network is part of the algorithm
 """Q-learning with a target network."""
-
 import copy
 import os
 import tempfile

@@ -1,6 +1,5 @@
 # healthy: threads that compute while the main one waits
 """Statistics in a thread pool."""
-
 import copy
 import os
 import tempfile

@@ -1,6 +1,5 @@
 # healthy: two persistent workers for real work
 """Heavy random augmentation in workers."""
-
 import copy
 import os
 import tempfile

@@ -1,6 +1,5 @@
 # healthy: one validation an epoch, of a large set
 """Validation once per epoch."""
-
 import copy
 import os
 import tempfile

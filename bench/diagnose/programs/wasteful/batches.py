@@ -1,6 +1,5 @@
 # cause: small_batch
 """A small network with a tiny batch."""
-
 import copy
 import os
 import tempfile
@@ -32,14 +31,10 @@ BATCH = 4  # vary: 4, 2, 4, 8
 ITEMS = 9000  # vary: 9000, 5000, 12000, 24000
 
 torch.manual_seed(4)
-train = DataLoader(
-    TensorDataset(*blobs(ITEMS, 64, 1)), batch_size=BATCH, shuffle=True
-)  # fixed: train = DataLoader(TensorDataset(*blobs(ITEMS, 64, 1)), batch_size=32, shuffle=True)
+train = DataLoader(TensorDataset(*blobs(ITEMS, 64, 1)), batch_size=BATCH, shuffle=True)  # fixed: train = DataLoader(TensorDataset(*blobs(ITEMS, 64, 1)), batch_size=32, shuffle=True)
 test = DataLoader(TensorDataset(*blobs(4000, 64, 2)), batch_size=500)
 net = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 10))
-opt = torch.optim.SGD(
-    net.parameters(), lr=0.003, momentum=0.9
-)  # fixed: opt = torch.optim.SGD(net.parameters(), lr=0.02, momentum=0.9)
+opt = torch.optim.SGD(net.parameters(), lr=0.003, momentum=0.9)  # fixed: opt = torch.optim.SGD(net.parameters(), lr=0.02, momentum=0.9)
 for epoch in range(4):
     for x, y in train:
         opt.zero_grad()

@@ -1,6 +1,5 @@
 # cause: checkpoint_too_often
 """Saves its state very often."""
-
 import copy
 import os
 import tempfile

@@ -1,6 +1,5 @@
 # cause: over_training
 """Trains for a fixed number of epochs and keeps the best."""
-
 import copy
 import os
 import tempfile

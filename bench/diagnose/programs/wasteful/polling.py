@@ -1,6 +1,5 @@
 # cause: busy_idle_service; also: always_on_low_traffic
 """A service that polls its queue."""
-
 import copy
 import os
 import tempfile

@@ -1,6 +1,5 @@
 # cause: rereading_input; also: slow_transforms
 """Opens each item's file whenever it is asked for."""
-
 import copy
 import os
 import tempfile

@@ -1,6 +1,5 @@
 # cause: unbatched_inference; also: small_batch
 """Scores a table row by row."""
-
 import copy
 import os
 import tempfile
@@ -37,11 +36,11 @@ net = nn.Sequential(nn.Linear(64, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 10))
 opt = torch.optim.Adam(net.parameters(), lr=1e-3)
 for i in range(0, 8000, 100):
     opt.zero_grad()
-    nn.functional.cross_entropy(net(x[i : i + 100]), y[i : i + 100]).backward()
+    nn.functional.cross_entropy(net(x[i:i + 100]), y[i:i + 100]).backward()
     opt.step()
 net.eval()
 right, size = 0, 1  # fixed: right, size = 0, 256
 with torch.no_grad():
     for i in range(0, len(x), size):
-        right += (net(x[i : i + size]).argmax(1) == y[i : i + size]).sum().item()
+        right += (net(x[i:i + size]).argmax(1) == y[i:i + size]).sum().item()
 print(f"accuracy {right / len(x):.4f}")

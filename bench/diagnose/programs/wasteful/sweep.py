@@ -1,6 +1,5 @@
 # cause: repeated_preprocessing; also: repeated_experiment_setup
 """A sweep that makes its features for every fit."""
-
 import numpy as np
 
 
@@ -23,9 +22,7 @@ def features():
     rows = []
     for r in x:
         h, _ = np.histogram(r, bins=12, range=(-9, 9))
-        rows.append(
-            np.concatenate([np.sort(r), np.abs(np.fft.rfft(r)), h, np.percentile(r, (5, 25, 50, 75, 95))])
-        )
+        rows.append(np.concatenate([np.sort(r), np.abs(np.fft.rfft(r)), h, np.percentile(r, (5, 25, 50, 75, 95))]))
     return StandardScaler().fit_transform(np.array(rows)), y
 
 

@@ -1,6 +1,5 @@
 # cause: slow_transforms; also: repeated_preprocessing
 """Prepares each item whenever it is asked for."""
-
 import copy
 import os
 import tempfile

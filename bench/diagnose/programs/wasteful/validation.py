@@ -1,6 +1,5 @@
 # cause: validation_too_often
 """Validates for a fine curve."""
-
 import copy
 import os
 import tempfile

@@ -1,6 +1,5 @@
 # cause: too_many_loader_workers
 """Four workers, started anew each epoch, for ready tensors."""
-
 import copy
 import os
 import tempfile
@@ -44,9 +43,7 @@ class Ready(Dataset):
 
 def main():
     torch.manual_seed(8)
-    train = DataLoader(
-        Ready(4000), batch_size=50, shuffle=True, num_workers=4
-    )  # fixed: train = DataLoader(Ready(4000), batch_size=50, shuffle=True, num_workers=0)
+    train = DataLoader(Ready(4000), batch_size=50, shuffle=True, num_workers=4)  # fixed: train = DataLoader(Ready(4000), batch_size=50, shuffle=True, num_workers=0)
     net = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
     opt = torch.optim.Adam(net.parameters())
     for epoch in range(EPOCHS):

@@ -86,11 +86,11 @@ def test_budget_in_time_stops(joulewise):
 
 def test_budget_in_joules_stops(joulewise):
     """A budget in joules holds, and what was used beyond it is told and small."""
-    done = joulewise("run", "--budget", "20J", "--grace", "1", "--", sys.executable, "-c", BURN)
+    done = joulewise("run", "--budget", "5J", "--grace", "1", "--", sys.executable, "-c", BURN)
 
     assert done.returncode == 3
     fields = json.loads(joulewise("show", "--json").stdout)
-    assert fields["footprint"]["total_j"]["value"] < 60
+    assert fields["footprint"]["total_j"]["value"] < 20
 
 
 TRIALS = """
@@ -127,6 +127,18 @@ def test_a_pot_is_shared(joulewise):
     other = joulewise("run", "--budget", "9s", "--pot", "p", "--", "true")
     assert other.returncode == 2
     assert "has the limits" in other.stderr
+
+
+def test_a_short_run_pays_into_its_pot(joulewise):
+    """A run that is over before a look at it has paid its joules into the pot all the same."""
+    code = "sum(range(20_000_000))"
+    joulewise("run", "--budget", "1h,1MJ", "--pot", "p", "--quiet", "--", sys.executable, "-c", code)
+    (pot,) = json.loads(joulewise("ledger", "pots", "--json").stdout)["pots"]
+
+    assert "energy_j" in json.dumps(pot)
+    assert json.loads(joulewise("show", "--json").stdout)["footprint"]["total_j"]["value"] == pytest.approx(
+        pot["spent"]["energy_j"]
+    )
 
 
 def test_assumed_high(joulewise):

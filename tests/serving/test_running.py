@@ -78,6 +78,12 @@ def test_port_taken():
             listen("127.0.0.1", first.getsockname()[1])
 
 
+def test_no_delay():
+    """The socket is known as TCP, which asyncio needs to see before it sends small answers at once."""
+    with listen("127.0.0.1", 0) as opened:
+        assert opened.proto == socket.IPPROTO_TCP
+
+
 def raw(port, data, wait_s=5.0):
     """Send bytes as they are and return what comes back until the server closes or says nothing more."""
     with socket.create_connection(("127.0.0.1", port), timeout=wait_s) as s:

@@ -80,11 +80,15 @@ def is_loopback(host: str) -> bool:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket; port 0 takes any free one. Raises UsageError."""
+    """Return a bound socket; port 0 takes any free one. Raises UsageError.
+
+    The socket says that it is TCP: only then does asyncio switch off Nagle's algorithm, which would hold back the body of
+    each answer until its header is acknowledged, some 40 ms later.
+    """
     try:
-        family, kind, _protocol, _name, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        family, kind, protocol, _name, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with ExitStack() as unless_bound:
-            opened = unless_bound.enter_context(socket.socket(family, kind))
+            opened = unless_bound.enter_context(socket.socket(family, kind, protocol))  # asyncio knows TCP by it
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             opened.bind(address)
             unless_bound.pop_all()

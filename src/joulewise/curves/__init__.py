@@ -1,4 +1,4 @@
-"""Curves: what has a learning curve gained, how noisy is it, and what is still to come?
+"""Curves: what a learning curve has gained, how noisy it is, and what is still to come.
 
 Takes the quality seen at each evaluation (`Curve`) and the length of the run, and returns a `Forecast`: the gain
 still to come as a distribution, with its interval. Pure and standard library only; `training` stops by it.

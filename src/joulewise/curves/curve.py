@@ -68,9 +68,9 @@ class Curve:
         """The scatter (standard deviation) from one evaluation to the next, in the metric's unit.
 
         From the second differences of the last third of the curve (at least eight points), by their median, so that
-        neither a trend nor a single outlier counts as noise. 0 below three points.
+        neither a trend nor, from nine points on, a single outlier counts as noise. 0 below three points.
         """
-        recent = self.values[-max(8, len(self) // 3) :]
+        recent = [v for v in self.values[-max(8, len(self) // 3) :] if isfinite(v)]
         bends = sorted(abs(a - 2 * b + c) for a, b, c in zip(recent, recent[1:], recent[2:], strict=False))
         if not bends:
             return 0.0
@@ -79,7 +79,7 @@ class Curve:
         return _MAD_TO_SD * median / _SECOND_DIFFERENCE_SD
 
     def growth(self, horizon: float) -> float:
-        """What the run would still gain if its last third carried on to `horizon`, in the metric's unit.
+        """Return what the run would still gain if its last third carried on to `horizon`, in the metric's unit.
 
         The last third is the last 35 % of the steps done; only a new best counts as having gained.
         """

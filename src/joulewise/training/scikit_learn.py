@@ -19,9 +19,11 @@ from joulewise.vocabulary.errors import UsageError
 class Learner(Protocol):
     """What learns from one batch after another and can be scored."""
 
-    def partial_fit(self, x: Any, y: Any, **more: Any) -> Any: ...
+    def partial_fit(self, x: Any, y: Any, **more: Any) -> Any:
+        """Learn from one batch."""
 
-    def score(self, x: Any, y: Any) -> float: ...
+    def score(self, x: Any, y: Any) -> float:
+        """Return the quality on data that it did not learn from."""
 
 
 Estimator = TypeVar("Estimator", bound=Learner)

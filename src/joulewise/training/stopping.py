@@ -27,7 +27,9 @@ _LEAST = 4  # evaluations: below, a curve has neither noise nor growth
 _LEAST_OPEN = 8  # evaluations where no horizon is known
 _LEAST_AFTER_DROP = 3  # evaluations at the new learning rate
 _DEAD_AFTER = 5  # evaluations without any movement
-_LOST_AFTER = 3  # evaluations, one after the other, below the first value by more than was ever gained
+_LOST_AFTER = (
+    3  # evaluations in a row, worse than the first value by more than was gained, and half of that value
+)
 
 
 class Action(StrEnum):
@@ -194,11 +196,10 @@ def _broken(curve: Curve) -> str | None:
     best = curve.best
     if best is None or len(curve) <= _LOST_AFTER or not isfinite(curve.heights[0]):
         return None
-    floor = curve.heights[0] - max(curve.gain, 5 * curve.noise, 1e-9 * abs(curve.heights[0]))
-    if (
-        all(h < floor for h in curve.heights[-_LOST_AFTER:])
-        and curve.heights[-1] <= curve.heights[-_LOST_AFTER]
-    ):
+    calm = curve.first(len(curve) - _LOST_AFTER)  # the noise before the fall, which is no noise itself
+    fall = max(calm.gain, 0.5 * abs(curve.heights[0]), 5 * calm.noise)
+    lost = curve.heights[-_LOST_AFTER:]
+    if fall > 0 and all(h < curve.heights[0] - fall for h in lost) and lost[-1] <= lost[0]:
         return f"diverged: {curve.values[-1]:.5g} is worse than the first value by more than was ever gained"
     return None
 

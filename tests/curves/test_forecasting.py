@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from joulewise.curves.curve import Curve
-from joulewise.curves.forecasting import ALGOPERF, Forecast, features, forecast
+from joulewise.curves.forecasting import TASKSET, Forecast, features, forecast
 
 
 def saturating(steps: int, pace: float = 5.0, higher_is_better: bool = True) -> Curve:
@@ -80,6 +80,6 @@ def test_what_the_validation_set_cannot_resolve_widens_the_forecast():
 
 def test_growth_and_noise_both_speak_for_more():
     """The shipped constants let both growth and noise raise what may still come."""
-    assert ALGOPERF.growth > 0
-    assert ALGOPERF.noise > 0
-    assert ALGOPERF.spread > 0
+    assert TASKSET.growth > 0
+    assert TASKSET.noise > 0
+    assert TASKSET.spread > 0

@@ -5,8 +5,8 @@ The gain still to come, as a share of the gain so far, is taken as log-logistic:
     log odds(more than x is to come) = level + growth ln(g + e) + noise ln(n + e) - spread ln x
 
 with g the growth carried on to the end of the run and n the noise, both as shares of the gain so far, e = 0.001. Four
-constants, fitted on the 863 learning curves of AlgoPerf by `bench/train_stopping.py`, which also fits them on TaskSet
-and judges each on the other suite. Richer models (power laws, boosted trees over sixteen features) were more exact on
+constants, fitted on the 362 learning curves of TaskSet by `bench/train_stopping.py`, which judges them on the 863 of
+AlgoPerf, and the other way round. Richer models (power laws, boosted trees over sixteen features) were more exact on
 the suite that they were fitted on and worse on the other: docs/decisions/0801-four-constants.md.
 """
 
@@ -30,7 +30,7 @@ class Constants:
     spread: float
 
 
-ALGOPERF = Constants(level=3.415, growth=1.505, noise=0.646, spread=1.552)
+TASKSET = Constants(level=4.785, growth=1.024, noise=0.718, spread=0.598)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def features(curve: Curve, horizon: float, least_noise: float = 0.0) -> tuple[fl
 
 
 def forecast(
-    curve: Curve, horizon: float, constants: Constants = ALGOPERF, least_noise: float = 0.0
+    curve: Curve, horizon: float, constants: Constants = TASKSET, least_noise: float = 0.0
 ) -> Forecast | None:
     """Return what the run still has to gain until `horizon`; None where nothing was gained yet to judge by.
 

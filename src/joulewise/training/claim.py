@@ -17,14 +17,14 @@ from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.figures import Basis, Figure
 
 LEAST_SEEDS = 3
-# Student's t at 95 % (one-sided) by degrees of freedom; above 30 the normal's series (Fisher 1926, first term)
-_T95 = tuple(
-    float(t)
-    for t in (
-        "6.314 2.920 2.353 2.132 2.015 1.943 1.895 1.860 1.833 1.812 1.796 1.782 1.771 1.761 1.753 "
-        "1.746 1.740 1.734 1.729 1.725 1.721 1.717 1.714 1.711 1.708 1.706 1.703 1.701 1.699 1.697"
-    ).split()
+# Student's t at 95 % (one-sided) by degrees of freedom, 1 to 30; above, the first term of the normal's expansion.
+# fmt: off
+_T95 = (
+    6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812,
+    1.796, 1.782, 1.771, 1.761, 1.753, 1.746, 1.740, 1.734, 1.729, 1.725,
+    1.721, 1.717, 1.714, 1.711, 1.708, 1.706, 1.703, 1.701, 1.699, 1.697,
 )
+# fmt: on
 
 
 @dataclass(frozen=True, slots=True)

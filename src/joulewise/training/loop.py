@@ -135,7 +135,7 @@ def stopping(
     samples: int | None = None,
     schedule: Schedule | None = None,
     tolerance: float = 0.01,
-    doubt: float = 0.1,
+    doubt: float = 0.07,
     joules_per_unit: float | None = None,
     joules_per_step: float | None = None,
 ) -> Stopping:

@@ -2,7 +2,7 @@
 
 `decide` looks at the curve so far, its noise, the size of the validation set and the schedule in view, and forecasts
 what the rest of the run would gain, with an interval. It stops when the chance of gaining more than the tolerance has
-fallen to 10 % (`Rule.doubt`), or when even the high end of that interval is worth fewer joules than the rest of the run costs.
+fallen to 7 % (`Rule.doubt`), or when even the high end of that interval is worth fewer joules than the rest of the run costs.
 It is pure: `replay` says what it would have done on any stored curve.
 
 Not a number, a curve that has lost more than it ever gained, and one that has never moved stop at once.
@@ -16,7 +16,7 @@ from enum import StrEnum
 from math import isfinite, sqrt
 
 from joulewise.curves.curve import Curve
-from joulewise.curves.forecasting import ALGOPERF, Constants, Forecast, forecast
+from joulewise.curves.forecasting import TASKSET, Constants, Forecast, forecast
 from joulewise.training.schedule import Schedule
 from joulewise.vocabulary.errors import UsageError
 
@@ -50,10 +50,10 @@ class Rule:
     """
 
     tolerance: float = 0.01
-    doubt: float = 0.1
+    doubt: float = 0.07
     joules_per_unit: float | None = None
     joules_per_step: float | None = None
-    constants: Constants = ALGOPERF
+    constants: Constants = TASKSET
 
     def __post_init__(self) -> None:
         """Refuse shares outside 0 to 1, and a worth without a cost."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import exp, inf
 
 import pytest
@@ -49,7 +50,7 @@ def test_less_is_to_come_of_a_flatter_curve():
     """The further a saturating curve has come, the smaller is each end of the interval."""
     intervals = [forecast(saturating(n), 60).interval for n in (10, 20, 40)]
 
-    for earlier, later in zip(intervals, intervals[1:], strict=False):
+    for earlier, later in pairwise(intervals):
         assert all(a > b for a, b in zip(earlier, later, strict=True))
 
 

@@ -183,6 +183,17 @@ def test_worth_in_joules():
     assert "and costs" in cheap.verdict.reason
 
 
+def test_least_gain():
+    """A gain in the metric's own unit that is not worth it counts where it is the larger of the two tolerances."""
+    curve = saturating(noise=0.003)
+    by_share = replay(curve)
+    by_points = replay(curve, rule=Rule(least_gain=0.05))
+
+    assert by_points.saved_share > by_share.saved_share
+    assert "more than 0.05 (6." in by_points.verdict.reason
+    assert replay(curve, rule=Rule(least_gain=1e-9)) == by_share
+
+
 def test_few_samples_make_it_careful():
     """On 50 validation samples a standstill is not trusted; on 50,000 it is."""
     curve = saturating(steps=45)
@@ -214,6 +225,7 @@ def test_one_line():
     [
         ({"tolerance": 0}, "tolerance is 0"),
         ({"doubt": 1.5}, "doubt is 1.5"),
+        ({"least_gain": -1.0}, "least_gain is -1"),
         ({"joules_per_unit": 5.0}, "go together"),
         ({"joules_per_unit": -5.0, "joules_per_step": 1.0}, "joules_per_unit is -5"),
     ],

@@ -45,12 +45,14 @@ class Rule:
     """When the user wants to stop.
 
     `tolerance` is the further gain, as a share of the gain in all, that is not worth training for; `doubt` the chance of
-    missing more than that which is accepted. `joules_per_unit` is what the user would spend for one unit of the metric,
+    missing more than that which is accepted. `least_gain` is the same in the metric's unit; the larger of the two counts
+    (on a noisy metric a hundredth of a small gain is never sure). `joules_per_unit` is what the user would spend for one unit of the metric,
     `joules_per_step` what a step costs; both or neither.
     """
 
     tolerance: float = 0.01
     doubt: float = 0.07
+    least_gain: float = 0.0
     joules_per_unit: float | None = None
     joules_per_step: float | None = None
     constants: Constants = TASKSET
@@ -60,6 +62,10 @@ class Rule:
         for name, share in (("tolerance", self.tolerance), ("doubt", self.doubt)):
             if not 0 < share < 1:
                 raise UsageError(f"{name} is {share:g}, but must lie between 0 and 1")
+        if not (self.least_gain >= 0 and isfinite(self.least_gain)):
+            raise UsageError(
+                f"least_gain is {self.least_gain:g}, but must be at least 0, in the metric's unit"
+            )
         if (self.joules_per_unit is None) != (self.joules_per_step is None):
             raise UsageError(
                 "joules_per_unit and joules_per_step go together: what a unit is worth, what a step costs"
@@ -242,12 +248,11 @@ def _too_early(curve: Curve, schedule: Schedule) -> str | None:
 def _enough(to_come: Forecast, rule: Rule, steps: float) -> str | None:
     """Return why the gain to come is not worth the steps; None where it is."""
     # tolerance is a share of the gain in all: x of the gain so far is x / (1 + x) of the gain in all
-    tolerated = to_come.gain * rule.tolerance / (1 - rule.tolerance)
+    tolerated = max(to_come.gain * rule.tolerance / (1 - rule.tolerance), rule.least_gain)
     chance = to_come.chance(tolerated)
     if chance <= rule.doubt:
-        return (
-            f"more than {tolerated:.2g} ({rule.tolerance:.1%} of the gain) with a chance of {chance:.0%} only"
-        )
+        share = tolerated / (to_come.gain + tolerated)
+        return f"more than {tolerated:.2g} ({share:.1%} of the gain) with a chance of {chance:.0%} only"
     if rule.joules_per_unit is not None and rule.joules_per_step is not None:
         worth_j = to_come.exceeded_with(0.05) * rule.joules_per_unit
         cost_j = steps * rule.joules_per_step

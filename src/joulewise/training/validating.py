@@ -2,7 +2,8 @@
 
 `plan` is pure: from what a training step and a validated sample cost (joules or seconds, the same for both) it chooses
 the step between evaluations and the size of the subset. `settled` compares two models sample by sample and says as soon
-as the answers so far decide which is better, so that a candidate that is plainly worse is not evaluated to the end.
+as the answers so far decide which is better, so that a candidate that is plainly worse is not evaluated to the end, and so that the best of many noisy
+evaluations is not taken for the best model: keep the latest unless `settled` favours the earlier.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def plan(
     affordable = share / (1 - share) * training / sample_cost  # samples in all, over the whole run
     needed = min(samples, ceil(0.25 / resolve**2))
     evaluations = min(_WANTED, horizon, max(min(_ENOUGH, horizon), floor(affordable / needed)))
-    every = ceil(horizon / evaluations)
+    every = horizon // evaluations
     evaluations = floor(horizon / every)
     subset = min(samples, floor(affordable / evaluations))
     while subset < 1 and evaluations > 1:  # not even one sample each time: fewer evaluations

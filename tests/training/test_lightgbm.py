@@ -43,9 +43,9 @@ def test_stops_at_the_best():
     stopping = joulewise.stopping("binary_logloss", horizon=ROUNDS)
     booster = train(stopping)
 
-    assert stopping.verdict.stop
+    assert stopping.decision.stops
     assert len(stopping.curve) < ROUNDS
-    assert booster.best_iteration == stopping.verdict.best_step
+    assert booster.best_iteration == stopping.decision.best_step
 
 
 def test_named_validation_set():
@@ -53,7 +53,7 @@ def test_named_validation_set():
     stopping = joulewise.stopping("binary_logloss", horizon=ROUNDS)
     train(stopping, data="training")
 
-    assert stopping.verdict.best_step == len(stopping.curve)
+    assert stopping.decision.best_step == len(stopping.curve)
 
 
 def test_unknown_metric():

@@ -14,24 +14,24 @@ from .curves import saturating, stepped
 
 
 def test_a_loop_stops_and_keeps_the_best():
-    """A loop that asks after each epoch ends early, kept the best state, and replays to the same verdict."""
+    """A loop that asks after each epoch ends early, kept the best state, and replays to the same decision."""
     curve = saturating(noise=0.0005)
     stopping = joulewise.stopping("val_accuracy", horizon=60)
     kept = None
     for epoch, value in zip(curve.steps, curve.values, strict=True):
-        verdict = stopping.update(epoch, value)
+        decision = stopping.update(epoch, value)
         if stopping.improved:
             kept = epoch
-        if verdict.stop:
+        if decision.stops:
             break
 
     assert epoch < 45
-    assert kept == verdict.best_step
-    assert replay(curve, Schedule(horizon=60)).verdict == verdict == stopping.verdict
+    assert kept == decision.best_step
+    assert replay(curve, Schedule(horizon=60)).decision == decision == stopping.decision
 
 
 def test_a_drop_brought_forward():
-    """When the verdict is to drop now, the loop says so, drops, and is judged by the new rate from there."""
+    """When the decision is to drop now, the loop says so, drops, and is judged by the new rate from there."""
     stopping = joulewise.stopping("loss", schedule=Schedule(horizon=60, drops=(50,)))
     at_rest = stepped(drop=45)
     for step, value in zip(at_rest.steps, at_rest.values, strict=True):
@@ -42,15 +42,15 @@ def test_a_drop_brought_forward():
 
     assert step < 45
     assert stopping.schedule.drops == (step,)
-    assert not stopping.update(step + 1, 0.45).stop
+    assert not stopping.update(step + 1, 0.45).stops
     with pytest.raises(UsageError, match="no drop of the learning rate is planned after step 50"):
         stopping.dropped(50)
 
 
 def test_a_metric_never_logged():
-    """Asking for the verdict of a metric that was never logged names it and says what to call."""
+    """Asking for the decision of a metric that was never logged names it and says what to call."""
     with pytest.raises(UsageError, match=r"metric 'val_loss' was never logged; call update"):
-        _ = joulewise.stopping("val_loss", horizon=10).verdict
+        _ = joulewise.stopping("val_loss", horizon=10).decision
     assert not joulewise.stopping("val_loss", horizon=10).improved
 
 

@@ -42,9 +42,9 @@ def test_stops_at_the_best():
         climber, data, data, (data, data), joulewise.stopping("accuracy", horizon=60), epochs=60, batch_size=4
     )
 
-    assert fitted.verdict.stop
+    assert fitted.decision.stops
     assert len(fitted.curve) < 60
-    assert fitted.verdict.best_step == 10
+    assert fitted.decision.best_step == 10
     assert len(fitted.estimator.seen) == 100
     assert len(climber.seen) == 10 * len(fitted.curve)
     assert sorted(climber.seen[:10]) == list(range(10))

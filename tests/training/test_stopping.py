@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from joulewise.curves.curve import Curve
 from joulewise.training.schedule import Schedule
-from joulewise.training.stopping import Action, Rule, decide, replay
+from joulewise.training.stopping import Move, Rule, decide, replay
 from joulewise.vocabulary.errors import UsageError
 
 from .curves import saturating, steady, stepped
@@ -25,7 +25,7 @@ def test_stops_at_rest():
     """A run that has come to rest stops well before its end and loses less than its tolerance."""
     outcome = replay(saturating(noise=0.0005))
 
-    assert outcome.verdict.stop
+    assert outcome.decision.stops
     assert outcome.saved_share > 0.3
     assert outcome.lost_share < 0.01
 
@@ -35,7 +35,7 @@ def test_never_stops_a_steady_climb():
     outcome = replay(steady())
 
     assert outcome.saved_share == 0
-    assert outcome.verdict.reason == "the planned end, step 60, is reached"
+    assert outcome.decision.reason == "the planned end, step 60, is reached"
 
 
 @settings(max_examples=30, deadline=None)
@@ -52,22 +52,22 @@ def test_a_wider_tolerance_never_stops_later(tolerance, factor):
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=30), st.booleans())
 def test_pure_and_blind_to_the_future(values, higher_is_better):
-    """The same curve gives the same verdict, and where it stops depends on what came before only."""
+    """The same curve gives the same decision, and where it stops depends on what came before only."""
     curve = Curve(tuple(float(i) for i in range(1, len(values) + 1)), tuple(values), higher_is_better)
     schedule = Schedule(horizon=float(len(values)))
     outcome = replay(curve, schedule)
 
-    assert replay(curve.first(outcome.evaluations), schedule).verdict == outcome.verdict
+    assert replay(curve.first(outcome.evaluations), schedule).decision == outcome.decision
 
 
 def test_a_pending_drop_is_not_slept_through():
-    """At rest before a planned drop the verdict is to drop now; the run goes on and gets the drop's gain."""
+    """At rest before a planned drop the decision is to drop now; the run goes on and gets the drop's gain."""
     schedule = Schedule(horizon=60, drops=(40.5,))
     resting = decide(stepped().first(38), schedule)
     outcome = replay(stepped(), schedule)
 
-    assert resting.action is Action.DROP_NOW
-    assert not resting.stop
+    assert resting.move is Move.DROP_NOW
+    assert not resting.stops
     assert "the drop planned there need not wait" in str(resting)
     assert replay(stepped(), Schedule(horizon=60)).lost_share > 0.05  # what happens without the schedule
     assert outcome.lost_share < 0.01
@@ -75,9 +75,9 @@ def test_a_pending_drop_is_not_slept_through():
 
 def test_after_a_drop_it_waits_for_the_new_rate():
     """Right after a drop, evaluations at the new rate are awaited."""
-    verdict = decide(stepped().first(42), Schedule(horizon=60, drops=(40.5,)))
+    decision = decide(stepped().first(42), Schedule(horizon=60, drops=(40.5,)))
 
-    assert verdict.reason == "2 of the 3 evaluations needed since the drop at step 40.5"
+    assert decision.reason == "2 of the 3 evaluations needed since the drop at step 40.5"
 
 
 @pytest.mark.parametrize(
@@ -91,37 +91,39 @@ def test_after_a_drop_it_waits_for_the_new_rate():
 )
 def test_not_inside_the_schedule(schedule, reason):
     """A flat curve does not stop in warm-up, in the cycle after a restart, in a decay, or right at the start."""
-    verdict = decide(saturating(steps=45), schedule)
+    decision = decide(saturating(steps=45), schedule)
 
-    assert verdict.action is Action.CONTINUE
-    assert verdict.reason == reason
-    assert decide(saturating(steps=45), Schedule(horizon=60)).stop
+    assert decision.move is Move.CONTINUE
+    assert decision.reason == reason
+    assert decide(saturating(steps=45), Schedule(horizon=60)).stops
 
 
 def test_a_planned_decay_may_come_now():
     """Warm-up-stable-decay: at rest in the stable phase, the final decay is brought forward."""
-    verdict = decide(saturating(steps=45), Schedule(horizon=60, decays=((50, 60),)))
+    decision = decide(saturating(steps=45), Schedule(horizon=60, decays=((50, 60),)))
 
-    assert verdict.action is Action.DROP_NOW
+    assert decision.move is Move.DROP_NOW
 
 
 @pytest.mark.parametrize("value", [nan, inf, -inf])
 def test_not_a_number_stops_at_once(value):
     """A metric that is not finite stops the run, in warm-up too, and the best before it is kept."""
-    verdict = decide(Curve((1.0, 2.0), (0.4, value), higher_is_better=True), Schedule(horizon=99, warm_up=50))
+    decision = decide(
+        Curve((1.0, 2.0), (0.4, value), higher_is_better=True), Schedule(horizon=99, warm_up=50)
+    )
 
-    assert verdict.stop
-    assert verdict.best_step == 1
-    assert verdict.reason == f"the metric is {value}"
+    assert decision.stops
+    assert decision.best_step == 1
+    assert decision.reason == f"the metric is {value}"
 
 
 def test_nothing_but_not_a_number():
     """A first value that is not finite stops the run and there is no best."""
-    verdict = decide(Curve((1.0,), (nan,), higher_is_better=True))
+    decision = decide(Curve((1.0,), (nan,), higher_is_better=True))
 
-    assert verdict.stop
-    assert verdict.best_step is None
-    assert str(verdict) == "stop at step 1: the metric is nan"
+    assert decision.stops
+    assert decision.best_step is None
+    assert str(decision) == "stop at step 1: the metric is nan"
 
 
 def test_divergence_stops_at_once():
@@ -132,8 +134,8 @@ def test_divergence_stops_at_once():
     )
 
     assert outcome.evaluations == 7
-    assert outcome.verdict.reason.startswith("diverged: 20 is worse than the first value")
-    assert outcome.verdict.best_value == 1.1
+    assert outcome.decision.reason.startswith("diverged: 20 is worse than the first value")
+    assert outcome.decision.best_value == 1.1
 
 
 def test_a_dip_is_no_divergence():
@@ -144,7 +146,7 @@ def test_a_dip_is_no_divergence():
         replay(
             Curve(tuple(map(float, range(1, n + 1))), values[:n], higher_is_better=False),
             Schedule(horizon=1000),
-        ).verdict.stop
+        ).decision.stops
         for n in range(1, 9)
     )
 
@@ -155,21 +157,21 @@ def test_a_dead_run_stops():
     outcome = replay(dead, Schedule(horizon=40))
 
     assert outcome.evaluations == 6
-    assert outcome.verdict.reason == "dead: 6 evaluations and the metric has not moved from 0.1"
+    assert outcome.decision.reason == "dead: 6 evaluations and the metric has not moved from 0.1"
     assert outcome.lost_share is None
 
 
 def test_no_gain_is_not_dead():
     """A metric that moves and has not gained yet goes on."""
-    verdict = decide(
+    decision = decide(
         Curve(
             tuple(map(float, range(1, 9))), (1.0, 1.1, 1.2, 1.1, 1.3, 1.2, 1.1, 1.2), higher_is_better=False
         ),
         Schedule(horizon=10),
     )
 
-    assert verdict.reason == "no gain yet to judge by"
-    assert not verdict.stop
+    assert decision.reason == "no gain yet to judge by"
+    assert not decision.stops
 
 
 def test_worth_in_joules():
@@ -179,8 +181,8 @@ def test_worth_in_joules():
     dear = replay(curve, rule=Rule(tolerance=0.0001, joules_per_unit=1e9, joules_per_step=100.0))
 
     assert cheap.saved_share > dear.saved_share
-    assert "worth at most" in cheap.verdict.reason
-    assert "and costs" in cheap.verdict.reason
+    assert "worth at most" in cheap.decision.reason
+    assert "and costs" in cheap.decision.reason
 
 
 def test_least_gain():
@@ -190,7 +192,7 @@ def test_least_gain():
     by_points = replay(curve, rule=Rule(least_gain=0.05))
 
     assert by_points.saved_share > by_share.saved_share
-    assert "more than 0.05 (6." in by_points.verdict.reason
+    assert "more than 0.05 (6." in by_points.decision.reason
     assert replay(curve, rule=Rule(least_gain=1e-9)) == by_share
 
 
@@ -199,19 +201,19 @@ def test_few_samples_make_it_careful():
     curve = saturating(steps=45)
     schedule = Schedule(horizon=60)
 
-    assert not decide(curve, schedule, samples=50).stop
-    assert decide(curve, schedule, samples=50_000).stop
+    assert not decide(curve, schedule, samples=50).stops
+    assert decide(curve, schedule, samples=50_000).stops
 
 
 def test_open_end_looks_as_far_ahead_as_it_has_come():
     """Without a horizon the forecast reaches to twice the steps done, after at least eight evaluations."""
     assert decide(saturating(steps=7)).reason == "7 of the 8 evaluations that a forecast needs"
     assert "by step 100" in decide(saturating(steps=50)).reason
-    assert decide(saturating(steps=50)).stop
+    assert decide(saturating(steps=50)).stops
 
 
 def test_one_line():
-    """The verdict explains itself in one line: what, when, why with the interval, and the best so far."""
+    """The decision explains itself in one line: what, when, why with the interval, and the best so far."""
     text = str(decide(saturating(steps=45), Schedule(horizon=60)))
 
     assert text.startswith("stop at step 45: a gain of ")

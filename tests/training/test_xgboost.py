@@ -42,10 +42,10 @@ def test_stops_at_the_best():
     stopping = joulewise.stopping("logloss", horizon=ROUNDS)
     booster = train(stopping)
 
-    assert stopping.verdict.stop
+    assert stopping.decision.stops
     assert booster.num_boosted_rounds() == len(stopping.curve) < ROUNDS
-    assert booster.best_iteration + 1 == stopping.verdict.best_step
-    assert booster.best_score == pytest.approx(stopping.verdict.best_value)
+    assert booster.best_iteration + 1 == stopping.decision.best_step
+    assert booster.best_score == pytest.approx(stopping.decision.best_value)
 
 
 def test_named_validation_set():
@@ -53,7 +53,7 @@ def test_named_validation_set():
     stopping = joulewise.stopping("logloss", horizon=ROUNDS)
     train(stopping, data="training")
 
-    assert stopping.verdict.best_step == len(stopping.curve)
+    assert stopping.decision.best_step == len(stopping.curve)
 
 
 def test_estimator_predicts_with_the_best():
@@ -64,7 +64,7 @@ def test_estimator_predicts_with_the_best():
     )
     model.fit(*data(1), eval_set=[data(2)], verbose=False)
     held_x, _ = data(2)
-    best = int(stopping.verdict.best_step or 0)
+    best = int(stopping.decision.best_step or 0)
 
     assert best < len(stopping.curve)
     assert model.predict_proba(held_x) == pytest.approx(

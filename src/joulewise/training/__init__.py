@@ -1,6 +1,6 @@
 """Training: the same quality for less compute.
 
-Takes a learning curve, the learning-rate schedule in view and what a step costs, and returns a `Verdict` (go on, stop,
+Takes a learning curve, the learning-rate schedule in view and what a step costs, and returns a `Decision` (go on, stop,
 or bring the next drop forward, with the reason in one line); plans how often and on how many samples to validate; and
 judges whether two recipes may be called equal. Decisions are pure and can be replayed on a stored curve; `loop.py` and
 the files named after a framework are the shells that carry them out.

@@ -34,8 +34,8 @@ def lightgbm_callback(stopping: Stopping, data: str | None = None) -> Callable[[
             raise UnknownName(
                 "metric", stopping.metric, [metric for _, metric, _ in results], "give a validation set"
             )
-        verdict = stopping.update(env.iteration + 1, found[0])
-        if verdict.stop:
+        decision = stopping.update(env.iteration + 1, found[0])
+        if decision.stops:
             best = stopping.curve.best or 0
             raise EarlyStopException(int(stopping.curve.steps[best]) - 1, env.evaluation_result_list)
 

@@ -3,11 +3,11 @@
 stopping = joulewise.stopping("val_accuracy", horizon=30, samples=5000)
 for epoch in range(1, 31):
 train_one_epoch(...)
-verdict = stopping.update(epoch, evaluate(...))
+decision = stopping.update(epoch, evaluate(...))
 if stopping.improved:
 torch.save(model.state_dict(), "best.pt")
-if verdict.stop:
-print(verdict)
+if decision.stops:
+print(decision)
 break
 """
 
@@ -19,7 +19,7 @@ from typing import final
 
 from joulewise.curves.curve import Curve
 from joulewise.training.schedule import Schedule
-from joulewise.training.stopping import Action, Rule, Verdict, decide
+from joulewise.training.stopping import Decision, Move, Rule, decide
 from joulewise.vocabulary.errors import UsageError
 
 # Words in a metric's name that say which way is better.
@@ -89,13 +89,13 @@ class Stopping:
         self.rule = rule
         self.samples = samples
         self.curve = Curve((), (), higher_is_better)
-        self._verdict: Verdict | None = None
+        self._decision: Decision | None = None
 
-    def update(self, step: float, value: float) -> Verdict:
+    def update(self, step: float, value: float) -> Decision:
         """Add an evaluation and return what to do."""
         self.curve = self.curve.and_then(float(step), float(value))
-        self._verdict = decide(self.curve, self.schedule, self.rule, self.samples)
-        return self._verdict
+        self._decision = decide(self.curve, self.schedule, self.rule, self.samples)
+        return self._decision
 
     def dropped(self, step: float) -> None:
         """Say that the next planned drop was brought forward to `step`, the last one evaluated or later."""
@@ -108,13 +108,13 @@ class Stopping:
         self.schedule = replace(self.schedule, drops=(*rest, step))
 
     @property
-    def verdict(self) -> Verdict:
-        """The last verdict; refuses where the metric was never logged."""
-        if self._verdict is None:
+    def decision(self) -> Decision:
+        """The last decision; refuses where the metric was never logged."""
+        if self._decision is None:
             raise UsageError(
                 f"metric {self.metric!r} was never logged; call update(step, value) after each evaluation"
             )
-        return self._verdict
+        return self._decision
 
     @property
     def improved(self) -> bool:
@@ -124,7 +124,7 @@ class Stopping:
     @property
     def should_drop(self) -> bool:
         """Whether the learning rate's next drop should come now."""
-        return self.verdict.action is Action.DROP_NOW
+        return self.decision.move is Move.DROP_NOW
 
 
 def stopping(

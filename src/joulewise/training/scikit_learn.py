@@ -12,7 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from joulewise.curves.curve import Curve
 from joulewise.training.loop import Stopping
-from joulewise.training.stopping import Verdict
+from joulewise.training.stopping import Decision
 from joulewise.vocabulary.errors import UsageError
 
 
@@ -34,7 +34,7 @@ class Fitted(Generic[Estimator]):
     """The estimator as it was at its best evaluation, why training ended, and the curve to replay."""
 
     estimator: Estimator
-    verdict: Verdict
+    decision: Decision
     curve: Curve
 
 
@@ -71,9 +71,9 @@ def fit_partial(
             batch = rows[start : start + batch_size]
             estimator.partial_fit(x[batch], y[batch], **first_call)
             first_call = {}
-        verdict = stopping.update(epoch, estimator.score(*validation))
+        decision = stopping.update(epoch, estimator.score(*validation))
         if stopping.improved:
             best = deepcopy(estimator)
-        if verdict.stop:
+        if decision.stops:
             break
-    return Fitted(best, stopping.verdict, stopping.curve)
+    return Fitted(best, stopping.decision, stopping.curve)

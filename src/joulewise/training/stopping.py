@@ -32,7 +32,7 @@ _LOST_AFTER = (
 )
 
 
-class Action(StrEnum):
+class Move(StrEnum):
     """What to do after an evaluation."""
 
     CONTINUE = "continue"
@@ -79,10 +79,10 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Decision:
     """What to do now, why in one line, and which evaluation was the best (None before a finite one)."""
 
-    action: Action
+    move: Move
     reason: str
     step: float
     best_step: float | None
@@ -90,18 +90,18 @@ class Verdict:
     forecast: Forecast | None = None
 
     @property
-    def stop(self) -> bool:
+    def stops(self) -> bool:
         """Whether the run should end here."""
-        return self.action is Action.STOP
+        return self.move is Move.STOP
 
     def __str__(self) -> str:
         best = "" if self.best_step is None else f"; best {self.best_value:.5g} at step {self.best_step:g}"
-        return f"{self.action} at step {self.step:g}: {self.reason}{best}"
+        return f"{self.move} at step {self.step:g}: {self.reason}{best}"
 
 
 def decide(
     curve: Curve, schedule: Schedule | None = None, rule: Rule | None = None, samples: int | None = None
-) -> Verdict:
+) -> Decision:
     """Return what to do after the last evaluation of `curve`. Pure.
 
     `samples` is the size of the validation set where the metric is a share of right (or wrong) answers: what so few
@@ -113,29 +113,29 @@ def decide(
     resolution = _resolution(curve, samples)
     broken = _broken(curve)
     if broken:
-        return _verdict(curve, Action.STOP, broken)
+        return _decision(curve, Move.STOP, broken)
     now = curve.steps[-1]
     waiting = _too_early(curve, schedule)
     if waiting:
-        return _verdict(curve, Action.CONTINUE, waiting)
+        return _decision(curve, Move.CONTINUE, waiting)
     if curve.gain <= 0:
         dead = _dead(curve)
-        return _verdict(curve, Action.STOP if dead else Action.CONTINUE, dead or "no gain yet to judge by")
+        return _decision(curve, Move.STOP if dead else Move.CONTINUE, dead or "no gain yet to judge by")
     if schedule.horizon is not None and now >= schedule.horizon:
-        return _verdict(curve, Action.STOP, f"the planned end, step {schedule.horizon:g}, is reached")
+        return _decision(curve, Move.STOP, f"the planned end, step {schedule.horizon:g}, is reached")
     drop = schedule.next_drop(now)
     end = drop or schedule.horizon or 2 * now
     to_come = forecast(curve, end, rule.constants, resolution)
     if to_come is None:  # pragma: no cover - a curve with a gain has a forecast
-        return _verdict(curve, Action.CONTINUE, "no gain yet to judge by")
+        return _decision(curve, Move.CONTINUE, "no gain yet to judge by")
     enough = _enough(to_come, rule, end - now)
     until = f"by step {end:g}"
     if enough is None:
-        return _verdict(curve, Action.CONTINUE, f"{_expected(to_come)} is to come {until}", to_come)
+        return _decision(curve, Move.CONTINUE, f"{_expected(to_come)} is to come {until}", to_come)
     if drop is not None:
         reason = f"{_expected(to_come)} is to come {until}, {enough}; the drop planned there need not wait"
-        return _verdict(curve, Action.DROP_NOW, reason, to_come)
-    return _verdict(curve, Action.STOP, f"{_expected(to_come)} is to come {until}, {enough}", to_come)
+        return _decision(curve, Move.DROP_NOW, reason, to_come)
+    return _decision(curve, Move.STOP, f"{_expected(to_come)} is to come {until}, {enough}", to_come)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ class Replay:
     Shares are of the whole run's steps, and of its whole gain; `lost_share` is None for a run that gained nothing.
     """
 
-    verdict: Verdict
+    decision: Decision
     evaluations: int
     saved_share: float
     lost_share: float | None
@@ -163,20 +163,20 @@ def replay(
         raise UsageError("the curve is empty: there is nothing to replay")
     schedule = schedule or Schedule(horizon=curve.steps[-1])
     for count in range(1, len(curve) + 1):
-        verdict = decide(curve.first(count), schedule, rule, samples)
-        if verdict.stop:
+        decision = decide(curve.first(count), schedule, rule, samples)
+        if decision.stops:
             break
     heights = [h for h in curve.heights if isfinite(h)]
     kept = [h for h in curve.heights[:count] if isfinite(h)]
     gain = curve.gain
     lost = (max(heights) - max(kept)) / gain if gain > 0 and kept else None
-    return Replay(verdict, count, 1 - curve.steps[count - 1] / curve.steps[-1], lost)
+    return Replay(decision, count, 1 - curve.steps[count - 1] / curve.steps[-1], lost)
 
 
-def _verdict(curve: Curve, action: Action, reason: str, to_come: Forecast | None = None) -> Verdict:
+def _decision(curve: Curve, move: Move, reason: str, to_come: Forecast | None = None) -> Decision:
     best = curve.best
     step, value = (None, None) if best is None else (curve.steps[best], curve.values[best])
-    return Verdict(action, reason, curve.steps[-1], step, value, to_come)
+    return Decision(move, reason, curve.steps[-1], step, value, to_come)
 
 
 def _resolution(curve: Curve, samples: int | None) -> float:

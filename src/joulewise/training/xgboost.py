@@ -34,13 +34,13 @@ def xgboost_callback(stopping: Stopping, data: str | None = None) -> Any:
                 known = {metric for history in evals_log.values() for metric in history}
                 raise UnknownName("metric", stopping.metric, known, "give a validation set in evals")
             last = found[-1]
-            verdict = stopping.update(epoch + 1, last[0] if isinstance(last, tuple) else last)
+            decision = stopping.update(epoch + 1, last[0] if isinstance(last, tuple) else last)
             best = stopping.curve.best
             if best is not None:
                 model.set_attr(
                     best_iteration=str(int(stopping.curve.steps[best]) - 1),
                     best_score=str(stopping.curve.values[best]),
                 )
-            return verdict.stop
+            return decision.stops
 
     return Callback()

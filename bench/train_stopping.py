@@ -2,10 +2,11 @@
 
     python bench/train_stopping.py [DATA_DIR]      # DATA_DIR holds algoperf_curves/ and taskset/
 
-The rule's four constants are fitted on one suite, its doubt is the largest of a grid with which at most 5 % of that suite's
-runs lose more than 1 %, and both are judged on the other suite, both ways; patience 5 and 10 run on the same curves. Losses are shares of what the whole run gained from its first value to its best; `oracle` is the earliest point
-within 1 % of the best, seen with hindsight. No run's schedule is known to the rule. Prints the fitted constants, which
-must be those that joulewise ships.
+The rule's four constants are fitted on one suite, its doubt is the largest of a grid with which at most 5 % of that
+suite's runs lose more than 1 %, and both are judged on the other suite, both ways; patience 5 and 10 run on the same
+curves. Losses are shares of what the whole run gained from its first value to its best; `oracle` is the earliest point
+within 1 % of the best, seen with hindsight. No run's schedule is known to the rule. Says whether joulewise ships what
+was fixed on TaskSet.
 """
 
 from __future__ import annotations

@@ -151,6 +151,14 @@ def test_a_dip_is_no_divergence():
     )
 
 
+def test_a_slow_start_is_no_divergence():
+    """A loss that gained next to nothing and then creeps up has not diverged: it is far from half its value worse."""
+    values = (2.300, 2.299, 2.31, 2.32, 2.33)
+    curve = Curve((1.0, 2.0, 3.0, 4.0, 5.0), values, higher_is_better=False)
+
+    assert not decide(curve, Schedule(horizon=1000)).stops
+
+
 def test_a_dead_run_stops():
     """A metric that has never moved stops once the first part of the run is over, not before."""
     dead = Curve(tuple(map(float, range(1, 21))), (0.1,) * 20, higher_is_better=True)

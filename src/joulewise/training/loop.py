@@ -1,14 +1,15 @@
 """Stopping for a plain training loop: two lines, and the frameworks' callbacks are built on the same object.
 
-stopping = joulewise.stopping("val_accuracy", horizon=30, samples=5000)
-for epoch in range(1, 31):
-train_one_epoch(...)
-decision = stopping.update(epoch, evaluate(...))
-if stopping.improved:
-torch.save(model.state_dict(), "best.pt")
-if decision.stops:
-print(decision)
-break
+    stopping = joulewise.stopping("val_accuracy", horizon=30, samples=5000)
+    for epoch in range(1, 31):
+        train_one_epoch(...)
+        decision = stopping.update(epoch, evaluate(...))
+        if stopping.improved:
+            torch.save(model.state_dict(), "best.pt")
+        if decision.stops:
+            break
+
+`print(decision)` says in one line why.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 `decide` looks at the curve so far, its noise, the size of the validation set and the schedule in view, and forecasts
 what the rest of the run would gain, with an interval. It stops when the chance of gaining more than the tolerance has
-fallen to 7 % (`Rule.doubt`), or when even the high end of that interval is worth fewer joules than the rest of the run costs.
-It is pure: `replay` says what it would have done on any stored curve.
+fallen to 7 % (`Rule.doubt`), or when even the high end of that interval is worth fewer joules than the rest of the run
+costs. It is pure: `replay` says what it would have done on any stored curve.
 
 Not a number, a curve that has lost more than it ever gained, and one that has never moved stop at once.
 Constants and what they save: docs/training/stopping.md.
@@ -20,16 +20,13 @@ from joulewise.curves.forecasting import TASKSET, Constants, Forecast, forecast
 from joulewise.training.schedule import Schedule
 from joulewise.vocabulary.errors import UsageError
 
-EARLIEST = (
-    0.15  # of the horizon: what comes before is warm-up, said or not; many real curves first rise after it
-)
+# The share of the horizon that is warm-up, said or not: many real curves stand still first and rise after it.
+EARLIEST = 0.15
 _LEAST = 4  # evaluations: below, a curve has neither noise nor growth
 _LEAST_OPEN = 8  # evaluations where no horizon is known
 _LEAST_AFTER_DROP = 3  # evaluations at the new learning rate
 _DEAD_AFTER = 5  # evaluations without any movement
-_LOST_AFTER = (
-    3  # evaluations in a row, worse than the first value by more than was gained, and half of that value
-)
+_LOST_AFTER = 3  # evaluations in a row far below the first value
 
 
 class Move(StrEnum):
@@ -46,8 +43,8 @@ class Rule:
 
     `tolerance` is the further gain, as a share of the gain in all, that is not worth training for; `doubt` the chance of
     missing more than that which is accepted. `least_gain` is the same in the metric's unit; the larger of the two counts
-    (on a noisy metric a hundredth of a small gain is never sure). `joules_per_unit` is what the user would spend for one unit of the metric,
-    `joules_per_step` what a step costs; both or neither.
+    (on a noisy metric a hundredth of a small gain is never sure). `joules_per_unit` is what the user would spend for one
+    unit of the metric, `joules_per_step` what a step costs; both or neither.
     """
 
     tolerance: float = 0.01

@@ -2,8 +2,9 @@
 
 `plan` is pure: from what a training step and a validated sample cost (joules or seconds, the same for both) it chooses
 the step between evaluations and the size of the subset. `settled` compares two models sample by sample and says as soon
-as the answers so far decide which is better, so that a candidate that is plainly worse is not evaluated to the end, and so that the best of many noisy
-evaluations is not taken for the best model: keep the latest unless `settled` favours the earlier.
+as the answers so far decide which is better, so that a plainly worse candidate is not evaluated to the end, and so that
+the luckiest of many noisy evaluations is not taken for the best model: keep the latest unless `settled` favours the
+earlier.
 """
 
 from __future__ import annotations

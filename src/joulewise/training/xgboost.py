@@ -2,7 +2,7 @@
 
     xgboost.train(..., evals=[(held_out, "valid")], callbacks=[xgboost_callback(stopping)])
 
-The booster is cut back to its best iteration by `best_iteration`, which XGBoost's own `predict` of estimators reads.
+The booster keeps all its rounds and knows the best one as `best_iteration`, with which XGBoost's estimators predict.
 """
 
 from __future__ import annotations

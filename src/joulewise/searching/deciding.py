@@ -1,0 +1,176 @@
+"""What to do next: the trial, new or paused, that promises the most gain per joule. Pure, so it can be replayed.
+
+    gain = expected improvement of the best value, if this trial were trained to its end
+    cost = joules that are still missing to its end, learnt from measured epochs
+    next = the trial with the greatest gain / cost, trained to its next rung only
+
+A paused trial's missing joules are few, so a good one is finished soon; a cheap new one is preferred to a dear one of
+equal promise. Until enough was seen, the first points are trained to the minimum rung. Every choice carries its
+reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, erf, exp, pi, sqrt
+
+import numpy as np
+
+from joulewise.searching.cost import CostModel
+from joulewise.searching.curves import Beliefs, CurveModel, fit, see, warp_of
+from joulewise.searching.fidelity import Minimum, minimum
+from joulewise.searching.history import Decision, State, Step, Trial
+from joulewise.searching.proposing import by_density, candidates, first_points
+from joulewise.searching.space import Space, Vector
+
+_CANDIDATES = 200
+_FIRST_FIT, _NEXT_FIT = 30, 4  # steps of the fit
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How a study decides: epochs of a full training, seed, how many first points, the weight of cost.
+
+    `cost_power` 1 is gain per joule, 0 leaves cost out (for the ablation). `growth` is the factor between rungs.
+    """
+
+    epochs: int
+    seed: int = 0
+    first: int = 8
+    cost_power: float = 1.0
+    growth: float = 1.7
+
+
+def decide(
+    space: Space, trials: Sequence[Trial], beliefs: Beliefs | None, rules: Rules
+) -> tuple[Decision, Beliefs | None]:
+    """Return what to do next and what is now believed. `trials` are all so far, in order; equal input, equal answer."""
+    taken = {space.key(space.configuration(t.point)) for t in trials}
+    least = minimum(trials, rules.epochs)
+    usable = [t for t in trials if t.epoch]
+    begun = [t for t in usable if t.state is not State.FAILED]
+    if len(trials) < rules.first or len(begun) < 2:
+        point = _first(space, trials, taken, rules)
+        if point is not None:
+            return _start(point, least, f"one of the first {rules.first} points", len(trials)), beliefs
+    if len(begun) < 2:
+        return _finish(begun, rules), beliefs
+    rng = np.random.default_rng((rules.seed, len(trials), sum(t.epoch for t in trials)))
+    if least.blind:
+        return _in_full(space, trials, begun, taken, least, rng, rules), beliefs
+    return _by_gain(space, begun, trials, taken, least, beliefs, rng, rules)
+
+
+def next_rung(epoch: int, rules: Rules) -> int:
+    """Return the epoch to which a trial that stands at `epoch` goes on."""
+    return min(rules.epochs, max(epoch + 1, ceil(epoch * rules.growth)))
+
+
+def expected_improvement(mean: Vector, spread: Vector, best: float) -> Vector:
+    """Return E[max(0, Y - best)] of normal Y."""
+    z = (mean - best) / spread
+    cumulative = np.array([0.5 * (1 + erf(v / sqrt(2))) for v in z])
+    density = np.array([exp(-v * v / 2) / sqrt(2 * pi) if abs(v) < 37 else 0.0 for v in z])
+    return np.asarray(spread * (z * cumulative + density))
+
+
+def _by_gain(
+    space: Space,
+    begun: Sequence[Trial],
+    trials: Sequence[Trial],
+    taken: set[str],
+    least: Minimum,
+    beliefs: Beliefs | None,
+    rng: np.random.Generator,
+    rules: Rules,
+) -> tuple[Decision, Beliefs | None]:
+    points = np.array([t.point for t in begun])
+    features = space.features(points)
+    warp = warp_of(np.array([v for t in begun for v in t.values]))
+    seen = see(begun, features, rules.epochs, warp)
+    believed = (
+        fit(seen, beliefs, _NEXT_FIT)
+        if beliefs is not None
+        else fit(seen, Beliefs.first(features.shape[1]), _FIRST_FIT)
+    )
+    model = CurveModel(seen, believed)
+    mean, spread = model.forecast(features, np.ones(len(begun)), np.arange(len(begun), dtype=float))
+    cost = CostModel(begun, features)
+    best = float(warp(np.array([max(t.best for t in begun)]))[0])
+
+    paused = [i for i, t in enumerate(begun) if t.state is State.PAUSED and t.epoch < rules.epochs]
+    gains = expected_improvement(mean[paused], spread[paused], best)
+    missing_j = np.array([begun[i].spent_j / begun[i].epoch * (rules.epochs - begun[i].epoch) for i in paused])
+
+    fresh = _untried(space, candidates(space, points, mean, rng, _CANDIDATES), taken)
+    if len(fresh):
+        fresh_features = space.features(fresh)
+        m, s = model.forecast(fresh_features, np.ones(len(fresh)), np.full(len(fresh), -1.0))
+        gains = np.concatenate([gains, expected_improvement(m, s, best)])
+        missing_j = np.concatenate([missing_j, cost.epoch_j(fresh_features) * rules.epochs])
+        mean, spread = np.concatenate([mean[paused], m]), np.concatenate([spread[paused], s])
+    else:
+        mean, spread = mean[paused], spread[paused]
+    if not len(gains):
+        return Decision(Step.STOP, "every configuration of the space has been tried"), believed
+    worth = gains / np.maximum(missing_j, 1e-12) ** rules.cost_power
+    pick = int(np.argmax(worth))
+    low, middle, high = warp.back(mean[pick] + np.array([-1.645, 0.0, 1.645]) * spread[pick])
+    told = f"its end is forecast at {middle:.4g} ({low:.4g} to {high:.4g}), best so far {warp.top:.4g}, {missing_j[pick]:.3g} J to its end: the most gain per joule of {len(gains)}"
+    if pick < len(paused):
+        trial = begun[paused[pick]]
+        until = max(next_rung(trial.epoch, rules), min(least.epoch, rules.epochs))
+        return Decision(Step.PROMOTE, told, until, trial.number), believed
+    return _start(fresh[pick - len(paused)], least, told, len(trials)), believed
+
+
+def _in_full(
+    space: Space,
+    trials: Sequence[Trial],
+    begun: Sequence[Trial],
+    taken: set[str],
+    least: Minimum,
+    rng: np.random.Generator,
+    rules: Rules,
+) -> Decision:
+    """Return a new trial by density, trained in full: the fall-back where early values tell nothing."""
+    done = [t for t in begun if t.epoch >= rules.epochs]
+    points, scores = np.array([t.point for t in done]), np.array([t.best for t in done])
+    fresh = _untried(space, np.vstack([by_density(space, points, scores, rng, 8), rng.random((64, points.shape[1]))]), taken)
+    if not len(fresh):
+        return _finish(begun, rules)
+    return _start(fresh[0], least, "where good trials are dense", len(trials))
+
+
+def _first(space: Space, trials: Sequence[Trial], taken: set[str], rules: Rules) -> Vector | None:
+    """Return the next of the first points that was not tried, then any other; None if the space is used up."""
+    laid = first_points(space, rules.first, rules.seed)[len(trials) :]
+    anywhere = np.random.default_rng((rules.seed, len(trials))).random((256, len(space.names)))
+    fresh = _untried(space, np.vstack([laid, anywhere]), taken)
+    return fresh[0] if len(fresh) else None
+
+
+def _untried(space: Space, points: Vector, taken: set[str]) -> Vector:
+    """Return the points whose configurations were never run, as those configurations' own points."""
+    kept, keys = [], set(taken)
+    for point in points:
+        configuration = space.configuration(point)
+        key = space.key(configuration)
+        if key not in keys:
+            keys.add(key)
+            kept.append(space.point(configuration))
+    return np.array(kept).reshape(len(kept), len(space.names))
+
+
+def _finish(begun: Sequence[Trial], rules: Rules) -> Decision:
+    """Return the promotion of the best paused trial, or the end."""
+    paused = [t for t in begun if t.state is State.PAUSED and t.epoch < rules.epochs]
+    if not paused:
+        return Decision(Step.STOP, "every configuration of the space has been tried")
+    trial = max(paused, key=lambda t: (t.best, -t.number))
+    return Decision(Step.PROMOTE, "nothing new is left; the best that is paused", rules.epochs, trial.number)
+
+
+def _start(point: Vector, least: Minimum, why: str, number: int) -> Decision:
+    return Decision(Step.START, f"{why}; first to {least.reason}", least.epoch, number, point)

@@ -7,7 +7,7 @@ ifneq ($(strip $(PIP_FIND_LINKS)),)
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
 
-.PHONY: demo test lint types docs bare bench clean constraints
+.PHONY: demo test lint types docs bare bench bench-schedule clean constraints bench-features
 
 demo: $(V)/.demo       ## record a real training, print its card, write its report
 	$(BIN)/joulewise run --name digits --report demo-report.html -- $(BIN)/python examples/digits.py
@@ -29,6 +29,11 @@ bare: $(V)-bare/.ok      ## the tests with no extra installed
 
 bench: $(V)/.dev       ## the measuring programs: overhead, truth of the meters, load curve, ledger at 100,000 recordings
 	$(BIN)/python bench/overhead.py && $(BIN)/python bench/truth.py && $(BIN)/python bench/ledger_scale.py
+
+bench-schedule: $(V)/.dev ## what forecasts and plans are worth: make bench-schedule DATA=DIR
+	$(BIN)/python bench/schedule.py $(DATA)
+bench-features: $(V)/.dev ## features: online read, materialising, cache, training sets (some minutes)
+	$(BIN)/python bench/features.py
 
 constraints:           ## resolve constraints.txt anew (URL-free, for all platforms)
 	rm -f constraints.txt

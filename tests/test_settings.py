@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from joulewise import settings
@@ -26,6 +28,8 @@ def test_defaults(environment, tmp_path):
     assert (chosen.zone, chosen.interval_s) == ("", 1.0)
     assert chosen.runs == f"{tmp_path}/.local/share/joulewise/runs"
     assert chosen.ledger == f"{tmp_path}/.local/state/joulewise/ledger.db"
+    assert chosen.grid == f"{tmp_path}/.local/share/joulewise/grid"
+    assert chosen.online is False
 
 
 def test_home_moves_everything(tmp_path):
@@ -75,6 +79,8 @@ def test_unknown_key(environment, tmp_path):
         ("interval_s = 0.001", "at least 0.01"),
         ("pue = -1", "pue is -1"),
         ("zone = 7", "must be text"),
+        ('online = "maybe"', "online is 'maybe'"),
+        ("online = 1", "must be true or false"),
         ('live = "loud"', "live is 'loud'"),
         ("zone = ", "cannot read"),
     ],
@@ -87,6 +93,15 @@ def test_wrong_values(environment, tmp_path, line, said):
         settings.load(environment, str(tmp_path))
 
 
+@pytest.mark.parametrize(("text", "online"), [("true", True), ("false", False), ('"True"', True)])
+def test_online(environment, tmp_path, text, online):
+    """Whether services may be asked is true or false, in a file and in a variable."""
+    write(environment, f"online = {text}\n")
+
+    assert settings.load(environment, str(tmp_path)).online is online
+    assert settings.load({"HOME": str(tmp_path), "JOULEWISE_ONLINE": "true"}, str(tmp_path)).online is True
+
+
 def test_no_home(tmp_path, monkeypatch):
     """Without a home nothing is guessed: there is no folder, and that is not an error."""
     monkeypatch.setattr("os.path.expanduser", lambda path: path)
@@ -95,3 +110,20 @@ def test_no_home(tmp_path, monkeypatch):
 
     assert (chosen.runs, chosen.ledger) == ("", "")
     assert settings.user_file({}) is None
+
+
+def test_folder_that_may_not_be_entered(tmp_path, monkeypatch):
+    """A settings file behind a closed door (another user's home) is as none: nothing fails."""
+    import errno
+
+    real = os.stat
+
+    def closed(path, *arguments, **options):
+        if "closed" in str(path):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", closed)
+    environment = {"XDG_CONFIG_HOME": str(tmp_path / "closed")}
+
+    assert settings.load(environment, str(tmp_path / "closed" / "project")).zone == ""

@@ -7,12 +7,15 @@ import dataclasses
 import pytest
 
 from joulewise import wiring
+from joulewise.grid.history import History
 from joulewise.measuring.meters.port import Found
 from joulewise.settings import Settings
 from joulewise.testing.meters import HandMeter, device
+from joulewise.testing.recordings import recording
 from joulewise.vocabulary.errors import UnknownName
 from joulewise.vocabulary.figures import Basis
 from joulewise.vocabulary.recording import Component, Missing
+from joulewise.vocabulary.signal import Signal
 
 
 def family(name, components, *meters, missing=()):
@@ -134,3 +137,26 @@ def test_unknown_run_suggests():
 
     with pytest.raises(UnknownName, match="digits"):
         wiring.find("digit5")
+
+
+def test_grams_by_the_hour_where_they_are_kept(tmp_path, monkeypatch):
+    """The same recording counts by the yearly mean, then by the kept forecast, then by actual values: no new run needed."""
+    monkeypatch.setenv("JOULEWISE_HOME", str(tmp_path))
+    run = recording([device("perf:0", Component.CPU)], {"perf:0": 50.0})
+    history = History(tmp_path / "grid")
+
+    def seen():
+        intensity = wiring.account(run, "DE").footprint.factors["intensity"]
+        return intensity.value, intensity.basis, intensity.source
+
+    yearly = seen()
+    history.add(Signal.of("DE", [120.0], run.started_utc, issued_utc=run.started_utc, source="service"))
+    forecast = seen()
+    history.add(Signal.of("DE", [80.0], run.started_utc, source="service"))
+    actual = seen()
+
+    assert "OWID" in yearly[2]
+    assert forecast[:2] == (120, Basis.ASSUMED)
+    assert actual[:2] == (80, Basis.MODELLED)
+    assert "by the hour" in actual[2]
+    assert wiring.account(run, "FR").footprint.factors["intensity"].source.startswith("OWID")

@@ -16,10 +16,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from joulewise import features as features
     from joulewise.vocabulary.budget import Budget as Budget
     from joulewise.vocabulary.figures import Basis as Basis
     from joulewise.vocabulary.figures import Boundary as Boundary
     from joulewise.vocabulary.figures import Figure as Figure
+    from joulewise.wiring import cached as cached
     from joulewise.wiring import recordings as recordings
     from joulewise.wiring import track as track
 
@@ -30,18 +32,31 @@ _NAMES = {
     "Boundary": "joulewise.vocabulary.figures",
     "Budget": "joulewise.vocabulary.budget",
     "Figure": "joulewise.vocabulary.figures",
+    "cached": "joulewise.wiring",
+    "features": "joulewise.features",
     "recordings": "joulewise.wiring",
     "track": "joulewise.wiring",
 }
 
-__all__ = ["Basis", "Boundary", "Budget", "Figure", "__version__", "recordings", "track"]
+__all__ = [
+    "Basis",
+    "Boundary",
+    "Budget",
+    "Figure",
+    "__version__",
+    "cached",
+    "features",
+    "recordings",
+    "track",
+]
 
 
 def __getattr__(name: str) -> Any:
     module = _NAMES.get(name)
     if module is None:
         raise AttributeError(f"module 'joulewise' has no attribute {name!r}")
-    return getattr(import_module(module), name)
+    loaded = import_module(module)
+    return loaded if module == f"{__name__}.{name}" else getattr(loaded, name)
 
 
 def __dir__() -> list[str]:

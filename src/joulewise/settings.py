@@ -4,8 +4,11 @@ Rising precedence: defaults, the user's file (`settings.toml` in the configurati
 the nearest pyproject.toml, `JOULEWISE_*` variables, flags. Where things live:
 
     runs      JOULEWISE_HOME/runs       or  XDG_DATA_HOME/joulewise/runs       (~/.local/share/joulewise/runs)
+    grid      JOULEWISE_HOME/grid       or  XDG_DATA_HOME/joulewise/grid       (~/.local/share/joulewise/grid)
     ledger    JOULEWISE_HOME/ledger.db  or  XDG_STATE_HOME/joulewise/ledger.db (~/.local/state/joulewise/ledger.db)
+    features  JOULEWISE_HOME/features   or  XDG_CACHE_HOME/joulewise/features   (~/.cache/joulewise/features)
     settings  XDG_CONFIG_HOME/joulewise/settings.toml                          (~/.config/joulewise/settings.toml)
+    keys      XDG_CONFIG_HOME/joulewise/keys.toml, readable by you alone       (grid/keys.py)
 """
 
 from __future__ import annotations
@@ -37,6 +40,15 @@ class Settings:
         ""  # URL of a DCGM or Kepler exporter, or of a Prometheus server; never asked unless set
     )
     prometheus_query: str = "dcgm"  # a preset (dcgm, kepler) or a PromQL expression in joules
+    grid: str = ""  # folder of kept intensities and prices; see the module
+    online: bool = False  # whether grid services may be asked without --online
+    carbon_aware_sdk: str = (
+        ""  # address of a carbon-aware-sdk web API, then average or marginal; asked only when set
+    )
+    features: str = ""  # folder of cached training data and of the online store; see the module
+    online_store: str = (
+        ""  # online store of features: a path or redis://host:port/0; unset: online.db in `features`
+    )
     meters: str = "auto"  # auto, or the names of the meter families to use, separated by commas
 
 
@@ -59,10 +71,20 @@ def ledger_path(environment: Mapping[str, str] = os.environ) -> Path | None:
     return _folder(environment, "XDG_STATE_HOME", ".local/state", "ledger.db")
 
 
+def grid_folder(environment: Mapping[str, str] = os.environ) -> Path | None:
+    """Return where intensities and prices are kept; None if the user has no home."""
+    return _folder(environment, "XDG_DATA_HOME", ".local/share", "grid")
+
+
 def user_file(environment: Mapping[str, str] = os.environ) -> Path | None:
     """Return the user's settings file, whether it exists or not; None if the user has no home."""
     base = environment.get("XDG_CONFIG_HOME") or _home(environment, ".config")
     return Path(base) / "joulewise" / "settings.toml" if base else None
+
+
+def features_folder(environment: Mapping[str, str] = os.environ) -> Path | None:
+    """Return where derived data are kept; None if the user has no home."""
+    return _folder(environment, "XDG_CACHE_HOME", ".cache", "features")
 
 
 def load(
@@ -81,9 +103,11 @@ def sources(
 ) -> list[Setting]:
     """Return every setting with its value and where it came from, in the order of the fields."""
     chosen = {f.name: Setting(f.name, f.default, "default") for f in fields(Settings)}
-    runs, ledger = runs_folder(environment), ledger_path(environment)
+    runs, ledger, grid = runs_folder(environment), ledger_path(environment), grid_folder(environment)
     chosen["runs"] = Setting("runs", str(runs or ""), "default")
     chosen["ledger"] = Setting("ledger", str(ledger or ""), "default")
+    chosen["grid"] = Setting("grid", str(grid or ""), "default")
+    chosen["features"] = Setting("features", str(features_folder(environment) or ""), "default")
     for values, source in _layers(environment, folder, flags or {}):
         for key, value in values.items():
             chosen[key] = Setting(key, checked(key, value, source), source)
@@ -95,6 +119,11 @@ def checked(key: str, value: Any, source: str) -> Any:
     kinds = {f.name: type(f.default) for f in fields(Settings)}
     if key not in kinds:
         raise UnknownName("setting", key, kinds, f"(in {source})")
+    if kinds[key] is bool:
+        said = {"true": True, "false": False}.get(str(value).casefold())
+        if said is None:
+            raise UsageError(f"{key} is {value!r} in {source}, but must be true or false")
+        return said
     if kinds[key] is float:
         try:
             number = float(value)
@@ -117,7 +146,7 @@ def _layers(
 ) -> list[tuple[Mapping[str, Any], str]]:
     layers: list[tuple[Mapping[str, Any], str]] = []
     path = user_file(environment)
-    if path is not None and path.is_file():
+    if path is not None and os.path.isfile(path):  # also where a folder above may not be entered
         layers.append((_toml(path), str(path)))
     project = _project_file(folder)
     if project is not None:
@@ -153,7 +182,7 @@ def _project_file(folder: str | None) -> Path | None:
         return None
     for parent in (here, *here.parents):
         path = parent / "pyproject.toml"
-        if path.is_file():
+        if os.path.isfile(path):
             return path
     return None
 

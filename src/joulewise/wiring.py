@@ -7,9 +7,11 @@ to another. Heavy imports stay inside the functions, so that a verb pays only fo
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +20,17 @@ from joulewise.ledger.files import new_run_id, read_recording, run_folder
 from joulewise.settings import Settings
 from joulewise.vocabulary.clock import SystemClock
 from joulewise.vocabulary.errors import UnknownName, UsageError
-from joulewise.vocabulary.recording import Component, Recording
+from joulewise.vocabulary.recording import Component, Machine, Recording
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from joulewise.catalogue.cloud import CloudAnswer
     from joulewise.catalogue.place import Place
+    from joulewise.features.cache import Cached
+    from joulewise.features.online import OnlineStore
+    from joulewise.grid.at_hand import Outlook
+    from joulewise.grid.sources.port import Source
     from joulewise.ledger.index import Summary
     from joulewise.ledger.store import Store
     from joulewise.measuring.accounting import Account
@@ -30,7 +38,9 @@ if TYPE_CHECKING:
     from joulewise.measuring.recorder import Recorder
     from joulewise.measuring.track import Run, Track
     from joulewise.measuring.watching import Watch
+    from joulewise.scheduling.plan import Grid
     from joulewise.vocabulary.budget import Budget, Verdict
+    from joulewise.vocabulary.signal import Meaning, Signal
 
 INSIDE = "JOULEWISE_RECORDING"  # in the environment of recorded work: the folder of its recording
 
@@ -273,13 +283,13 @@ def _cwd() -> str:
 def place(
     recording: Recording | None = None, zone: str | None = None, chosen: Settings | None = None
 ) -> Place:
-    """Return the place of a recording: its own zone unless told otherwise, the settings' PUE and tariff."""
+    """Return the place of a recording, or of this machine: its zone unless told otherwise, the settings' PUE and tariff."""
     from joulewise.catalogue.place import place as place_of
 
     chosen = chosen or settings()
-    facts: Mapping[str, Any] = recording.machine.facts if recording else {}
+    facts: Mapping[str, Any] = (recording.machine if recording else _this_machine()).facts
     told: Mapping[str, Any] = recording.metadata if recording else {}
-    return place_of(
+    here = place_of(
         zone or str(told.get("zone", "")) or ("" if chosen.zone == "auto" else chosen.zone) or None,
         kind=str(told["cloud"]) if told.get("cloud") else None,
         chassis=str(facts.get("chassis", "unknown")),
@@ -288,6 +298,167 @@ def place(
         wall_calibration=chosen.wall_factor or None,
         cloud=_cloud(zone),
     )
+    hourly = _hourly(here, recording, chosen) if recording is not None else None
+    return here if hourly is None else replace(here, hourly=hourly)
+
+
+def _hourly(here: Place, recording: Recording, chosen: Settings) -> Signal | None:
+    """Return the intensity of the recording's hours where any was kept: actual values, and forecasts of the rest."""
+    if here.zone is None or not chosen.grid or not os.path.isdir(os.path.join(chosen.grid, here.zone.code)):
+        return None
+    from datetime import timedelta
+
+    from joulewise.grid.at_hand import recorded
+    from joulewise.grid.history import History
+
+    end_utc = recording.started_utc + timedelta(seconds=recording.duration_s)
+    return recorded(History(Path(chosen.grid)), here.zone.code, recording.started_utc, end_utc)
+
+
+def grid_zone(text: str) -> str:
+    """Return the code under which the grid room keeps a zone: the catalogue's where it knows it, else as given."""
+    from joulewise.catalogue.zones import find_zone
+
+    try:
+        return find_zone(text).code
+    except UnknownName:
+        # services know more zones than the catalogue: CAISO_NORTH, US-TEX-ERCO, GB-13
+        if re.fullmatch(r"[A-Z][A-Z0-9]+([-_][A-Z0-9]+)+", text):
+            return text
+        raise
+
+
+def grid_sources(chosen: Settings, keys: Mapping[str, str] | None = None) -> list[Source]:
+    """Return the services that may be asked, best first: those that need no key, and those whose key is there."""
+    from joulewise.grid.fetching import Fetcher
+    from joulewise.grid.keys import read_keys
+    from joulewise.grid.sources.carbon_aware_sdk import CarbonAwareSdk
+    from joulewise.grid.sources.eia import Eia
+    from joulewise.grid.sources.electricity_maps import ElectricityMaps
+    from joulewise.grid.sources.energy_charts import EnergyCharts
+    from joulewise.grid.sources.entsoe import Entsoe
+    from joulewise.grid.sources.uk_carbon_intensity import UkCarbonIntensity
+    from joulewise.grid.sources.watttime import WattTime
+
+    user = settings_room.user_file()
+    if keys is None:
+        keys = read_keys(user.with_name("keys.toml") if user else None)
+    fetcher = Fetcher(Path(chosen.grid) / "answers" if chosen.grid else None)
+    found: list[Source] = []
+    if keys.get("electricitymaps"):
+        found.append(ElectricityMaps(fetcher, keys["electricitymaps"]))
+    found += [UkCarbonIntensity(fetcher), EnergyCharts(fetcher)]
+    if keys.get("entsoe"):
+        found.append(Entsoe(fetcher, keys["entsoe"]))
+    if keys.get("eia"):
+        found.append(Eia(fetcher, keys["eia"]))
+    if chosen.carbon_aware_sdk:
+        found.append(CarbonAwareSdk(fetcher, *_sdk(chosen.carbon_aware_sdk)))
+    if keys.get("watttime"):
+        found.append(WattTime(fetcher, keys["watttime"]))
+    return found
+
+
+def _sdk(text: str) -> tuple[str, Meaning]:
+    """Return address and meaning of the carbon-aware-sdk from its setting: `http://host:port average`."""
+    from joulewise.vocabulary.signal import Factors, Kind, Meaning, Scope
+
+    address, _, kind = text.partition(" ")
+    kinds = {
+        "average": Meaning(),
+        "marginal": Meaning(Kind.MARGINAL, Factors.DIRECT, Scope.PRODUCTION),
+    }
+    if kind.strip() not in kinds:
+        raise UsageError(
+            f"carbon_aware_sdk is {text!r}, but must be its address and what it serves: 'http://localhost:8080 average' or 'marginal'"
+        )
+    return address, kinds[kind.strip()]
+
+
+def outlook(
+    zone: str,
+    hours: int = 24,
+    *,
+    online: bool = False,
+    history_file: Path | None = None,
+    sources: Sequence[Source] | None = None,
+    now: datetime | None = None,
+) -> Outlook:
+    """Return the coming hours of a zone by the best that is at hand; services are asked only with `online`.
+
+    `history_file` stands before what was kept. What a service answers is kept for the next time.
+    """
+    from joulewise.catalogue.zones import find_zone
+    from joulewise.grid.at_hand import outlook as outlook_of
+    from joulewise.grid.at_hand import renew
+    from joulewise.grid.history import History, read_file
+    from joulewise.grid.profile import shipped
+
+    chosen = settings()
+    code = grid_zone(zone)
+    now = now or SystemClock().now_utc()
+    history = History(Path(chosen.grid)) if chosen.grid else None
+    notes: list[str] = []
+    if online or chosen.online:
+        if history is None:
+            raise UsageError(
+                "there is no place to keep what services answer: no home folder is known; set JOULEWISE_HOME"
+            )
+        notes += renew(grid_sources(chosen) if sources is None else sources, history, code, now)
+    past = read_file(history_file, code) if history_file else (history.past(code) if history else None)
+    published = history.issues(code, past.meaning if past else None) if history else []
+    try:
+        yearly = find_zone(code)
+    except UnknownName:
+        yearly = None
+    typical = shipped(code)
+    if past is None and not published and typical is None and yearly is None:
+        notes.append(f"nothing is known of {code}: the world's mean is used")
+    return outlook_of(
+        code, now, hours, past=past, published=published, shipped=typical, yearly=yearly, notes=notes
+    )
+
+
+def planning_grid(
+    zones: Sequence[str],
+    at_utc: datetime,
+    until_utc: datetime,
+    histories: Mapping[str, str],
+    *,
+    online: bool = False,
+) -> Grid:
+    """Return the signals that a plan rests on: for each zone the best outlook at hand, and the tariff's prices.
+
+    `histories` names a file of measured intensities by zone. What an outlook had to do without stands in its source.
+    """
+    from math import ceil
+
+    from joulewise.catalogue.tariffs import Tariff
+    from joulewise.scheduling.plan import Grid
+    from joulewise.scheduling.prices import tariff_signal
+
+    hour = at_utc.replace(minute=0, second=0, microsecond=0)
+    hours = ceil((until_utc - hour).total_seconds() / 3600)
+    carbon = {}
+    for zone in zones:
+        file = histories.get(zone)
+        told = outlook(zone, hours, online=online, history_file=Path(file) if file else None, now=at_utc)
+        origin = told.signal.source or told.method
+        head = origin if told.method in origin else f"{told.method}: {origin}"
+        source = "; ".join(dict.fromkeys((head, *told.notes)))
+        carbon[zone] = replace(told.signal, source=source)
+    chosen = settings()
+    prices = None
+    if chosen.tariff:
+        tariff = Tariff.parse(chosen.tariff)
+        prices = {zone: tariff_signal(tariff, zone, at_utc, until_utc) for zone in zones}
+    return Grid(carbon, prices)
+
+
+def _this_machine() -> Machine:
+    from joulewise.measuring.machine import machine
+
+    return machine()
 
 
 def _cloud(zone: str | None) -> CloudAnswer | None:
@@ -456,6 +627,45 @@ def report(run: Run) -> str:
     return f"joulewise: {' · '.join(parts)}"
 
 
+def cached(
+    dataset: Any,
+    recipe: Any,
+    *,
+    fingerprint: str | None = None,
+    limit_bytes: float | None = None,
+    deterministic: bool = False,
+) -> Cached:
+    """Return `recipe` applied to every item of `dataset`: computed once, for all epochs, workers and experiments.
+
+    See `joulewise.features.cached`; the folder is that of the settings (`features`).
+    """
+    from joulewise.features.cache import LIMIT_BYTES
+    from joulewise.features.cache import cached as cached_in
+
+    return cached_in(
+        dataset,
+        recipe,
+        folder=_features_folder() / "cache",
+        fingerprint=fingerprint,
+        limit_bytes=LIMIT_BYTES if limit_bytes is None else limit_bytes,
+        deterministic=deterministic,
+    )
+
+
+def online_store(place: str | None = None) -> OnlineStore:
+    """Return the online store of features at `place`, or the one that the settings name."""
+    from joulewise.features.online import open_online
+
+    return open_online(place or settings().online_store or str(_features_folder() / "online.db"))
+
+
+def _features_folder() -> Path:
+    folder = settings().features
+    if not folder:
+        raise UsageError("there is no place for features: no home folder is known; set JOULEWISE_HOME")
+    return Path(folder)
+
+
 def load_ipython_extension(shell: Any) -> None:
     """Register `%%joulewise` with a notebook's shell."""
     from joulewise.measuring.magic import register
@@ -463,5 +673,6 @@ def load_ipython_extension(shell: Any) -> None:
     register(shell, track, report)
 
 
-__all__ = ["FAMILIES", "Family", "account", "families", "find", "place", "recorder", "recordings", "refresh",
-           "report", "settings", "store", "summarise", "survey", "track", "watch"]  # fmt: skip
+__all__ = ["FAMILIES", "Family", "account", "cached", "families", "find", "grid_sources", "grid_zone", "online_store", "outlook",
+           "place", "recorder", "recordings", "refresh", "report", "settings", "store", "summarise", "survey", "track",
+           "watch"]  # fmt: skip

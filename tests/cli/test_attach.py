@@ -80,6 +80,41 @@ def test_for_a_while(program):
     assert sleeper.poll() is None
 
 
+def test_report(program, tmp_path):
+    """With --report the report of this recording is written; a card is printed that says why the recording ended."""
+    sleeper = program("import time; time.sleep(60)")
+    file = tmp_path / "report.html"
+
+    arguments = [
+        str(sleeper.pid),
+        "--for",
+        "0.3s",
+        "--interval",
+        "0.1",
+        "--name",
+        "nap",
+        "--report",
+        str(file),
+    ]
+    result = CliRunner().invoke(command, arguments, catch_exceptions=False)
+
+    assert result.stdout.startswith("nap · finished in")
+    assert "runs on" in result.stdout.splitlines()[0]
+    assert wiring.find("nap").run_id in file.read_text()
+
+
+def test_nowhere_to_write(program, monkeypatch):
+    """Where nothing can be kept, that is said, and what was seen is shown all the same."""
+    monkeypatch.setenv("JOULEWISE_RUNS", "/proc/nowhere")
+    sleeper = program("import time; time.sleep(60)")
+
+    result = CliRunner().invoke(command, [str(sleeper.pid), "--for", "0.3s", "--interval", "0.1"])
+
+    assert result.exit_code == 0
+    assert "not everything was kept" in result.stderr
+    assert "energy" in result.stdout
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted(program, number):
     """At Ctrl-C (or SIGTERM) the card is shown, the exit code is 0, and the program runs on."""
@@ -185,6 +220,7 @@ def test_bad_options(program, tmp_path):
         (["--for", "soon"], UsageError),
         (["--for", "0s"], UsageError),
         (["--interval", "0"], UsageError),
+        (["--interval", "nan"], UsageError),
         (["--report", str(tmp_path / "no" / "r.html")], UsageError),
         (["--report", str(tmp_path)], UsageError),
     ):

@@ -72,6 +72,11 @@ def test_damage_is_said():
             End(EndState.STOPPED, 1.0, reason="2 kJ are used"),
             "stopped by its budget after 1.0 s (2 kJ are used)",
         ),
+        (End(EndState.FINISHED, 1.0, exit_code=0), "finished in 1.0 s"),
+        (
+            End(EndState.FINISHED, 1.0, reason="the program runs on"),
+            "finished in 1.0 s (the program runs on)",
+        ),
         (End(EndState.RUNNING, 1.0), "running for 1.0 s"),
     ],
 )

@@ -16,6 +16,7 @@ from joulewise.cli.ledger import command
 from joulewise.ledger.index import list_runs
 from joulewise.ledger.pots import Pot, Spending
 from joulewise.ledger.store import open_store
+from joulewise.testing.postgres import postgres_binaries, private_postgres
 from joulewise.vocabulary.errors import UsageError
 
 
@@ -127,6 +128,27 @@ def test_pots(pot):
 def test_no_pot_says_how_to_make_one():
     """Where there is no pot, the line shows how one is made."""
     assert "--pot" in CliRunner().invoke(command, ["pots"]).output
+
+
+@pytest.mark.service
+def test_on_a_server(monkeypatch, tmp_path):
+    """A ledger on a server is checked, rebuilt, listed and copied in the same words; its password is not shown."""
+    pytest.importorskip("psycopg", reason="psycopg is not installed (pip install 'joulewise[postgres]')")
+    if postgres_binaries() is None:
+        pytest.skip("no PostgreSQL server binaries on this machine")
+    with private_postgres() as url:
+        monkeypatch.setenv("JOULEWISE_LEDGER", url.replace("@", ":hush@", 1))
+        with wiring.track("digits", interval_s=0.05):
+            pass
+
+        checked = asked("check")
+        copy = asked("backup", str(tmp_path / "copy.db"))
+
+        assert (checked["sound"], checked["recordings"]) == (True, 1)
+        assert asked("rebuild")["recordings"] == 1
+        assert asked("pots")["pots"] == []
+        assert copy["bytes"] > 0
+        assert "hush" not in checked["ledger"] + copy["ledger"]
 
 
 def test_unknown_part_is_one_line():

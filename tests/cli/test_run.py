@@ -129,6 +129,18 @@ def test_a_pot_is_shared(joulewise):
     assert "has the limits" in other.stderr
 
 
+def test_a_short_run_pays_into_its_pot(joulewise):
+    """A run that is over before a look at it has paid its joules into the pot all the same."""
+    code = "sum(range(20_000_000))"
+    joulewise("run", "--budget", "1h,1MJ", "--pot", "p", "--quiet", "--", sys.executable, "-c", code)
+    (pot,) = json.loads(joulewise("ledger", "pots", "--json").stdout)["pots"]
+
+    assert "energy_j" in json.dumps(pot)
+    assert json.loads(joulewise("show", "--json").stdout)["footprint"]["total_j"]["value"] == pytest.approx(
+        pot["spent"]["energy_j"]
+    )
+
+
 def test_assumed_high(joulewise):
     """Grams with no zone are counted at the high end of the world's range when asked to."""
     done = joulewise(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -232,6 +234,28 @@ def test_without_a_terminal():
 
     assert (once.count("CPUs busy"), twice.count("CPUs busy")) == (1, 2)
     assert "\x1b" not in once + twice
+
+
+def test_on_a_terminal():
+    """On a terminal it looks again and again, each time on a cleared screen, and Ctrl-C ends it with exit code 0."""
+    master, slave = os.openpty()
+    shown = subprocess.Popen(
+        [sys.executable, "-m", "joulewise", "top", "--interval", "0.2"],
+        stdout=slave,
+        stderr=slave,
+        stdin=slave,
+    )
+    os.close(slave)
+    text = b""
+    while text.count(b"\x1b[2J") < 3:
+        text += os.read(master, 65536)
+    shown.send_signal(signal.SIGINT)
+    with contextlib.suppress(OSError):  # what it still writes must be read; the end of a terminal is an error
+        while os.read(master, 65536):
+            pass
+    assert shown.wait(30) == 0
+    os.close(master)
+    assert b"Traceback" not in text
 
 
 @pytest.mark.skipif(nvml.compiler() is None, reason="no C compiler for the double of NVML")

@@ -6,11 +6,13 @@ import pytest
 
 from joulewise.vocabulary.errors import (
     BudgetExceeded,
+    GridError,
     JoulewiseError,
     LedgerError,
     MeterError,
     RecordingError,
     UnknownName,
+    UnlikeSignals,
     UsageError,
 )
 
@@ -38,6 +40,8 @@ def test_unknown_name(known, advice, text):
         (RecordingError, 2),
         (LedgerError, 1),
         (MeterError, 1),
+        (GridError, 1),
+        (UnlikeSignals, 2),
         (BudgetExceeded, 3),
     ],
 )

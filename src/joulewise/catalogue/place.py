@@ -18,6 +18,7 @@ from joulewise.catalogue.uplift import Chassis, uplift
 from joulewise.catalogue.zones import Zone, find_zone
 from joulewise.vocabulary.errors import UnknownName, UsageError
 from joulewise.vocabulary.figures import Figure
+from joulewise.vocabulary.signal import Signal
 
 _Choice = TypeVar("_Choice", Chassis, PlaceKind)
 _NO_ZONE = "no zone is set: give --zone DE, or set one in the settings"
@@ -40,6 +41,7 @@ class Place:
     region: str = ""  # provider and region, where a cloud's metadata service told them
     zone_unknown: str = ""
     tariff_unknown: str = ""
+    hourly: Signal | None = None  # intensity of the hours in question, where it is at hand (grid room)
 
 
 def place(

@@ -2,7 +2,7 @@
 
     wall joules      = component joules x uplift (what the wall saw already is not uplifted again)
     facility joules  = wall joules x PUE
-    operational g    = facility kWh x intensity of the zone
+    operational g    = facility kWh x intensity of the zone (by the hour where that is at hand: hourly.py)
     embodied g       = TE x (time / expected life) x share of the machine owned       (SCI, ISO/IEC 21031)
     money            = facility kWh x mean price of the tariff over the run
 
@@ -17,10 +17,11 @@ Everything here is a pure function of its arguments: the same joules, place and 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from joulewise.catalogue.embodied import embodied_share, gpus_g, machine_g, vcpus_g
+from joulewise.catalogue.hourly import mean_intensity
 from joulewise.catalogue.place import Place
 from joulewise.catalogue.uplift import at_the_wall, supply_loss
 from joulewise.catalogue.zones import world_range
@@ -28,6 +29,8 @@ from joulewise.vocabulary.figures import Basis, Boundary, Figure, exact, total
 from joulewise.vocabulary.footprint import Footprint, assumed_total
 from joulewise.vocabulary.quantities import JOULES_PER_KWH
 from joulewise.vocabulary.recording import Component, Missing
+
+_WHOLE = 0.999  # of a run's joules: what is left over is the rounding of its last tick
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +67,8 @@ def footprint(
     unknown: dict[str, str] = {}
     factors: dict[str, Figure] = {"uplift": place.uplift, "pue": place.pue}
     embodied_g = _embodied(place, hardware, duration_s, factors, unknown)
-    intensity = factors["intensity"] = _intensity(place, started_utc, duration_s)
-    if place.zone is None:
+    intensity = factors["intensity"] = _intensity(place, started_utc, duration_s, series)
+    if place.zone is None and place.hourly is None:
         unknown["zone"] = f"{place.zone_unknown}; grams are over the world's range"
     shown, wall_j = _at_wall(parts, place)
     price = _price(place, started_utc, duration_s, series)
@@ -106,10 +109,28 @@ def grams(device_j: Figure, place: Place, started_utc: datetime, duration_s: flo
     )
 
 
-def _intensity(place: Place, started_utc: datetime, duration_s: float) -> Figure:
-    if place.zone is None:
-        return world_range()
-    return place.zone.intensity(duration_s, started_utc.year)
+def _intensity(
+    place: Place,
+    started_utc: datetime,
+    duration_s: float,
+    series: Sequence[tuple[float, float]] | None = None,
+) -> Figure:
+    """Return the intensity by the hour where it is at hand, the yearly mean for the rest (of one kind of factors)."""
+    yearly = world_range() if place.zone is None else place.zone.intensity(duration_s, started_utc.year)
+    found = (
+        mean_intensity(place.hourly, started_utc, duration_s, series) if place.hourly is not None else None
+    )
+    if found is None or place.hourly is None:
+        return yearly
+    by_hour, share = found
+    if share > _WHOLE:
+        return by_hour
+    if place.zone is None or place.zone.factors != place.hourly.meaning.factors:
+        return yearly  # direct and lifecycle grams do not add up to anything
+    mixed = total((by_hour.scaled(share), yearly.scaled(1 - share)))
+    return replace(
+        mixed, source=f"{by_hour.source} for {share:.0%} of the joules; {yearly.source} for the rest"
+    )
 
 
 def _uplift(figure: Figure, place: Place) -> Figure:

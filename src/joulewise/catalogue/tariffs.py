@@ -15,11 +15,11 @@ in autumn is charged twice at its wall-clock price.
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 
+from joulewise.catalogue.hourly import joules_until
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.quantities import JOULES_PER_KWH
 
@@ -133,9 +133,9 @@ class Tariff:
         paid = 0.0
         for begin, end in self._stretches(start_utc, end_utc):
             begin_s, end_s = ((t - start_utc).total_seconds() for t in (begin, end))
-            used_j = _until(points, times, end_s) - _until(points, times, begin_s)
+            used_j = joules_until(points, times, end_s) - joules_until(points, times, begin_s)
             paid += used_j * self.price_at(begin, zone)
-        whole_j = _until(points, times, duration_s) - _until(points, times, 0.0)
+        whole_j = joules_until(points, times, duration_s) - joules_until(points, times, 0.0)
         return paid / whole_j if whole_j > 0 else self.price_at(start_utc, zone)
 
     def cost(
@@ -162,17 +162,6 @@ class Tariff:
             end = min(next(quarter + s for s in stops if quarter + s > begin), end_utc)
             yield begin, end
             begin = end
-
-
-def _until(points: list[tuple[float, float]], times: list[float], t_s: float) -> float:
-    """Return the joules used until `t_s`, linear between the points and constant beyond them."""
-    index = bisect_right(times, t_s)
-    if index == 0:
-        return points[0][1]
-    if index == len(points):
-        return points[-1][1]
-    (t0, j0), (t1, j1) = points[index - 1], points[index]
-    return j0 + (j1 - j0) * (t_s - t0) / (t1 - t0)
 
 
 def _price(text: str, whole: str) -> tuple[float, str]:

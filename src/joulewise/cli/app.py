@@ -26,6 +26,12 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "doctor": ("joulewise.cli.doctor", "Say what can be measured here, and what it would take."),
     "config": ("joulewise.cli.config", "Show each setting and where it came from."),
     "zones": ("joulewise.cli.zones", "List zones and how clean their electricity is."),
+    "forecast": ("joulewise.cli.forecast", "Show how clean a zone's electricity will be, hour by hour."),
+    "plan": ("joulewise.cli.plan", "Say when and where flexible work should run, and what that saves."),
+    "instances": ("joulewise.cli.instances", "Rank instance types by joules, grams and money per job."),
+    "rightsize": ("joulewise.cli.rightsize", "Say how many GPUs or cores, and what limits, to ask for."),
+    "materialise": ("joulewise.cli.materialise", "Bring online features up to date with their views."),
+    "features": ("joulewise.cli.features", "List features, what they cost, and which nobody reads."),
     "prune": ("joulewise.cli.prune", "Delete old recordings."),
     "ledger": ("joulewise.cli.ledger", "Check, rebuild or back up the ledger; list pots."),
 }

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from joulewise.measuring.accounting import Account
 
 _LOOK_EVERY_S = 0.2  # for the program's end, where the kernel has no pidfd
+_LEAST_INTERVAL_S = 0.01
 _LONGEST_WORD, _MOST_WORDS = 1000, 200
 
 
@@ -68,6 +69,8 @@ def command(
     Ends when the program ends, after --for, or at Ctrl-C; the program itself is never touched. What it used before
     is not known and not in the recording.
     """
+    if interval is not None and not _LEAST_INTERVAL_S <= interval < 1e9:
+        raise UsageError(f"--interval is {interval:g}, but must be at least {_LEAST_INTERVAL_S:g} seconds")
     length_s = _length(length)
     _check_report(report)
     flags = {"zone": zone, "interval_s": interval}

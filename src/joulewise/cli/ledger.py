@@ -77,7 +77,7 @@ def rebuild(as_json: bool) -> None:
         fields = {"ledger": ledger.where, "recordings": runs, "read": found.new + found.changed}
         echo_json({**fields, "unreadable": damaged})
         return
-    echo(f"{plain(ledger.where)}: {runs} recordings read anew")
+    echo(f"{plain(ledger.where)}: {runs} {'recording' if runs == 1 else 'recordings'} read anew")
     _echo_damaged(damaged)
 
 

@@ -12,6 +12,7 @@ import threading
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, final
 
 from joulewise import wiring
@@ -150,8 +151,8 @@ class Session:
         """End the recording and say what the run cost."""
         if self._view is not None:
             self._view.close()
-        self._settle_pot()
         recording = self._end(ended)
+        self._settle_pot(recording)
         if self._stopped is not None and self._stopped[1]:
             self._say(f"the budget is spent{self._stopped[1]}")
         fault = self._fault or self._recorder.fault
@@ -179,12 +180,20 @@ class Session:
             state, exit_code=ended.exit_code, signal=ended.signal, reason=reason, root_cpu_s=ended.cpu_s
         )
 
-    def _settle_pot(self) -> None:
-        if self._limits is not None and self._limits.pot is not None:
-            try:
-                self._limits.pot.share(self._watch.look(self._now_s()).spent, ended=True)
-            except JoulewiseError as error:
-                self._say(f"the pot could not be told the end of this run: {error}")
+    def _settle_pot(self, recording: Recording) -> None:
+        """Tell the pot what this run has used in all, its last moments included."""
+        if self._limits is None or self._limits.pot is None:
+            return
+        from joulewise.measuring.accounting import account
+
+        cost, seen = account(recording, self._limits.place).footprint, self._watch.look(self._now_s()).spent
+        used = replace(
+            seen, time_s=recording.duration_s, energy_j=cost.total_j, carbon_g=cost.carbon_g, cost=cost.cost
+        )
+        try:
+            self._limits.pot.share(used, ended=True)
+        except JoulewiseError as error:
+            self._say(f"the pot could not be told the end of this run: {error}")
 
     def _write_files(self, account: Account) -> None:
         for path, write in ((self._options.json, _write_json), (self._options.report, _write_report)):

@@ -298,7 +298,8 @@ def _split(
             known = [u for u in told if u is not None]
             gauges[f"gpu_utilisation:{device}"] = max(known, default=None)
             gauges[f"gpu_work_share:{device}"] = float(max(known) > 0) if known else None
-        counters = {"work_cpu_s": used_s, "busy_cpu_s": busy}  # of the work: since it began, here the first sample
+        # the work's own seconds count from its beginning: here the first sample
+        counters = {"work_cpu_s": used_s, "busy_cpu_s": busy}
         attribution.add(sample.t_s, sample.energy_j, counters, gauges, last=sample is after)
     return attribution.split().devices
 

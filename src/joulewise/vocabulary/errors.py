@@ -2,9 +2,12 @@
 
     JoulewiseError
     ├── UsageError            wrong input: exit code 2
-    │   └── UnknownName       a name that is not known; suggests the nearest
+    │   ├── UnknownName       a name that is not known; suggests the nearest
+    │   └── UnlikeSignals     two series of unlike meaning: marginal and average, grams and money
     ├── RecordingError        a recording that is missing, foreign, or of a future format
+    ├── FeatureError          an online store that is away, damaged, or busy
     ├── LedgerError           a ledger that cannot be opened, or is newer than this joulewise
+    ├── GridError             a grid service that does not answer (its caller falls back and says so)
     ├── MeterError            a device that cannot be read (the recorder turns it into `Missing`)
     └── BudgetExceeded        a hard limit was reached: exit code 3
 
@@ -41,12 +44,24 @@ class UnknownName(UsageError):  # noqa: N818 - it names the state, as `KeyError`
         super().__init__(f"unknown {what} {name!r}{hint}{(' ' if near else '; ') + advice if advice else ''}")
 
 
+class UnlikeSignals(UsageError):  # noqa: N818 - it names the state
+    """Two signals do not mean the same and must not be compared or joined; the message names the difference."""
+
+
 class RecordingError(UsageError):
     """A recording is missing, foreign, damaged beyond use, or of a future format."""
 
 
 class LedgerError(JoulewiseError):
     """The ledger cannot be opened, or belongs to a newer joulewise."""
+
+
+class GridError(JoulewiseError):
+    """A grid service does not answer, refuses, or answers what cannot be read; the message says what is used instead."""
+
+
+class FeatureError(JoulewiseError):
+    """An online store of features that is away, damaged, or held by another process."""
 
 
 class MeterError(JoulewiseError):

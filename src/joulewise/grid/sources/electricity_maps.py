@@ -1,0 +1,91 @@
+"""Most of the world: Electricity Maps v3. Needs a key; what it may ask is a matter of its plan.
+
+Hours (flow-traced consumption, lifecycle unless told otherwise), the provider's own estimates marked; history of 24 h,
+past ranges of ten days a request, forecasts of up to 72 h on paid plans. The look-up by the caller's address is
+always switched off: an unknown place must fail, not become ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, final
+
+from joulewise.grid.fetching import Fetcher, Request
+from joulewise.grid.sources.port import chunks, moment, number, rows, series
+from joulewise.vocabulary.signal import Factors, Meaning, Scope, Signal, SignalPoint
+
+BASE = "https://api.electricitymaps.com/v3"
+_DAYS = 10
+_ZONES = {
+    "US-CA": "US-CAL-CISO", "US-TX": "US-TEX-ERCO", "US-NY": "US-NY-NYIS", "AU-NSW": "AU-NSW",
+}  # fmt: skip
+
+
+@final
+class ElectricityMaps:
+    """Average intensity of a zone as consumed, and its forecast where the plan has one."""
+
+    name = "Electricity Maps"
+    step_s = 3600
+
+    def __init__(
+        self, fetcher: Fetcher, key: str, base: str = BASE, factors: Factors = Factors.LIFECYCLE
+    ) -> None:
+        self._fetcher, self._key, self._base = fetcher, key, base
+        self._meaning = Meaning(factors=factors, scope=Scope.CONSUMPTION)
+
+    def covers(self, zone: str) -> bool:
+        """Return whether this may be a zone of theirs: a country, or a part of one."""
+        return zone[:2].isalpha() and zone[:2].isupper() and (len(zone) == 2 or zone[2] == "-")
+
+    def past(self, zone: str, start: datetime, end: datetime) -> Signal | None:
+        """Return the hours from `start`; the last day is asked as history, which every plan may."""
+        end = min(end, self._fetcher.now_utc())
+        told: list[Mapping[str, Any]] = []
+        if end - start <= timedelta(hours=24) and self._fetcher.now_utc() - start <= timedelta(hours=24):
+            told = rows(self.name, self._asked("history", zone, {}), "history")
+        else:
+            for begin, stop in chunks(start, end, _DAYS):
+                span = {"start": f"{begin:%Y-%m-%dT%H:%M:%SZ}", "end": f"{stop:%Y-%m-%dT%H:%M:%SZ}"}
+                told += rows(self.name, self._asked("past-range", zone, span), "data")
+        points = {}
+        for row in told:
+            when = moment(self.name, row.get("datetime"))
+            if start - timedelta(hours=1) < when < end:
+                value = number(self.name, row.get("carbonIntensity"))
+                points[when] = SignalPoint(value, estimated=row.get("isEstimated") is True)
+        return series(zone, self._meaning, self.step_s, points, self.name)
+
+    def ahead(self, zone: str) -> Signal | None:
+        """Return the forecast of the next 72 h, issued when the service last renewed it."""
+        answer = self._asked("forecast", zone, {"horizonHours": "72"})
+        told = rows(self.name, answer, "forecast")
+        issued = (
+            moment(self.name, answer["updatedAt"]) if answer.get("updatedAt") else self._fetcher.now_utc()
+        )
+        points = {
+            moment(self.name, row.get("datetime")): SignalPoint(
+                number(self.name, row.get("carbonIntensity")), issued
+            )
+            for row in told
+        }
+        return series(zone, self._meaning, self.step_s, points, self.name)
+
+    def prices(self, zone: str, start: datetime, end: datetime) -> Signal | None:  # noqa: ARG002 - the port's
+        """Return None: prices are not asked here."""
+        return None
+
+    def _asked(self, what: str, zone: str, params: Mapping[str, str]) -> Any:
+        request = Request(
+            f"{self._base}/carbon-intensity/{what}",
+            {
+                "zone": _ZONES.get(zone, zone),
+                "emissionFactorType": self._meaning.factors.value,
+                "temporalGranularity": "hourly",
+                "disableCallerLookup": "true",
+                **params,
+            },
+            secret_headers={"auth-token": self._key},
+        )
+        return self._fetcher.json(self.name, request, self.step_s)

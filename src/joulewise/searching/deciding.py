@@ -12,7 +12,7 @@ reason.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, erf, exp, pi, sqrt
 
 import numpy as np
@@ -23,8 +23,10 @@ from joulewise.searching.fidelity import Minimum, minimum
 from joulewise.searching.history import Decision, State, Step, Trial
 from joulewise.searching.proposing import by_density, candidates, first_points
 from joulewise.searching.space import Space, Vector
+from joulewise.vocabulary.errors import UsageError
 
 _CANDIDATES = 200
+_CHANCE = 0.05  # of beating the best: below it a paused trial is not finished for its own sake
 _FIRST_FIT, _NEXT_FIT = 30, 4  # steps of the fit
 
 
@@ -40,6 +42,24 @@ class Rules:
     first: int = 8
     cost_power: float = 1.0
     growth: float = 1.7
+    most_trials: int | None = None
+    minimise: bool = False  # the values of trials are turned around then; reasons show them as they were reported
+    unit: str = "J"  # what costs are counted in; s where no joules are known
+
+    def __post_init__(self) -> None:
+        """Refuse numbers with which nothing could be decided."""
+        if self.epochs < 1 or self.first < 2:
+            raise UsageError(
+                f"epochs is {self.epochs} and first is {self.first}, but must be at least 1 and at least 2"
+            )
+        if self.cost_power < 0 or self.growth <= 1:
+            raise UsageError(
+                f"cost_power is {self.cost_power:g} and growth is {self.growth:g}, but must be at least 0 and above 1"
+            )
+
+    def full(self, trials: Sequence[Trial]) -> bool:
+        """Return whether no further trial may be started."""
+        return self.most_trials is not None and len(trials) >= self.most_trials
 
 
 def decide(
@@ -48,14 +68,13 @@ def decide(
     """Return what to do next and what is now believed. `trials` are all so far, in order; equal input, equal answer."""
     taken = {space.key(space.configuration(t.point)) for t in trials}
     least = minimum(trials, rules.epochs)
-    usable = [t for t in trials if t.epoch]
-    begun = [t for t in usable if t.state is not State.FAILED]
-    if len(trials) < rules.first or len(begun) < 2:
+    begun = [t for t in trials if t.epoch and t.state is not State.FAILED]
+    if not rules.full(trials) and (len(trials) < rules.first or len(begun) < 2):
         point = _first(space, trials, taken, rules)
         if point is not None:
             return _start(point, least, f"one of the first {rules.first} points", len(trials)), beliefs
     if len(begun) < 2:
-        return _finish(begun, rules), beliefs
+        return _finish(begun, trials, rules), beliefs
     rng = np.random.default_rng((rules.seed, len(trials), sum(t.epoch for t in trials)))
     if least.blind:
         return _in_full(space, trials, begun, taken, least, rng, rules), beliefs
@@ -85,25 +104,29 @@ def _by_gain(
     rng: np.random.Generator,
     rules: Rules,
 ) -> tuple[Decision, Beliefs | None]:
-    points = np.array([t.point for t in begun])
-    features = space.features(points)
     warp = warp_of(np.array([v for t in begun for v in t.values]))
-    seen = see(begun, features, rules.epochs, warp)
+    worst = min(v for t in begun for v in t.values)
+    known = [*begun, *(failed_as(t, worst) for t in trials if t.state is State.FAILED)]
+    points = np.array([t.point for t in known])
+    features = space.features(points)
+    seen = see(known, features, rules.epochs, warp)
     believed = (
         fit(seen, beliefs, _NEXT_FIT)
         if beliefs is not None
         else fit(seen, Beliefs.first(features.shape[1]), _FIRST_FIT)
     )
     model = CurveModel(seen, believed)
-    mean, spread = model.forecast(features, np.ones(len(begun)), np.arange(len(begun), dtype=float))
-    cost = CostModel(begun, features)
+    mean, spread = model.forecast(features, np.ones(len(known)), np.arange(len(known), dtype=float))
+    cost = CostModel(begun, features[: len(begun)])
     best = float(warp(np.array([max(t.best for t in begun)]))[0])
 
     paused = [i for i, t in enumerate(begun) if t.state is State.PAUSED and t.epoch < rules.epochs]
     gains = expected_improvement(mean[paused], spread[paused], best)
-    missing_j = np.array([begun[i].spent_j / begun[i].epoch * (rules.epochs - begun[i].epoch) for i in paused])
+    missing_j = np.array([_missing_j(begun[i], rules) for i in paused])
 
-    fresh = _untried(space, candidates(space, points, mean, rng, _CANDIDATES), taken)
+    fresh = np.empty((0, len(space.names)))
+    if not rules.full(trials):
+        fresh = _untried(space, candidates(space, points, mean, rng, _CANDIDATES), taken)
     if len(fresh):
         fresh_features = space.features(fresh)
         m, s = model.forecast(fresh_features, np.ones(len(fresh)), np.full(len(fresh), -1.0))
@@ -112,12 +135,21 @@ def _by_gain(
         mean, spread = np.concatenate([mean[paused], m]), np.concatenate([spread[paused], s])
     else:
         mean, spread = mean[paused], spread[paused]
-    if not len(gains):
-        return Decision(Step.STOP, "every configuration of the space has been tried"), believed
+        if not len(gains):
+            return Decision(Step.STOP, _nothing_new(trials, rules)), believed
+        chance = 0.5 * (1 - erf(float(np.min((best - mean) / spread)) / sqrt(2)))
+        if chance < _CHANCE:
+            return Decision(
+                Step.STOP,
+                f"{_nothing_new(trials, rules)}, and none of the {len(paused)} paused ones has a chance of {100 * _CHANCE:.0f} % to beat the best (at most {100 * chance:.2g} %)",
+            ), believed
     worth = gains / np.maximum(missing_j, 1e-12) ** rules.cost_power
     pick = int(np.argmax(worth))
     low, middle, high = warp.back(mean[pick] + np.array([-1.645, 0.0, 1.645]) * spread[pick])
-    told = f"its end is forecast at {middle:.4g} ({low:.4g} to {high:.4g}), best so far {warp.top:.4g}, {missing_j[pick]:.3g} J to its end: the most gain per joule of {len(gains)}"
+    top = warp.top
+    if rules.minimise:
+        low, middle, high, top = -high, -middle, -low, -top
+    told = f"its end is forecast at {middle:.4g} ({low:.4g} to {high:.4g}), best so far {top:.4g}, {missing_j[pick]:.3g} {rules.unit} to its end: the most gain for its cost of {len(gains)}"
     if pick < len(paused):
         trial = begun[paused[pick]]
         until = max(next_rung(trial.epoch, rules), min(least.epoch, rules.epochs))
@@ -135,12 +167,31 @@ def _in_full(
     rules: Rules,
 ) -> Decision:
     """Return a new trial by density, trained in full: the fall-back where early values tell nothing."""
+    if rules.full(trials):
+        return _finish(begun, trials, rules)
     done = [t for t in begun if t.epoch >= rules.epochs]
     points, scores = np.array([t.point for t in done]), np.array([t.best for t in done])
     fresh = _untried(space, np.vstack([by_density(space, points, scores, rng, 8), rng.random((64, points.shape[1]))]), taken)
     if not len(fresh):
-        return _finish(begun, rules)
+        return _finish(begun, trials, rules)
     return _start(fresh[0], least, "where good trials are dense", len(trials))
+
+
+def failed_as(trial: Trial, worst: float) -> Trial:
+    """Return a failed trial as the model sees it: at the epoch where it failed it was as bad as the worst seen."""
+    return replace(trial, values=(*trial.values, worst))
+
+
+def _missing_j(trial: Trial, rules: Rules) -> float:
+    """Return the joules to a paused trial's end; one that cannot resume repeats its epochs."""
+    done = trial.epoch if trial.resumable else 0
+    return trial.spent_j / trial.epoch * (rules.epochs - done)
+
+
+def _nothing_new(trials: Sequence[Trial], rules: Rules) -> str:
+    if rules.full(trials):
+        return f"all {rules.most_trials} trials of the budget are started"
+    return "every configuration of the space has been tried"
 
 
 def _first(space: Space, trials: Sequence[Trial], taken: set[str], rules: Rules) -> Vector | None:
@@ -163,11 +214,11 @@ def _untried(space: Space, points: Vector, taken: set[str]) -> Vector:
     return np.array(kept).reshape(len(kept), len(space.names))
 
 
-def _finish(begun: Sequence[Trial], rules: Rules) -> Decision:
+def _finish(begun: Sequence[Trial], trials: Sequence[Trial], rules: Rules) -> Decision:
     """Return the promotion of the best paused trial, or the end."""
     paused = [t for t in begun if t.state is State.PAUSED and t.epoch < rules.epochs]
     if not paused:
-        return Decision(Step.STOP, "every configuration of the space has been tried")
+        return Decision(Step.STOP, _nothing_new(trials, rules))
     trial = max(paused, key=lambda t: (t.best, -t.number))
     return Decision(Step.PROMOTE, "nothing new is left; the best that is paused", rules.epochs, trial.number)
 

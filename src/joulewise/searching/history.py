@@ -31,6 +31,7 @@ class Trial:
     costs_j: tuple[float, ...] = ()
     state: State = State.PAUSED
     why: str = ""
+    resumable: bool = True  # whether it can go on from where it paused; if not, it starts again from nothing
 
     @property
     def epoch(self) -> int:

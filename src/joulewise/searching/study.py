@@ -1,0 +1,331 @@
+"""The shell of a search: runs trials as decided, holds the budget, writes the journal.
+
+    study = search(objective, space, "2MJ", measure=measure, epochs=27)
+    study.best_params, study.best_value, study.reason
+
+The budget is looked at before every epoch: one that is expected to pass a limit is not begun. It is expected to need
+what the dearest epoch of its trial needed (of any trial, if it is new), so a limit is passed at most by what one
+epoch needs beyond that. What an epoch costs is counted in joules; where none are known, in seconds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeAlias, final
+
+from joulewise.searching.deciding import Rules, decide
+from joulewise.searching.history import State, Step, Trial
+from joulewise.searching.journal import Journal, Known, Line, check_same, decided, head, read
+from joulewise.searching.objective import Driver, Handle, TrialFailed
+from joulewise.searching.space import Configuration, Space
+from joulewise.vocabulary.budget import Budget, Spent, judge
+from joulewise.vocabulary.errors import UsageError
+from joulewise.vocabulary.figures import Figure
+from joulewise.vocabulary.quantities import format_duration, format_si
+
+Measure: TypeAlias = Callable[[], Spent]
+_HOPELESS = 5  # trials that fail before any has reported: the objective is broken, not the settings
+
+
+@final
+class Study:
+    """What a search found, tried and decided. Made by `search`."""
+
+    def __init__(self, name: str, space: Space, rules: Rules, path: Path | None = None) -> None:
+        self.name = name
+        self.space = space
+        self.rules = rules
+        self.path = path
+        self.lines: list[Line] = []
+        self.deciding_s = 0.0  # CPU seconds that the decisions took
+        self.notes: list[str] = []
+        self._known = Known()
+        before = read(path) if path is not None and path.is_file() and path.stat().st_size else []
+        if before and path is not None:
+            check_same(path, before, space, rules)
+            for line in before:
+                self.lines.append(line)
+                self._known.take(line)
+        self._journal = Journal(path)
+        if before:
+            self._write({"kind": "resumed", "rules": head(name, space, rules)["rules"]})
+        else:
+            self._write(head(name, space, rules))
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """All trials in the order of their start; their values are turned so that more is better."""
+        return tuple(self._known.trials)
+
+    @property
+    def best(self) -> Trial | None:
+        """The trial that reached the best value at any epoch; None if none has reported."""
+        begun = [t for t in self._known.trials if t.epoch]
+        return max(begun, key=lambda t: t.best, default=None)
+
+    @property
+    def best_value(self) -> float | None:
+        """The best value, as it was reported."""
+        best = self.best
+        return None if best is None else (-best.best if self.rules.minimise else best.best)
+
+    @property
+    def best_params(self) -> Configuration | None:
+        """The settings of the best trial."""
+        best = self.best
+        return None if best is None else self.space.configuration(best.point)
+
+    @property
+    def reason(self) -> str:
+        """Why the study ended; empty while it runs."""
+        return self._known.reason
+
+    @property
+    def spent(self) -> dict[str, float]:
+        """What this study has used, by all processes that worked on it: time_s and what else is known."""
+        return dict(self._known.spent)
+
+    @property
+    def in_full(self) -> float | None:
+        """What the same trials would have cost, trained in full, by their own mean epochs; failed ones as far as they came."""
+        if not any(t.epoch for t in self._known.trials):
+            return None
+        return sum(
+            t.spent_j / t.epoch * (self.rules.epochs if t.state is State.PAUSED else t.epoch)
+            for t in self._known.trials
+            if t.epoch
+        )
+
+    def report(self) -> str:
+        """Return the outcome in a few lines: the best, what it cost, what freezing saved, why it ended."""
+        best = self.best
+        lines = [f"{self.name}: {len(self.trials)} trials, {sum(t.epoch for t in self.trials)} epochs"]
+        if best is not None:
+            params = ", ".join(f"{k}={_short(v)}" for k, v in (self.best_params or {}).items())
+            lines.append(f"best {self.best_value:.6g} (trial {best.number}, epoch {best.epoch}): {params}")
+        used, full = sum(t.spent_j for t in self.trials), self.in_full
+        if full:
+            show = format_duration if self.rules.unit == "s" else lambda v: format_si(v, "J")
+            lines.append(
+                f"used {show(used)} of the {show(full)} that these trials need in full ({100 * (1 - used / full):.0f} % saved); decisions took {self.deciding_s:.2f} CPU-s"
+            )
+        failed = [t for t in self.trials if t.state is State.FAILED]
+        lines += [f"trial {t.number} failed: {t.why}" for t in failed[:3]]
+        if len(failed) > 3:
+            lines.append(f"and {len(failed) - 3} more failed")
+        return "\n".join([*lines, *self.notes, f"ended: {self.reason}"])
+
+    def run(
+        self, objective: Callable[[Any], Any], budget: Budget, measure: Measure, target: float | None = None
+    ) -> None:
+        """Search until the budget is spent, the target reached, or nothing is left that is worth its joules."""
+        Run(self, objective, budget, measure, target).go()
+
+    def _write(self, line: Line) -> None:
+        self.lines.append(line)
+        self._journal.add(line)
+        self._known.take(line)
+
+
+@final
+class Run:
+    """One process working on a study: its objective, its meter and the trials that it keeps frozen."""
+
+    def __init__(
+        self,
+        study: Study,
+        objective: Callable[[Any], Any],
+        budget: Budget,
+        measure: Measure,
+        target: float | None,
+    ) -> None:
+        self._study = study
+        self._objective = objective
+        self._budget = replace(budget, trials=None)  # trials are counted by the rules: those begun may be finished
+        self._measure = measure
+        self._target = target
+        self._drivers: dict[int, Driver] = {}
+        self._beliefs: Any = None
+        self._earlier = study.spent
+        self._began = self._now(measure())
+        self._reason = ""
+
+    def go(self) -> None:
+        """Decide and act until there is a reason to end; what was held is let go of, however it ends."""
+        try:
+            while not self._reason:
+                self._look(0.0)
+                if not self._reason:
+                    self._next()
+            self._study._write({"kind": "end", "reason": self._reason})  # noqa: SLF001 - one noun in two classes
+        finally:
+            for driver in self._drivers.values():
+                if complaint := driver.close():
+                    self._study.notes.append(complaint)
+
+    def _next(self) -> None:
+        study = self._study
+        began_s = time.process_time()
+        decision, self._beliefs = decide(study.space, study.trials, self._beliefs, study.rules)
+        study.deciding_s += time.process_time() - began_s
+        study._write(decided(decision, study.space))  # noqa: SLF001 - one noun in two classes
+        if decision.step is Step.STOP:
+            self._reason = decision.reason
+            return
+        if decision.trial not in self._drivers:
+            params = study.space.configuration(study.trials[decision.trial].point)
+            handle = Handle(decision.trial, params, study.rules.epochs)
+            self._drivers[decision.trial] = Driver(self._objective, handle)
+        self._train(self._drivers[decision.trial], decision.trial, decision.until)
+
+    def _train(self, driver: Driver, number: int, until: int) -> None:
+        write = self._study._write  # noqa: SLF001 - one noun in two classes
+        epoch = driver.resumes_at
+        before = self._began
+
+        def ready() -> bool:
+            nonlocal before
+            spent = self._look(self._next_cost(number))
+            before = spent
+            return not self._reason
+
+        def take(value: float) -> bool:
+            nonlocal epoch
+            epoch += 1
+            after = self._measure()
+            signed = -value if self._study.rules.minimise else value
+            write({"kind": "epoch", "trial": number, "epoch": epoch, "value": signed,
+                   "cost": max(0.0, self._now(after) - before), "spent": _told(after)})  # fmt: skip
+            if self._target is not None and self._reached(value):
+                self._reason = f"the target {self._target:g} is reached by trial {number}: {value:.6g}"
+                return False
+            return epoch < until
+
+        try:
+            driver.advance(ready, take)
+        except TrialFailed as failure:
+            self._fail(number, str(failure))
+            return
+        trial = self._study.trials[number]
+        state = State.COMPLETE if driver.ended or trial.epoch >= self._study.rules.epochs else State.PAUSED
+        write({"kind": "left", "trial": number, "state": state.value, "resumable": driver.resumes_at >= trial.epoch})
+        if state is State.COMPLETE:
+            self._let_go(number)
+
+    def _fail(self, number: int, why: str) -> None:
+        self._study._write({"kind": "failed", "trial": number, "why": why})  # noqa: SLF001 - one noun in two classes
+        self._let_go(number)
+        trials = self._study.trials
+        if len(trials) >= _HOPELESS and all(t.state is State.FAILED and not t.epoch for t in trials):
+            self._study._write({"kind": "end", "reason": f"the first {len(trials)} trials failed"})  # noqa: SLF001 - one noun in two classes
+            raise UsageError(f"the first {len(trials)} trials all failed before they reported anything; the last: {why}")
+
+    def _let_go(self, number: int) -> None:
+        driver = self._drivers.pop(number)
+        if complaint := driver.close():
+            self._study.notes.append(complaint)
+
+    def _look(self, next_cost: float) -> float:
+        """Judge the budget as it would stand after the next epoch; return what is counted now."""
+        now = self._measure()
+        counted = self._now(now)
+        spent = _plus(now, self._earlier)
+        verdict = judge(self._budget, spent)
+        if verdict.stops:
+            self._reason = verdict.reason
+        elif next_cost > 0 and counted > 0:
+            ahead = judge(self._budget, _ahead(spent, 1 + next_cost / counted))
+            if ahead.stops:
+                self._reason = f"{judge(replace(self._budget, soft=1e-9), spent).reason}; the next epoch would pass the budget"
+        return counted
+
+    def _next_cost(self, number: int) -> float:
+        trial = self._study.trials[number]
+        if trial.costs_j:
+            return max(trial.costs_j)
+        return max((c for t in self._study.trials for c in t.costs_j), default=0.0)
+
+    def _now(self, spent: Spent) -> float:
+        if self._study.rules.unit == "s":
+            return spent.time_s
+        return spent.energy_j.value if spent.energy_j is not None else 0.0
+
+    def _reached(self, value: float) -> bool:
+        assert self._target is not None  # noqa: S101 - for the type checker
+        return value <= self._target if self._study.rules.minimise else value >= self._target
+
+
+def search(
+    objective: Callable[[Any], Any],
+    space: Space,
+    budget: Budget | str,
+    *,
+    measure: Measure,
+    epochs: int = 27,
+    minimise: bool = False,
+    target: float | None = None,
+    seed: int = 0,
+    name: str = "study",
+    path: Path | None = None,
+) -> Study:
+    """Return the study of a search of `space` within `budget`; `measure` tells what this process has used so far.
+
+    `epochs` is a full training. The search also ends when a trial reaches `target`. With `path`, every decision is
+    written there, and a study that is there already goes on: what it spent counts, what it tried is not run again.
+    """
+    limits = Budget.parse(budget) if isinstance(budget, str) else budget
+    if limits.plateau is not None:
+        raise UsageError("a search has no plateau rule; leave plateau out of its budget, it ends by itself")
+    unit = "s" if measure().energy_j is None else "J"
+    if limits.energy_j is not None and unit == "s":
+        raise UsageError(
+            "the budget is in joules, but no meter tells any here; run 'joulewise doctor', or give a budget in time"
+        )
+    rules = Rules(epochs, seed, most_trials=limits.trials, minimise=minimise, unit=unit)
+    study = Study(name, space, rules, path)
+    study.run(objective, limits, measure, target)
+    return study
+
+
+def _told(spent: Spent) -> dict[str, float | None]:
+    return {
+        "time_s": spent.time_s,
+        "energy_j": spent.energy_j.value if spent.energy_j else None,
+        "carbon_g": spent.carbon_g.value if spent.carbon_g else None,
+        "cost": spent.cost.value if spent.cost else None,
+    }
+
+
+def _plus(now: Spent, earlier: dict[str, float]) -> Spent:
+    """Return what was spent now and earlier; earlier amounts are taken as they were written down."""
+    return replace(
+        now,
+        time_s=now.time_s + earlier.get("time_s", 0.0),
+        energy_j=_moved(now.energy_j, earlier.get("energy_j", 0.0)),
+        carbon_g=_moved(now.carbon_g, earlier.get("carbon_g", 0.0)),
+        cost=_moved(now.cost, earlier.get("cost", 0.0)),
+    )
+
+
+def _moved(figure: Figure | None, by: float) -> Figure | None:
+    if figure is None:
+        return None
+    return replace(figure, value=figure.value + by, low=figure.low + by, high=figure.high + by)
+
+
+def _ahead(spent: Spent, factor: float) -> Spent:
+    """Return what will be spent when everything has grown by `factor`: grams and money go with what is counted."""
+    return replace(
+        spent,
+        time_s=spent.time_s * factor,
+        energy_j=spent.energy_j.scaled(factor) if spent.energy_j else None,
+        carbon_g=spent.carbon_g.scaled(factor) if spent.carbon_g else None,
+        cost=spent.cost.scaled(factor) if spent.cost else None,
+    )
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -7,7 +7,7 @@ ifneq ($(strip $(PIP_FIND_LINKS)),)
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
 
-.PHONY: demo test lint types docs bare bench bench-schedule clean constraints bench-features
+.PHONY: demo test lint types docs bare bench bench-search bench-schedule clean constraints bench-features
 
 demo: $(V)/.demo       ## record a real training, print its card, write its report
 	$(BIN)/joulewise run --name digits --report demo-report.html -- $(BIN)/python examples/digits.py
@@ -34,6 +34,10 @@ bench-schedule: $(V)/.dev ## what forecasts and plans are worth: make bench-sche
 	$(BIN)/python bench/schedule.py $(DATA)
 bench-features: $(V)/.dev ## features: online read, materialising, cache, training sets (some minutes)
 	$(BIN)/python bench/features.py
+
+bench-search: $(V)/.dev ## how much training a search needs, on LCBench's surrogate (--task ID for any task)
+	$(BIN)/python -m uv pip install -q -c constraints.txt -e '.[search-bench]'
+	$(BIN)/python bench/search.py $(BENCH_SEARCH)
 
 constraints:           ## resolve constraints.txt anew (URL-free, for all platforms)
 	rm -f constraints.txt

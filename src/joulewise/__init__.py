@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from joulewise.vocabulary.figures import Figure as Figure
     from joulewise.wiring import cached as cached
     from joulewise.wiring import recordings as recordings
+    from joulewise.wiring import search as search
     from joulewise.wiring import track as track
 
 __version__ = "0.1.0"
@@ -35,6 +36,7 @@ _NAMES = {
     "cached": "joulewise.wiring",
     "features": "joulewise.features",
     "recordings": "joulewise.wiring",
+    "search": "joulewise.wiring",
     "track": "joulewise.wiring",
 }
 
@@ -47,6 +49,7 @@ __all__ = [
     "cached",
     "features",
     "recordings",
+    "search",
     "track",
 ]
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias, final
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from joulewise.searching.deciding import Rules, decide
 from joulewise.searching.history import Decision, State, Trial
@@ -164,7 +166,8 @@ def replay(lines: Iterable[Line]) -> Replay:
         elif line["kind"] == "resumed":
             beliefs, rules = None, Rules(**line["rules"])
         elif line["kind"] == "decision" and space is not None and rules is not None:
-            decision, beliefs = decide(space, known.trials, beliefs, rules)
+            with threadpool_limits(1, "blas"):  # as in the study: another order of sums may tip a close choice
+                decision, beliefs = decide(space, known.trials, beliefs, rules)
             again = json.loads(json.dumps(decided(decision, space), default=str))
             count += 1
             if again != json.loads(json.dumps(line, default=str)):
@@ -186,6 +189,14 @@ def space_of(told: Mapping[str, Any]) -> Space:
             kind = Float if entry["kind"] == "float" else Int
             parameters[name] = kind(entry["low"], entry["high"], entry["log"], when)
     return Space(parameters)
+
+
+def safe_name(name: str) -> str:
+    """Return a file's name for a study: letters, digits, `-`, `_` and `.`; refuses a name that is none of these."""
+    kept = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")
+    if not kept:
+        raise UsageError(f"the study's name is {name!r}, but needs a letter or a digit")
+    return kept[:80]
 
 
 def _point(shares: Sequence[float | None]) -> Any:

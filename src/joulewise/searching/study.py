@@ -16,6 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias, final
 
+from threadpoolctl import threadpool_limits
+
 from joulewise.searching.deciding import Rules, decide
 from joulewise.searching.history import State, Step, Trial
 from joulewise.searching.journal import Journal, Known, Line, check_same, decided, head, read
@@ -119,10 +121,15 @@ class Study:
         return "\n".join([*lines, *self.notes, f"ended: {self.reason}"])
 
     def run(
-        self, objective: Callable[[Any], Any], budget: Budget, measure: Measure, target: float | None = None
+        self,
+        objective: Callable[[Any], Any],
+        budget: Budget,
+        measure: Measure,
+        target: float | None = None,
+        log: Callable[..., None] | None = None,
     ) -> None:
         """Search until the budget is spent, the target reached, or nothing is left that is worth its joules."""
-        Run(self, objective, budget, measure, target).go()
+        Run(self, objective, budget, measure, target, log).go()
 
     def _write(self, line: Line) -> None:
         self.lines.append(line)
@@ -141,7 +148,9 @@ class Run:
         budget: Budget,
         measure: Measure,
         target: float | None,
+        log: Callable[..., None] | None,
     ) -> None:
+        self._log = log
         self._study = study
         self._objective = objective
         self._budget = replace(budget, trials=None)  # trials are counted by the rules: those begun may be finished
@@ -169,7 +178,8 @@ class Run:
     def _next(self) -> None:
         study = self._study
         began_s = time.process_time()
-        decision, self._beliefs = decide(study.space, study.trials, self._beliefs, study.rules)
+        with threadpool_limits(1, "blas"):  # small matrices: more threads only wait for each other
+            decision, self._beliefs = decide(study.space, study.trials, self._beliefs, study.rules)
         study.deciding_s += time.process_time() - began_s
         study._write(decided(decision, study.space))  # noqa: SLF001 - one noun in two classes
         if decision.step is Step.STOP:
@@ -199,6 +209,8 @@ class Run:
             signed = -value if self._study.rules.minimise else value
             write({"kind": "epoch", "trial": number, "epoch": epoch, "value": signed,
                    "cost": max(0.0, self._now(after) - before), "spent": _told(after)})  # fmt: skip
+            if self._log is not None:
+                self._log(trial=number, epoch=epoch, value=value)
             if self._target is not None and self._reached(value):
                 self._reason = f"the target {self._target:g} is reached by trial {number}: {value:.6g}"
                 return False
@@ -270,11 +282,13 @@ def search(
     seed: int = 0,
     name: str = "study",
     path: Path | None = None,
+    log: Callable[..., None] | None = None,
 ) -> Study:
-    """Return the study of a search of `space` within `budget`; `measure` tells what this process has used so far.
+    """Return the study of a search of `space` within `budget`; `measure` tells what was used since the search began.
 
     `epochs` is a full training. The search also ends when a trial reaches `target`. With `path`, every decision is
     written there, and a study that is there already goes on: what it spent counts, what it tried is not run again.
+    `log` is told every epoch (`trial`, `epoch`, `value`).
     """
     limits = Budget.parse(budget) if isinstance(budget, str) else budget
     if limits.plateau is not None:
@@ -286,7 +300,7 @@ def search(
         )
     rules = Rules(epochs, seed, most_trials=limits.trials, minimise=minimise, unit=unit)
     study = Study(name, space, rules, path)
-    study.run(objective, limits, measure, target)
+    study.run(objective, limits, measure, target, log)
     return study
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import accumulate
 
 from joulewise.searching.space import Vector
 
@@ -47,10 +46,6 @@ class Trial:
     def spent_j(self) -> float:
         """What it has cost so far."""
         return sum(self.costs_j)
-
-    def bests(self) -> list[float]:
-        """Return the best value up to each epoch."""
-        return list(accumulate(self.values, max))
 
 
 class Step(StrEnum):

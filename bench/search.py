@@ -207,10 +207,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     chosen = parser.parse_args()
     folder = Path(
-        os.environ.get("LCB_DIR", Path(__file__).parents[2] / "shared" / "data" / "train" / "lcbench_surrogate")
+        os.environ.get(
+            "LCB_DIR", Path(__file__).parents[2] / "shared" / "data" / "train" / "lcbench_surrogate"
+        )
     )
     if not (folder / "model.onnx").is_file():
-        sys.exit(f"there is no surrogate in {folder}: set LCB_DIR to the folder with model.onnx and encoding.json")
+        sys.exit(
+            f"there is no surrogate in {folder}: set LCB_DIR to the folder with model.onnx and encoding.json"
+        )
     sets = {name: SETS[name] for name in chosen.set}
     if chosen.task:
         sets["tasks"] = tuple(chosen.task)
@@ -224,7 +228,9 @@ def main() -> None:
                 got = found[method][-1]
                 print(f"  {task:>7} {method:11} {np.mean(got['solved']):4.2f} solved, median {np.median(got['seconds']):8.0f} s, {np.median(got['epochs']):5.0f} epochs", flush=True)  # fmt: skip
         print(f"\n{name} set ({', '.join(tasks)}; {chosen.seeds} seeds)")
-        print("method      | solved | fewer training s than random | fewer epochs | CPU-s a run | CPU-ms a decision")
+        print(
+            "method      | solved | fewer training s than random | fewer epochs | CPU-s a run | CPU-ms a decision"
+        )
         for method, rows in found.items():
             seconds, epochs = (ratio(found["random"], rows, key) for key in ("seconds", "epochs"))
             solved = np.mean([r["solved"] for r in rows])
@@ -236,9 +242,7 @@ def main() -> None:
 
 def ratio(random_rows: list[dict], rows: list[dict], key: str) -> float:
     """Return the geometric mean over tasks of random's median over the method's."""
-    logs = [
-        np.log(np.median(a[key]) / np.median(b[key])) for a, b in zip(random_rows, rows, strict=True)
-    ]
+    logs = [np.log(np.median(a[key]) / np.median(b[key])) for a, b in zip(random_rows, rows, strict=True)]
     return float(np.exp(np.mean(logs)))
 
 

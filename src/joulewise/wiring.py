@@ -634,7 +634,8 @@ def search(
     from joulewise.measuring.watching import carried_on, spent
 
     try:
-        from joulewise.searching import journal, space as spaces, study
+        from joulewise.searching import journal, study
+        from joulewise.searching import space as spaces
     except ModuleNotFoundError as missing:
         raise UsageError(
             f"a search needs {missing.name}, which is not installed; pip install 'joulewise[search]'"

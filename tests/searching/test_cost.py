@@ -14,7 +14,10 @@ def test_learnt():
     rng = np.random.default_rng(0)
     points = rng.random((60, 3))
     costs = np.exp(2 * points[:, 0] - points[:, 1])
-    model = CostModel([Trial(i, p, (0.0,) * 2, (c, c)) for i, (p, c) in enumerate(zip(points[:20], costs, strict=False))], points[:20])
+    model = CostModel(
+        [Trial(i, p, (0.0,) * 2, (c, c)) for i, (p, c) in enumerate(zip(points[:20], costs, strict=False))],
+        points[:20],
+    )
 
     told = model.epoch_j(points[20:])
 

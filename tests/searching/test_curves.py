@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from joulewise.searching.curves import Beliefs, CurveModel, Seen, _kernel, _slope, fit, rungs_seen, see, warp_of
+from joulewise.searching.curves import (
+    Beliefs,
+    CurveModel,
+    Seen,
+    _kernel,
+    _slope,
+    fit,
+    rungs_seen,
+    see,
+    warp_of,
+)
 from joulewise.searching.history import Trial
 
 EPOCHS = 27

@@ -56,7 +56,9 @@ def test_repeated_epochs():
     known = Known()
     known.take({"kind": "decision", "step": "start", "trial": 0, "point": [0.5, None]})
     for epoch in (1, 2, 1, 2, 3):
-        known.take({"kind": "epoch", "trial": 0, "epoch": epoch, "value": float(epoch), "cost": 1.0, "spent": {}})
+        known.take(
+            {"kind": "epoch", "trial": 0, "epoch": epoch, "value": float(epoch), "cost": 1.0, "spent": {}}
+        )
 
     assert known.trials[0].values == (1.0, 2.0, 3.0)
 

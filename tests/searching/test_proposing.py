@@ -7,7 +7,9 @@ import numpy as np
 from joulewise.searching.proposing import by_density, candidates, first_points
 from joulewise.searching.space import Choice, Float, Space
 
-SPACE = Space({"x": Float(0, 1), "y": Float(0, 1), "c": Choice(("a", "b")), "z": Float(0, 1, when={"c": ("a",)})})
+SPACE = Space(
+    {"x": Float(0, 1), "y": Float(0, 1), "c": Choice(("a", "b")), "z": Float(0, 1, when={"c": ("a",)})}
+)
 
 
 def test_first_points():

@@ -23,7 +23,7 @@ from tests.searching.doubles import SPACE, Meter, valley
 def test_finds_the_valley():
     """The best settings are found, for less than a third of what the same trials cost in full."""
     meter = Meter()
-    study = search(valley(meter), SPACE, "250J", measure=meter, minimise=True, epochs=27)
+    study = search(valley(meter), SPACE, "150J", measure=meter, minimise=True, epochs=27)
 
     assert study.best_params["x"] == pytest.approx(0.3, abs=0.12)
     assert sum(t.spent_j for t in study.trials) < study.in_full / 3
@@ -100,7 +100,9 @@ def test_broken_objective():
         raise KeyError("rate")
         yield 1.0
 
-    with pytest.raises(UsageError, match="the first 5 trials all failed before they reported anything; the last: KeyError"):
+    with pytest.raises(
+        UsageError, match="the first 5 trials all failed before they reported anything; the last: KeyError"
+    ):
         search(objective, SPACE, "1kJ", measure=Meter())
 
 
@@ -169,7 +171,9 @@ def test_other_space_of_one_name(tmp_path):
     search(valley(meter), SPACE, "30J", measure=meter, minimise=True, path=path, name="mine")
     before = path.read_bytes()
 
-    with pytest.raises(UsageError, match=r"a study named 'mine' exists with another space \(x, width differs\)"):
+    with pytest.raises(
+        UsageError, match=r"a study named 'mine' exists with another space \(x, width differs\)"
+    ):
         search(valley(meter), Space({"x": Float(0, 2)}), "90J", measure=meter, minimise=True, path=path)
     with pytest.raises(UsageError, match="exists with another minimise"):
         search(valley(meter), SPACE, "90J", measure=meter, path=path)

@@ -163,7 +163,9 @@ def _slope(theta: Vector, seen: Seen) -> Vector:
     r = np.sqrt(5.0 * gap2)
     fading = np.exp(-r)
     kx = ((1 + r + 5.0 * gap2 / 3) * fading)[np.ix_(rows, rows)]
-    inner = ((5.0 / 3) * (1 + r) * fading)[np.ix_(rows, rows)]  # dkx / d(log length) = inner * gap2 of the feature
+    inner = ((5.0 / 3) * (1 + r) * fading)[
+        np.ix_(rows, rows)
+    ]  # dkx / d(log length) = inner * gap2 of the feature
     same = (rows[:, None] == rows[None, :]).astype(float)
     k = m2 * kt + a2 * kx + b2 * kx * kt + same * (c2 + d2 * kt)
     k[np.diag_indices_from(k)] += s2 + _JITTER

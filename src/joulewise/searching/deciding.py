@@ -43,7 +43,9 @@ class Rules:
     cost_power: float = 1.0
     growth: float = 1.7
     most_trials: int | None = None
-    minimise: bool = False  # the values of trials are turned around then; reasons show them as they were reported
+    minimise: bool = (
+        False  # the values of trials are turned around then; reasons show them as they were reported
+    )
     unit: str = "J"  # what costs are counted in; s where no joules are known
 
     def __post_init__(self) -> None:
@@ -106,7 +108,7 @@ def _by_gain(
 ) -> tuple[Decision, Beliefs | None]:
     warp = warp_of(np.array([v for t in begun for v in t.values]))
     worst = min(v for t in begun for v in t.values)
-    known = [*begun, *(failed_as(t, worst) for t in trials if t.state is State.FAILED)]
+    known = [*begun, *(failed_as(t, worst, rules.epochs) for t in trials if t.state is State.FAILED)]
     points = np.array([t.point for t in known])
     features = space.features(points)
     seen = see(known, features, rules.epochs, warp)
@@ -171,15 +173,19 @@ def _in_full(
         return _finish(begun, trials, rules)
     done = [t for t in begun if t.epoch >= rules.epochs]
     points, scores = np.array([t.point for t in done]), np.array([t.best for t in done])
-    fresh = _untried(space, np.vstack([by_density(space, points, scores, rng, 8), rng.random((64, points.shape[1]))]), taken)
+    fresh = _untried(
+        space,
+        np.vstack([by_density(space, points, scores, rng, 8), rng.random((64, points.shape[1]))]),
+        taken,
+    )
     if not len(fresh):
         return _finish(begun, trials, rules)
     return _start(fresh[0], least, "where good trials are dense", len(trials))
 
 
-def failed_as(trial: Trial, worst: float) -> Trial:
-    """Return a failed trial as the model sees it: at the epoch where it failed it was as bad as the worst seen."""
-    return replace(trial, values=(*trial.values, worst))
+def failed_as(trial: Trial, worst: float, epochs: int) -> Trial:
+    """Return a failed trial as the model sees it: from where it failed to its end as bad as the worst seen."""
+    return replace(trial, values=(*trial.values, *(worst,) * (epochs - trial.epoch)))
 
 
 def _missing_j(trial: Trial, rules: Rules) -> float:

@@ -166,7 +166,9 @@ def replay(lines: Iterable[Line]) -> Replay:
         elif line["kind"] == "resumed":
             beliefs, rules = None, Rules(**line["rules"])
         elif line["kind"] == "decision" and space is not None and rules is not None:
-            with threadpool_limits(1, "blas"):  # as in the study: another order of sums may tip a close choice
+            with threadpool_limits(
+                1, "blas"
+            ):  # as in the study: another order of sums may tip a close choice
                 decision, beliefs = decide(space, known.trials, beliefs, rules)
             again = json.loads(json.dumps(decided(decision, space), default=str))
             count += 1

@@ -44,7 +44,9 @@ class Handle:
         self.saved: Any = None
         self._saved_at = 0
         self._reported: list[float] = []
-        self._take: Callable[[float], bool] | None = None  # of a function: told each value, answers whether to go on
+        self._take: Callable[[float], bool] | None = (
+            None  # of a function: told each value, answers whether to go on
+        )
         self._leave = False
 
     def __getitem__(self, name: str) -> Any:
@@ -55,7 +57,9 @@ class Handle:
         for epoch in range(self._saved_at + 1, self.total_epochs + 1):
             yield epoch
             if self._take is not None and len(self._reported) < epoch:
-                raise TrialFailed(f"epoch {epoch} ended without a report; call trial.report(value) in every epoch")
+                raise TrialFailed(
+                    f"epoch {epoch} ended without a report; call trial.report(value) in every epoch"
+                )
             if self._leave:
                 raise _Leave
 
@@ -86,7 +90,9 @@ class Handle:
     def _checked(self, value: Any, epoch: Any) -> float:
         expected = len(self._reported) + 1
         if epoch is not None and epoch != expected:
-            raise TrialFailed(f"it reported epoch {epoch!r} where epoch {expected} was due; report them in order")
+            raise TrialFailed(
+                f"it reported epoch {epoch!r} where epoch {expected} was due; report them in order"
+            )
         try:
             number = float(value)
         except (TypeError, ValueError):
@@ -126,7 +132,7 @@ class Driver:
                 self._call(ready, take)
         except TrialFailed:
             raise
-        except Exception as error:  # noqa: BLE001 - the user's code may raise anything; its trial fails, the study goes on
+        except Exception as error:
             at = len(self.handle._reported) + 1  # noqa: SLF001 - its two halves
             raise TrialFailed(f"{type(error).__name__} at epoch {at}: {_one_line(error)}") from error
 
@@ -138,7 +144,9 @@ class Driver:
             if generator is not None:
                 generator.close()
         except Exception as error:  # noqa: BLE001 - the user's clean-up may raise anything; the study is not lost by it
-            return f"trial {self.handle.number} could not be closed: {type(error).__name__}: {_one_line(error)}"
+            return (
+                f"trial {self.handle.number} could not be closed: {type(error).__name__}: {_one_line(error)}"
+            )
         return ""
 
     def _step(self, ready: Callable[[], bool], take: Callable[[float], bool]) -> None:
@@ -166,7 +174,9 @@ class Driver:
     def _end(self) -> None:
         self.ended = True
         if not self.handle._reported:  # noqa: SLF001 - its two halves
-            raise TrialFailed("it ended without reporting a value; yield one an epoch, or call trial.report(value)")
+            raise TrialFailed(
+                "it ended without reporting a value; yield one an epoch, or call trial.report(value)"
+            )
 
 
 def _one_line(error: BaseException) -> str:

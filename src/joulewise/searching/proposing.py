@@ -7,8 +7,6 @@ kernel density over the good trials, one over the rest, kept where their ratio i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from joulewise.searching.space import Choice, Space, Vector
@@ -37,16 +35,14 @@ def candidates(
     anywhere = rng.random((count // 2, width))
     order = np.argsort(-scores, kind="stable")
     best = points[order[:5]]
-    near = np.resize(best, (count // 4, width)) + rng.normal(
-        0, _NEAR, (count // 4, width)
-    ) * rng.choice([0.3, 1.0], (count // 4, 1))
+    near = np.resize(best, (count // 4, width)) + rng.normal(0, _NEAR, (count // 4, width)) * rng.choice(
+        [0.3, 1.0], (count // 4, 1)
+    )
     near = _filled(near, rng)
     return np.vstack([anywhere, _moved(space, near, rng), by_density(space, points, scores, rng, count // 4)])
 
 
-def by_density(
-    space: Space, points: Vector, scores: Vector, rng: np.random.Generator, count: int
-) -> Vector:
+def by_density(space: Space, points: Vector, scores: Vector, rng: np.random.Generator, count: int) -> Vector:
     """Return `count` points where good trials are dense and others are not."""
     order = np.argsort(-scores, kind="stable")
     good = points[order[: max(2, round(GOOD * len(points)))]]

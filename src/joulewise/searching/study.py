@@ -153,7 +153,9 @@ class Run:
         self._log = log
         self._study = study
         self._objective = objective
-        self._budget = replace(budget, trials=None)  # trials are counted by the rules: those begun may be finished
+        self._budget = replace(
+            budget, trials=None
+        )  # trials are counted by the rules: those begun may be finished
         self._measure = measure
         self._target = target
         self._drivers: dict[int, Driver] = {}
@@ -223,7 +225,14 @@ class Run:
             return
         trial = self._study.trials[number]
         state = State.COMPLETE if driver.ended or trial.epoch >= self._study.rules.epochs else State.PAUSED
-        write({"kind": "left", "trial": number, "state": state.value, "resumable": driver.resumes_at >= trial.epoch})
+        write(
+            {
+                "kind": "left",
+                "trial": number,
+                "state": state.value,
+                "resumable": driver.resumes_at >= trial.epoch,
+            }
+        )
         if state is State.COMPLETE:
             self._let_go(number)
 
@@ -233,7 +242,9 @@ class Run:
         trials = self._study.trials
         if len(trials) >= _HOPELESS and all(t.state is State.FAILED and not t.epoch for t in trials):
             self._study._write({"kind": "end", "reason": f"the first {len(trials)} trials failed"})  # noqa: SLF001 - one noun in two classes
-            raise UsageError(f"the first {len(trials)} trials all failed before they reported anything; the last: {why}")
+            raise UsageError(
+                f"the first {len(trials)} trials all failed before they reported anything; the last: {why}"
+            )
 
     def _let_go(self, number: int) -> None:
         driver = self._drivers.pop(number)
@@ -248,8 +259,8 @@ class Run:
         verdict = judge(self._budget, spent)
         if verdict.stops:
             self._reason = verdict.reason
-        elif next_cost > 0 and counted > 0:
-            ahead = judge(self._budget, _ahead(spent, 1 + next_cost / counted))
+        elif next_cost > 0 and self._now(spent) > 0:
+            ahead = judge(self._budget, _ahead(spent, 1 + next_cost / self._now(spent)))
             if ahead.stops:
                 self._reason = f"{judge(replace(self._budget, soft=1e-9), spent).reason}; the next epoch would pass the budget"
         return counted

@@ -109,6 +109,7 @@ class Meter:
     own_cpu_s: float = field(default=0.0)  # of the surrogate itself, left out of the search's
 
     def __call__(self) -> Spent:
+        """Return what was used so far."""
         return Spent(time_s=float(self.epochs), energy_j=exact(self.seconds))
 
     def train(self, task: Surrogate, params: dict, most: int):

@@ -644,8 +644,7 @@ def search(
 
     room = space if isinstance(space, spaces.Space) else spaces.Space(space)
     limits = _budget(budget, zone, assume_high)
-    if limits is None:
-        raise UsageError("a search needs a budget, for instance budget='2MJ' or budget='30m,50trials'")
+    assert limits is not None  # noqa: S101 - for the type checker: a budget was given
     if assume_high:
         limits = replace(limits, assume_high=True)
     title = name or getattr(objective, "__name__", type(objective).__name__)

@@ -29,6 +29,11 @@ def seen(count=10, epochs=3, seed=0):
     ]
 
 
+def _there(point):
+    assert point is not None
+    return point
+
+
 def test_pure():
     """The same trials, beliefs and rules give the same decision, and nothing that was given is changed."""
     trials = seen()
@@ -77,7 +82,7 @@ def test_cost_counts():
         for _ in range(12):
             decision, _ = decide(SPACE, trials, None, rules)
             if decision.step is Step.START:
-                p = decision.point
+                p = _there(decision.point)
                 trials.append(
                     Trial(
                         len(trials),
@@ -109,7 +114,7 @@ def test_never_twice():
         if decision.step is Step.STOP:
             break
         if decision.step is Step.START:
-            trials.append(Trial(len(trials), decision.point))
+            trials.append(Trial(len(trials), _there(decision.point)))
         t = trials[decision.trial]
         count = decision.until
         trials[decision.trial] = replace(
@@ -164,11 +169,11 @@ def test_failed_is_learnt_from():
     for _ in range(30):
         decision, beliefs = decide(space, trials, beliefs, Rules(epochs=9, seed=2))
         if decision.step is Step.START:
-            x = float(decision.point[0])
+            x = float(_there(decision.point)[0])
             if x > 0.6:
-                trials.append(Trial(len(trials), decision.point, state=State.FAILED, why="raised"))
+                trials.append(Trial(len(trials), _there(decision.point), state=State.FAILED, why="raised"))
                 continue
-            trials.append(Trial(len(trials), decision.point))
+            trials.append(Trial(len(trials), _there(decision.point)))
         t = trials[decision.trial]
         trials[decision.trial] = replace(
             t,

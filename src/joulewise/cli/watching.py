@@ -8,7 +8,7 @@ watts here are at the wall, as in the card.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
 from typing import Protocol, final
 

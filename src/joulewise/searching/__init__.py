@@ -11,3 +11,10 @@ fidelity.py from which epoch on ranks can be trusted, proposing.py what to try n
 Terms: a fidelity is a number of epochs; a rung is a fidelity at which a trial may pause; a promotion lets a paused
 trial go on to its next rung.
 """
+
+from joulewise.searching.space import Choice as Choice
+from joulewise.searching.space import Float as Float
+from joulewise.searching.space import Int as Int
+from joulewise.searching.space import Space as Space
+from joulewise.searching.study import Study as Study
+from joulewise.searching.study import search as search

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from joulewise.searching.deciding import Rules, decide, expected_improvement, failed_as, next_rung
+from joulewise.searching.deciding import Rules, decide, expected_improvement, failed_as, looked_at, next_rung
 from joulewise.searching.history import State, Step, Trial
 from joulewise.searching.space import Choice, Float, Space
 from joulewise.vocabulary.errors import UsageError
@@ -185,6 +185,18 @@ def test_failed_is_learnt_from():
     later = [t for t in trials[8:] if t.state is State.FAILED]
     assert len(later) <= len(trials[8:]) / 2
     assert failed_as(Trial(0, np.zeros(1), (1.0,)), -3.0, 3).values == (1.0, -3.0, -3.0)
+
+
+def test_long_studies():
+    """Of many trials the model sees the best and the latest, so that a decision stays cheap."""
+    trials = [Trial(i, np.array([0.5, 0.5]), (float(i % 500),), (1.0,)) for i in range(1000)]
+
+    kept = looked_at(trials)
+
+    assert len(kept) == 180
+    assert {499, *range(940, 1000)} <= {t.number for t in kept}
+    assert [t.number for t in kept] == sorted(t.number for t in kept)
+    assert looked_at(trials[:180]) == trials[:180]
 
 
 def test_repeated_epochs_count():

@@ -27,6 +27,7 @@ from joulewise.vocabulary.errors import UsageError
 
 _CANDIDATES = 200
 _CHANCE = 0.05  # of beating the best: below it a paused trial is not finished for its own sake
+_MOST_BEST, _MOST_LATEST, _MOST_FAILED = 120, 60, 20  # trials that a decision looks at: it stays within 50 ms
 _FIRST_FIT, _NEXT_FIT = 30, 4  # steps of the fit
 
 
@@ -106,9 +107,11 @@ def _by_gain(
     rng: np.random.Generator,
     rules: Rules,
 ) -> tuple[Decision, Beliefs | None]:
+    begun = looked_at(begun)
     warp = warp_of(np.array([v for t in begun for v in t.values]))
+    failed = [t for t in trials if t.state is State.FAILED][-_MOST_FAILED:]
     worst = min(v for t in begun for v in t.values)
-    known = [*begun, *(failed_as(t, worst, rules.epochs) for t in trials if t.state is State.FAILED)]
+    known = [*begun, *(failed_as(t, worst, rules.epochs) for t in failed)]
     points = np.array([t.point for t in known])
     features = space.features(points)
     seen = see(known, features, rules.epochs, warp)
@@ -181,6 +184,14 @@ def _in_full(
     if not len(fresh):
         return _finish(begun, trials, rules)
     return _start(fresh[0], least, "where good trials are dense", len(trials))
+
+
+def looked_at(begun: Sequence[Trial]) -> list[Trial]:
+    """Return the trials that the model sees, in order: all while they are few, then the best and the latest."""
+    if len(begun) <= _MOST_BEST + _MOST_LATEST:
+        return list(begun)
+    earlier = sorted(begun[:-_MOST_LATEST], key=lambda t: (-t.best, t.number))[:_MOST_BEST]
+    return sorted([*earlier, *begun[-_MOST_LATEST:]], key=lambda t: t.number)
 
 
 def failed_as(trial: Trial, worst: float, epochs: int) -> Trial:

@@ -112,7 +112,11 @@ class Study:
         if full:
             show = format_duration if self.rules.unit == "s" else lambda v: format_si(v, "J")
             lines.append(
-                f"used {show(used)} of the {show(full)} that these trials need in full ({100 * (1 - used / full):.0f} % saved); decisions took {self.deciding_s:.2f} CPU-s"
+                f"the epochs used {show(used)} of the {show(full)} that these trials need in full ({100 * (1 - used / full):.0f} % saved); decisions took {self.deciding_s:.2f} CPU-s"
+            )
+        if "energy_j" in self.spent:
+            lines.append(
+                f"spent {format_si(self.spent['energy_j'], 'J')} in {format_duration(self.spent['time_s'])}, decisions and start included"
             )
         failed = [t for t in self.trials if t.state is State.FAILED]
         lines += [f"trial {t.number} failed: {t.why}" for t in failed[:3]]

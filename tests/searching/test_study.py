@@ -97,7 +97,7 @@ def test_broken_objective():
     """An objective with which every trial fails ends the study in one line, with the reason."""
 
     def objective(trial):
-        yield {}["rate"]
+        yield trial["rate"]
 
     with pytest.raises(
         UsageError, match="the first 5 trials all failed before they reported anything; the last: KeyError"

@@ -42,7 +42,7 @@ class Handle:
         self.params: Mapping[str, Any] = MappingProxyType(dict(params))
         self.total_epochs = epochs
         self.saved: Any = None
-        self._saved_at = 0
+        self.saved_at = 0  # the epoch after which it was saved
         self._reported: list[float] = []
         self._take: Callable[[float], bool] | None = (
             None  # of a function: told each value, answers whether to go on
@@ -52,9 +52,14 @@ class Handle:
     def __getitem__(self, name: str) -> Any:
         return self.params[name]
 
+    @property
+    def reported(self) -> int:
+        """How many epochs have been reported, those that are to be repeated left out."""
+        return len(self._reported)
+
     def epochs(self) -> Iterator[int]:
         """Yield the epochs that are still to be trained, counted from 1."""
-        for epoch in range(self._saved_at + 1, self.total_epochs + 1):
+        for epoch in range(self.saved_at + 1, self.total_epochs + 1):
             yield epoch
             if self._take is not None and len(self._reported) < epoch:
                 raise TrialFailed(
@@ -73,7 +78,7 @@ class Handle:
 
     def save(self, state: Any) -> None:
         """Keep `state` (in memory) as what the trial goes on from; call it after `report`, as often as you like."""
-        self.saved, self._saved_at = state, len(self._reported)
+        self.saved, self.saved_at = state, len(self._reported)
 
     def yielded(self, value: Any) -> float:
         """Return what a generator yielded as the next epoch's value: a number, or the pair (epoch, number)."""
@@ -85,7 +90,7 @@ class Handle:
     def begin(self, take: Callable[[float], bool]) -> None:
         """Make ready for a call of the function: epochs after the last save are to be reported again."""
         self._take, self._leave = take, False
-        del self._reported[self._saved_at :]
+        del self._reported[self.saved_at :]
 
     def _checked(self, value: Any, epoch: Any) -> float:
         expected = len(self._reported) + 1
@@ -118,7 +123,7 @@ class Driver:
     @property
     def resumes_at(self) -> int:
         """How many epochs the trial would not have to repeat if it went on now."""
-        return len(self.handle._reported) if self._is_generator else self.handle._saved_at  # noqa: SLF001 - its two halves
+        return self.handle.reported if self._is_generator else self.handle.saved_at
 
     def advance(self, ready: Callable[[], bool], take: Callable[[float], bool]) -> None:
         """Train epoch by epoch: `ready` is asked before each, `take` is told each value; either ends it by False.
@@ -133,7 +138,7 @@ class Driver:
         except TrialFailed:
             raise
         except Exception as error:
-            at = len(self.handle._reported) + 1  # noqa: SLF001 - its two halves
+            at = self.handle.reported + 1
             raise TrialFailed(f"{type(error).__name__} at epoch {at}: {_one_line(error)}") from error
 
     def close(self) -> str:
@@ -173,7 +178,7 @@ class Driver:
 
     def _end(self) -> None:
         self.ended = True
-        if not self.handle._reported:  # noqa: SLF001 - its two halves
+        if not self.handle.reported:
             raise TrialFailed(
                 "it ended without reporting a value; yield one an epoch, or call trial.report(value)"
             )

@@ -53,9 +53,9 @@ class Study:
                 self._known.take(line)
         self._journal = Journal(path)
         if before:
-            self._write({"kind": "resumed", "rules": head(name, space, rules)["rules"]})
+            self.write({"kind": "resumed", "rules": head(name, space, rules)["rules"]})
         else:
-            self._write(head(name, space, rules))
+            self.write(head(name, space, rules))
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -133,16 +133,17 @@ class Study:
         log: Callable[..., None] | None = None,
     ) -> None:
         """Search until the budget is spent, the target reached, or nothing is left that is worth its joules."""
-        Run(self, objective, budget, measure, target, log).go()
+        Worker(self, objective, budget, measure, target, log).go()
 
-    def _write(self, line: Line) -> None:
+    def write(self, line: Line) -> None:
+        """Add a line to the journal, and know what it says."""
         self.lines.append(line)
         self._journal.add(line)
         self._known.take(line)
 
 
 @final
-class Run:
+class Worker:
     """One process working on a study: its objective, its meter and the trials that it keeps frozen."""
 
     def __init__(
@@ -175,7 +176,7 @@ class Run:
                 self._look(0.0)
                 if not self._reason:
                     self._next()
-            self._study._write({"kind": "end", "reason": self._reason})  # noqa: SLF001 - one noun in two classes
+            self._study.write({"kind": "end", "reason": self._reason})
         finally:
             for driver in self._drivers.values():
                 if complaint := driver.close():
@@ -187,7 +188,7 @@ class Run:
         with threadpool_limits(1, "blas"):  # small matrices: more threads only wait for each other
             decision, self._beliefs = decide(study.space, study.trials, self._beliefs, study.rules)
         study.deciding_s += time.process_time() - began_s
-        study._write(decided(decision, study.space))  # noqa: SLF001 - one noun in two classes
+        study.write(decided(decision, study.space))
         if decision.step is Step.STOP:
             self._reason = decision.reason
             return
@@ -198,7 +199,7 @@ class Run:
         self._train(self._drivers[decision.trial], decision.trial, decision.until)
 
     def _train(self, driver: Driver, number: int, until: int) -> None:
-        write = self._study._write  # noqa: SLF001 - one noun in two classes
+        write = self._study.write
         epoch = driver.resumes_at
         before = self._began
 
@@ -241,11 +242,11 @@ class Run:
             self._let_go(number)
 
     def _fail(self, number: int, why: str) -> None:
-        self._study._write({"kind": "failed", "trial": number, "why": why})  # noqa: SLF001 - one noun in two classes
+        self._study.write({"kind": "failed", "trial": number, "why": why})
         self._let_go(number)
         trials = self._study.trials
         if len(trials) >= _HOPELESS and all(t.state is State.FAILED and not t.epoch for t in trials):
-            self._study._write({"kind": "end", "reason": f"the first {len(trials)} trials failed"})  # noqa: SLF001 - one noun in two classes
+            self._study.write({"kind": "end", "reason": f"the first {len(trials)} trials failed"})
             raise UsageError(
                 f"the first {len(trials)} trials all failed before they reported anything; the last: {why}"
             )

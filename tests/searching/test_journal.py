@@ -12,10 +12,29 @@ from tests.searching.doubles import SPACE
 HEAD = head("mine", SPACE, Rules(9))
 
 
+def added(path, line):
+    """Add a line to a journal as a process of its own would."""
+    journal = Journal(path)
+    journal.add(line)
+    journal.close()
+
+
+def test_one_process_at_a_time(tmp_path):
+    """A journal that is open cannot be opened again; once it is closed it can."""
+    path = tmp_path / "s.jsonl"
+    journal = Journal(path)
+
+    with pytest.raises(UsageError, match="is being searched by another process"):
+        Journal(path)
+
+    journal.close()
+    added(path, HEAD)
+
+
 def test_private(tmp_path):
     """A journal can be read by its user only."""
     path = tmp_path / "new" / "s.jsonl"
-    Journal(path).add(HEAD)
+    added(path, HEAD)
 
     assert path.stat().st_mode & 0o777 == 0o600
     assert read(path)[0]["space"] == HEAD["space"]
@@ -24,11 +43,11 @@ def test_private(tmp_path):
 def test_torn(tmp_path):
     """A torn last line is skipped when reading, and cut off before the next is written."""
     path = tmp_path / "s.jsonl"
-    Journal(path).add(HEAD)
+    added(path, HEAD)
     path.write_text(path.read_text() + '{"kind": "e')
     assert len(read(path)) == 1
 
-    Journal(path).add({"kind": "end", "reason": "x"})
+    added(path, {"kind": "end", "reason": "x"})
 
     assert [line["kind"] for line in read(path)] == ["head", "end"]
 

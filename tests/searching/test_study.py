@@ -195,6 +195,36 @@ search(objective, SPACE, "60J", measure=meter, path=Path(sys.argv[1]))
 """
 
 
+def epochs_of(path):
+    """Return the epochs that a journal holds."""
+    return [(line["trial"], line["epoch"]) for line in read(path) if line["kind"] == "epoch"]
+
+
+@pytest.mark.slow
+def test_killed_fifty_times(tmp_path):
+    """Fifty times `kill -9` on one study: each loses one epoch, no trial counts twice, the budget holds."""
+    path = tmp_path / "s.jsonl"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    for kill in range(1, 51):
+        command = [sys.executable, "-c", PROGRAM.replace("60J", "170J"), str(path), "4"]
+        assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
+        assert len(epochs_of(path)) == 3 * kill  # the fourth was in progress
+
+    meter = Meter()
+
+    def objective(trial):
+        for epoch in trial.epochs():
+            meter.used_j += 1
+            yield trial["x"] - 1 / epoch
+
+    study = search(objective, SPACE, "170J", measure=meter, path=path)
+
+    assert study.spent["energy_j"] == len(epochs_of(path)) == 150 + meter.used_j <= 170
+    keys = [study.space.key(study.space.configuration(t.point)) for t in study.trials]
+    assert len(keys) == len(set(keys))
+    assert replay(read(path)).differing == ()
+
+
 def test_killed(tmp_path):
     """`kill -9` in the middle of an epoch loses that epoch only, and the study goes on within its budget."""
     path = tmp_path / "s.jsonl"

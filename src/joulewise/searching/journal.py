@@ -6,6 +6,7 @@ The lines are the study: what is known follows from folding them (`Known.take`),
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -95,19 +96,44 @@ def decided(decision: Decision, space: Space) -> Line:
 
 @final
 class Journal:
-    """A file that lines are added to, or (without a path) none; each line is with the kernel when `add` returns."""
+    """A file that lines are added to, or (without a path) none; each line is with the kernel when `add` returns.
+
+    It is locked while it is open: two processes that decide at once would not know of each other's trials. The lock
+    goes with the process, however that ends.
+    """
 
     def __init__(self, path: Path | None) -> None:
-        self._path = path
-        if path is not None:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _mend(path)
+        self._file = -1
+        if path is None:
+            return
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.close()
+            raise UsageError(
+                f"the study {path} is being searched by another process; wait for it, or give this one another name"
+            ) from None
+        self._mend()
 
     def add(self, line: Line) -> None:
         """Append a line."""
-        if self._path is not None:
-            with open(self._path, "a", encoding="utf-8", opener=_private) as file:
-                file.write(json.dumps(line, default=str) + "\n")
+        if self._file >= 0:
+            os.write(self._file, (json.dumps(line, default=str) + "\n").encode())
+
+    def close(self) -> None:
+        """Give the file back; nothing can be added afterwards."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _mend(self) -> None:
+        """Cut off a torn last line, so that the next one begins a line of its own."""
+        size = os.fstat(self._file).st_size
+        data = os.pread(self._file, size, 0)
+        if data and not data.endswith(b"\n"):
+            os.ftruncate(self._file, data.rfind(b"\n") + 1)
 
 
 def read(path: Path) -> list[Line]:
@@ -203,16 +229,3 @@ def safe_name(name: str) -> str:
 
 def _point(shares: Sequence[float | None]) -> Any:
     return np.array([np.nan if v is None else v for v in shares], dtype=float)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
-def _mend(path: Path) -> None:
-    """Cut off a torn last line, so that the next one begins a line of its own."""
-    if not path.is_file():
-        return
-    data = path.read_bytes()
-    if data and not data.endswith(b"\n"):
-        os.truncate(path, data.rfind(b"\n") + 1)

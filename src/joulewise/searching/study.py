@@ -45,17 +45,29 @@ class Study:
         self.deciding_s = 0.0  # CPU seconds that the decisions took
         self.notes: list[str] = []
         self._known = Known()
-        before = read(path) if path is not None and path.is_file() and path.stat().st_size else []
-        if before and path is not None:
-            check_same(path, before, space, rules)
-            for line in before:
-                self.lines.append(line)
-                self._known.take(line)
         self._journal = Journal(path)
-        if before:
-            self.write({"kind": "resumed", "rules": head(name, space, rules)["rules"]})
-        else:
-            self.write(head(name, space, rules))
+        try:
+            self._open()
+        except UsageError:
+            self._journal.close()
+            raise
+
+    def _open(self) -> None:
+        """Begin the journal, or take in what it says already."""
+        first = head(self.name, self.space, self.rules)
+        if self.path is None or not self.path.stat().st_size:
+            self.write(first)
+            return
+        before = read(self.path)
+        check_same(self.path, before, self.space, self.rules)
+        for line in before:
+            self.lines.append(line)
+            self._known.take(line)
+        self.write({"kind": "resumed", "rules": first["rules"]})
+
+    def close(self) -> None:
+        """Let other processes go on with this study."""
+        self._journal.close()
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -316,7 +328,10 @@ def search(
         )
     rules = Rules(epochs, seed, most_trials=limits.trials, minimise=minimise, unit=unit)
     study = Study(name, space, rules, path)
-    study.run(objective, limits, measure, target, log)
+    try:
+        study.run(objective, limits, measure, target, log)
+    finally:
+        study.close()
     return study
 
 

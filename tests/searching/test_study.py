@@ -195,6 +195,45 @@ search(objective, SPACE, "60J", measure=meter, path=Path(sys.argv[1]))
 """
 
 
+CHECKPOINTS = """
+import os, signal, sys
+from pathlib import Path
+from tests.searching.doubles import SPACE, Meter
+from joulewise.searching.study import search
+folder, meter = Path(sys.argv[1]), Meter()
+def objective(trial):
+    state = int(trial.saved.read_text()) if trial.saved else 0
+    for epoch in trial.epochs():
+        meter.used_j += 1
+        if meter.used_j == float(sys.argv[2]):
+            os.kill(os.getpid(), signal.SIGKILL)
+        state += 1
+        with open(folder / "trained", "a") as file:
+            file.write(f"{trial.number} {epoch} {state}" + chr(10))
+        trial.report(trial["x"] - 1 / epoch)
+        (folder / f"{trial.number}.txt").write_text(str(state))
+        trial.save(folder / f"{trial.number}.txt")
+search(objective, SPACE, "80J", measure=meter, path=folder / "s.jsonl")
+"""
+
+
+def test_killed_with_checkpoints(tmp_path):
+    """With checkpoints on disk, `kill -9` loses the epoch in progress only: no epoch of any trial is trained twice."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    for last in ("30", "20", "inf"):
+        done = subprocess.run(
+            [sys.executable, "-c", CHECKPOINTS, str(tmp_path), last], env=environment, check=False
+        )
+        assert done.returncode == (0 if last == "inf" else -signal.SIGKILL)
+
+    trained = [line.split() for line in (tmp_path / "trained").read_text().splitlines()]
+    assert len(trained) > 70
+    assert len({(trial, epoch) for trial, epoch, _ in trained}) == len(trained)
+    assert all(epoch == state for _, epoch, state in trained)
+    assert any(int(epoch) > 9 for _, epoch, _ in trained)
+    assert replay(read(tmp_path / "s.jsonl")).differing == ()
+
+
 def epochs_of(path):
     """Return the epochs that a journal holds."""
     return [(line["trial"], line["epoch"]) for line in read(path) if line["kind"] == "epoch"]

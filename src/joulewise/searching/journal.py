@@ -36,6 +36,7 @@ class Known:
         self.spent: dict[str, float] = {}  # by all processes that worked on this study
         self._earlier: dict[str, float] = {}
         self.reason = ""
+        self.saved: dict[int, tuple[int, str | Path]] = {}  # trial: after which epoch, what
 
     def take(self, line: Mapping[str, Any]) -> None:
         """Add a line."""
@@ -51,9 +52,19 @@ class Known:
                 self._change(line["trial"], state=State.FAILED, why=line["why"])
             case "resumed":
                 self._earlier = dict(self.spent)
-                self.trials = [replace(t, resumable=t.state is not State.PAUSED) for t in self.trials]
+                self.trials = [
+                    replace(t, resumable=t.state is not State.PAUSED or self.saved_at(t.number) >= t.epoch)
+                    for t in self.trials
+                ]
+            case "saved":
+                state = line["state"]
+                self.saved[line["trial"]] = (line["epoch"], Path(state) if line["path"] else state)
             case "end":
                 self.reason = line["reason"]
+
+    def saved_at(self, number: int) -> int:
+        """Return the epoch after which a trial last saved what survives its process; 0 if it never did."""
+        return self.saved[number][0] if number in self.saved else 0
 
     def _epoch(self, line: Mapping[str, Any]) -> None:
         trial = self.trials[line["trial"]]

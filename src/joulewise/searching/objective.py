@@ -17,8 +17,9 @@ Whatever the objective does wrong fails its trial in one line; the study goes on
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from math import isfinite
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, final
 
@@ -43,6 +44,7 @@ class Handle:
         self.total_epochs = epochs
         self.saved: Any = None
         self.saved_at = 0  # the epoch after which it was saved
+        self._keep: Callable[[int, Any], None] | None = None
         self._reported: list[float] = []
         self._take: Callable[[float], bool] | None = (
             None  # of a function: told each value, answers whether to go on
@@ -77,8 +79,21 @@ class Handle:
         self._leave = not self._take(number)
 
     def save(self, state: Any) -> None:
-        """Keep `state` (in memory) as what the trial goes on from; call it after `report`, as often as you like."""
+        """Keep `state` as what the trial goes on from; call it after `report`, as often as you like.
+
+        It is kept in memory. A text or a `Path` (of a checkpoint that you wrote) stands in the journal, too, and so
+        survives this process.
+        """
         self.saved, self.saved_at = state, len(self._reported)
+        if self._keep is not None and isinstance(state, str | Path):
+            self._keep(self.saved_at, state)
+
+    def remember(
+        self, keep: Callable[[int, Any], None], saved: Any, saved_at: int, values: Sequence[float]
+    ) -> None:
+        """Tell `keep` of what is saved from now on; begin with what an earlier process saved."""
+        self._keep = keep
+        self.saved, self.saved_at, self._reported = saved, saved_at, list(values[:saved_at])
 
     def yielded(self, value: Any) -> float:
         """Return what a generator yielded as the next epoch's value: a number, or the pair (epoch, number)."""
@@ -115,7 +130,7 @@ class Driver:
         self._objective = objective
         self.handle = handle
         self._generator: Generator[Any, None, Any] | None = None
-        self._is_generator = inspect.isgeneratorfunction(objective) or inspect.isgeneratorfunction(
+        self.is_generator = inspect.isgeneratorfunction(objective) or inspect.isgeneratorfunction(
             getattr(objective, "__call__", None)  # noqa: B004 - the method itself is looked at
         )
         self.ended = False
@@ -123,7 +138,7 @@ class Driver:
     @property
     def resumes_at(self) -> int:
         """How many epochs the trial would not have to repeat if it went on now."""
-        return self.handle.reported if self._is_generator else self.handle.saved_at
+        return self.handle.reported if self.is_generator else self.handle.saved_at
 
     def advance(self, ready: Callable[[], bool], take: Callable[[float], bool]) -> None:
         """Train epoch by epoch: `ready` is asked before each, `take` is told each value; either ends it by False.
@@ -131,7 +146,7 @@ class Driver:
         Raises TrialFailed with one line for whatever the objective does wrong.
         """
         try:
-            if self._is_generator:
+            if self.is_generator:
                 self._step(ready, take)
             else:
                 self._call(ready, take)

@@ -65,6 +65,17 @@ class Study:
             self._known.take(line)
         self.write({"kind": "resumed", "rules": first["rules"]})
 
+    def restore(self, handle: Handle) -> None:
+        """Give a trial what an earlier process saved for it, and note down what it saves from now on."""
+
+        def keep(epoch: int, state: str | Path) -> None:
+            self.write({"kind": "saved", "trial": handle.number, "epoch": epoch,
+                        "state": str(state), "path": isinstance(state, Path)})  # fmt: skip
+
+        _, saved = self._known.saved.get(handle.number, (0, None))
+        saved_at = self._known.saved_at(handle.number)
+        handle.remember(keep, saved, saved_at, self.trials[handle.number].values)
+
     def close(self) -> None:
         """Let other processes go on with this study."""
         self._journal.close()
@@ -208,6 +219,8 @@ class Worker:
             params = study.space.configuration(study.trials[decision.trial].point)
             handle = Handle(decision.trial, params, study.rules.epochs)
             self._drivers[decision.trial] = Driver(self._objective, handle)
+            if not self._drivers[decision.trial].is_generator:
+                study.restore(handle)
         self._train(self._drivers[decision.trial], decision.trial, decision.until)
 
     def _train(self, driver: Driver, number: int, until: int) -> None:

@@ -7,7 +7,7 @@ ifneq ($(strip $(PIP_FIND_LINKS)),)
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
 
-.PHONY: demo test lint types docs bare bench bench-search bench-schedule clean constraints bench-features
+.PHONY: demo test lint types docs bare bench bench-search bench-schedule bench-diagnose clean constraints bench-features
 
 demo: $(V)/.demo       ## record a real training, print its card, write its report
 	$(BIN)/joulewise run --name digits --report demo-report.html -- $(BIN)/python examples/digits.py
@@ -32,6 +32,7 @@ bench: $(V)/.dev       ## the measuring programs: overhead, truth of the meters,
 
 bench-schedule: $(V)/.dev ## what forecasts and plans are worth: make bench-schedule DATA=DIR
 	$(BIN)/python bench/schedule.py $(DATA)
+
 bench-features: $(V)/.dev ## features: online read, materialising, cache, training sets (some minutes)
 	$(BIN)/python bench/features.py
 
@@ -42,6 +43,10 @@ bench-search: $(V)/.dev ## how much training a search needs, on LCBench's surrog
 constraints:           ## resolve constraints.txt anew (URL-free, for all platforms)
 	rm -f constraints.txt
 	$(BIN)/python -m uv pip compile --universal --python-version 3.11 --all-extras --no-annotate --no-header -q -o constraints.txt pyproject.toml
+
+bench-diagnose: $(V)/.torch  ## first advice, false accusations and errors over WORKLOADS=DIR (or over our own generated programs)
+	$(if $(WORKLOADS),,$(BIN)/python bench/diagnose/generate.py build/workloads)
+	$(BIN)/python bench/diagnose/run_folder.py $(or $(WORKLOADS),build/workloads)
 
 clean:
 	rm -rf $(V) $(V)-bare build dist
@@ -62,6 +67,10 @@ $(V)/.demo: $(V)/bin/python pyproject.toml constraints.txt
 $(V)/.dev: $(V)/bin/python pyproject.toml constraints.txt
 	$(call install,$(V),-e '.[dev]')
 	touch $@ $(V)/.demo
+
+$(V)/.torch: $(V)/.dev
+	$(BIN)/python -m uv pip install -q --python $(BIN)/python "torch>=2.6" scikit-learn
+	touch $@
 
 $(V)-bare/.ok: pyproject.toml constraints.txt
 	$(PY) -m venv $(V)-bare

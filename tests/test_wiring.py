@@ -162,6 +162,32 @@ def test_grams_by_the_hour_where_they_are_kept(tmp_path, monkeypatch):
     assert wiring.account(run, "FR").footprint.factors["intensity"].source.startswith("OWID")
 
 
+def test_derived_data_have_their_place(home):
+    """Cached training data and the online store are below the user's folder, unless the settings name a place."""
+    pytest.importorskip("numpy")
+    found = wiring.cached([1, 2, 3], abs)
+    store = wiring.online_store()
+
+    assert list(found) == [1, 2, 3]
+    assert found.folder is not None
+    assert found.folder.parent == home / "features" / "cache"
+    assert store.where == str(home / "features" / "online.db")
+    store.close()
+
+
+def test_online_store_of_the_settings(home, monkeypatch):
+    """The setting `online_store` names the store, and an argument goes before it."""
+    pytest.importorskip("numpy")
+    monkeypatch.setenv("JOULEWISE_ONLINE_STORE", str(home / "mine.db"))
+    places = []
+    for place in (None, str(home / "other.db")):
+        store = wiring.online_store(place)
+        places.append(store.where)
+        store.close()
+
+    assert places == [str(home / "mine.db"), str(home / "other.db")]
+
+
 def test_search(home):
     """A search is recorded as a run, holds its budget in seconds, and a study with a name goes on where it was."""
     pytest.importorskip("threadpoolctl", reason="a search needs the extra `search`")

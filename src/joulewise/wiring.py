@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from joulewise.searching.space import Parameter, Space
     from joulewise.searching.study import Study
     from joulewise.vocabulary.budget import Budget, Spent, Verdict
+    from joulewise.vocabulary.finding import Finding
     from joulewise.vocabulary.signal import Meaning, Signal
 
 INSIDE = "JOULEWISE_RECORDING"  # in the environment of recorded work: the folder of its recording
@@ -362,6 +363,17 @@ def grid_sources(chosen: Settings, keys: Mapping[str, str] | None = None) -> lis
     return found
 
 
+def prices(zone: str, hours: int = 24, now: datetime | None = None) -> Signal | None:
+    """Return the day-ahead prices that were kept of a zone's coming hours (`outlook(online=True)` fetches them); None without."""
+    from joulewise.grid.at_hand import prices as prices_of
+    from joulewise.grid.history import History
+
+    chosen = settings()
+    if not chosen.grid:
+        return None
+    return prices_of(History(Path(chosen.grid)), grid_zone(zone), now or SystemClock().now_utc(), hours)
+
+
 def _sdk(text: str) -> tuple[str, Meaning]:
     """Return address and meaning of the carbon-aware-sdk from its setting: `http://host:port average`."""
     from joulewise.vocabulary.signal import Factors, Kind, Meaning, Scope
@@ -477,6 +489,21 @@ def account(recording: Recording, zone: str | None = None, chosen: Settings | No
     from joulewise.measuring.accounting import account as account_of
 
     return account_of(recording, place(recording, zone, chosen))
+
+
+def findings(account: Account, *, allow_slower: bool = False) -> tuple[Finding, ...]:
+    """Return the findings of a run, the largest predicted saving first."""
+    from joulewise.diagnosing import diagnose
+    from joulewise.vocabulary.observed import observe
+
+    return diagnose(account.recording, observe(account.recording), account, allow_slower=allow_slower)
+
+
+def advice(account: Account) -> str:
+    """Return the first finding of a run in one line, "" if there is none."""
+    from joulewise.diagnosing import first_line
+
+    return first_line(findings(account))
 
 
 def store() -> Store:
@@ -747,5 +774,5 @@ def load_ipython_extension(shell: Any) -> None:
 
 
 __all__ = ["FAMILIES", "Family", "account", "cached", "families", "find", "grid_sources", "grid_zone", "online_store", "outlook",
-           "place", "recorder", "recordings", "refresh", "report", "search", "settings", "store", "summarise", "survey", "track",
+           "place", "planning_grid", "prices", "recorder", "recordings", "refresh", "report", "search", "settings", "store", "summarise", "survey", "track",
            "watch"]  # fmt: skip

@@ -144,7 +144,8 @@ import os, resource, sys
 print(os.getcwd(), oct(os.umask(0)), os.nice(0), os.getpriority(os.PRIO_PROCESS, 0), sorted(os.sched_getaffinity(0)))
 print([resource.getrlimit(getattr(resource, n)) for n in sorted(dir(resource)) if n.startswith("RLIMIT_")])
 print(sys.argv[1:], os.isatty(0), os.isatty(1), os.isatty(2), os.getsid(0) == os.getpid(), os.getuid(), os.getgroups())
-print(sorted((k, v) for k, v in os.environ.items() if k not in ("JOULEWISE_RECORDING", "_", "SHLVL", "PWD", "OLDPWD")))
+print(sorted((k, v) for k, v in os.environ.items() if k not in ("JOULEWISE_RECORDING", "_", "SHLVL", "PWD", "OLDPWD")
+              and not (k == "PYTHONPATH" and v.endswith("/agent/boot"))))
 """
 CLOSES = "import os; os.closerange(3, 1025); print('closed')"
 

@@ -22,6 +22,9 @@ def test_types_are_ranked_by_their_probes(joulewise):
     )  # fmt: skip
     fields = json.loads(done.stdout)
 
+    measured = joulewise("instances", "--work", "1e6", "--probe", "g4dn.xlarge=310@95W", "--json")
+
+    assert json.loads(measured.stdout)["ranked"][0]["energy_j"]["value"] > 95 * 1e6 / 310
     assert fields["schema_version"] == 1
     assert [r["type"] for r in fields["ranked"]] == ["g4dn.xlarge", "p3.2xlarge"]
     assert fields["ranked"][0]["carbon_g"]["low"] < fields["ranked"][0]["carbon_g"]["value"]

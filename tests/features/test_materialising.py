@@ -106,6 +106,17 @@ def test_view_that_begins_empty(online, events):
     assert values(view, online, 1) == [(11.0,)]
 
 
+@pytest.mark.parametrize("incremental", ["rows", "entities"])
+def test_event_of_the_same_time_as_the_mark(online, events, incremental):
+    """An event that comes after the run, with the time of the newest event seen, is not lost."""
+    view = make(events((1, 0, 1), (2, 10, 2)), incremental=incremental)
+    run(view, online)
+    events((1, 0, 1), (2, 10, 2), (1, 10, 5))
+
+    assert run(view, online).run.rows_written == 1
+    assert values(view, online, 1, 2) == [(2.0, 6.0), (1.0, 2.0)]
+
+
 def test_late_event(online, events):
     """A late event within `lateness` is seen, and an older row never stands in for a newer one."""
     base = [(1, 0, 1), (1, 100, 2), (2, 100, 5)]
@@ -119,7 +130,7 @@ def test_late_event(online, events):
 
 def test_too_late_event_waits_for_a_full_run(online, events):
     """Later than `lateness` it is not seen by an incremental run, and by a full one it is."""
-    base = [(1, 0, 1), (1, 100, 2)]
+    base = [(1, 0, 1), (1, 100, 2), (2, 200, 1)]
     view = make(events(*base))
     run(view, online)
     events(*base, (1, 50, 10))

@@ -50,14 +50,14 @@ def test_rows(events):
 
 
 def test_since_and_now(events):
-    """Rows newer than the mark only; `$now` and `$since` stand for their times."""
+    """Rows of the mark and later only; `$now` and `$since` stand for their times."""
     since = datetime(2026, 11, 21, 10, tzinfo=UTC)
     one = make(
         "SELECT \"user\", ts, date_diff('hour', ts, $now) AS age, ts > $since AS fresh FROM events",
         sources=events,
     )
 
-    assert [(r[0], r[3], r[4]) for r in compute(one, since=since)] == [(2, 50, True)]
+    assert [(r[0], r[3], r[4]) for r in compute(one, since=since)] == [(1, 74, False), (2, 50, True)]
     assert [r[4] for r in compute(one)] == [True, True, True]
 
 
@@ -143,7 +143,7 @@ def test_with_names_are_no_tables(events):
     [
         ({"keys": "customer"}, r"gives no column 'customer' \(a key\); it gives user, ts, amount"),
         ({"event_time": "time"}, r"gives no column 'time' \(the event time\)"),
-        ({"columns": {"amout": "float64"}}, "gives no column 'amout' .* did you mean amount"),
+        ({"columns": {"amounts": "float64"}}, "gives no column 'amounts' .* did you mean amount"),
         (
             {"columns": {"amount": "int32"}},
             "column amount is DECIMAL.*, but is declared int32; cast it in the SQL",

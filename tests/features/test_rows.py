@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 np = pytest.importorskip("numpy")
-from hypothesis import given  # noqa: E402
+from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 from joulewise.features.rows import HEADER, Layout, differences, key_of, tombstone  # noqa: E402
@@ -16,6 +16,7 @@ from joulewise.features.views import TYPES, Column  # noqa: E402
     st.lists(st.tuples(st.sampled_from(TYPES), st.integers(-128, 127)), min_size=1, max_size=70),
     st.integers(-(2**62), 2**62),
 )
+@settings(deadline=None)
 def test_values_come_back(columns, at):
     """Every type comes back as it was, in both ways of unpacking, however many columns there are."""
     layout = Layout([Column(f"v{n}", kind) for n, (kind, _) in enumerate(columns)])

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from joulewise.catalogue.zones import find_zone
-from joulewise.grid.at_hand import carbon_of, outlook, recorded, renew
+from joulewise.grid.at_hand import carbon_of, outlook, prices, recorded, renew
 from joulewise.grid.history import History
 from joulewise.grid.profile import shipped
 from joulewise.vocabulary.errors import GridError, UsageError
@@ -86,8 +86,9 @@ class Service:
 
     step_s = 3600
 
-    def __init__(self, name, past=None, ahead=None, zones=("DE",)) -> None:
+    def __init__(self, name, past=None, ahead=None, zones=("DE",), prices=None) -> None:
         self.name, self._past, self._ahead, self._zones = name, past, ahead, zones
+        self._prices = prices
         self.asked: list[tuple[datetime, datetime]] = []
 
     def covers(self, zone):
@@ -101,7 +102,7 @@ class Service:
         return self._tell(self._ahead)
 
     def prices(self, zone, start, end):
-        return None
+        return self._tell(self._prices)
 
     def _tell(self, told):
         if isinstance(told, str):
@@ -207,3 +208,21 @@ def test_recorded(tmp_path):
     assert found is not None
     assert list(found.values) == [2, 9, 9]
     assert recorded(history, "DE", START + 90 * HOUR, START + 95 * HOUR) is None
+
+
+def test_prices(tmp_path):
+    """Day-ahead prices are kept, known from when they were told, and never mixed with carbon."""
+    told = Signal.of("DE", [0.1, -0.02, 0.3, 0.4], NOW - HOUR, meaning=Meaning.price("EUR"), source="B")
+    history = History(tmp_path)
+
+    notes = renew([Service("A", prices="is out of order"), Service("B", prices=told)], history, "DE", NOW)
+
+    assert notes == ["A is out of order (prices)"]
+    found = prices(history, "DE", NOW + 0.5 * HOUR, 24)
+    assert found is not None
+    assert list(found.values) == [-0.02, 0.3, 0.4]
+    assert found.meaning.kind is Kind.PRICE
+    assert prices(history, "DE", NOW - HOUR, 24) is None
+    assert prices(history, "FR", NOW, 24) is None
+    assert history.past("DE") is None
+    assert history.issues("DE") == []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -42,6 +44,19 @@ def test_kept_only_for_so_long(services, clock, request_, tmp_path):
     clock.set_utc(NOW - timedelta(days=1))
     fetcher.json("UK", request_, 1800)
     assert len(services.requests) == 3
+
+
+def test_old_answers_are_cleared(services, clock, request_, tmp_path):
+    """Answers of three days ago are deleted when a new one is kept; younger ones stay."""
+    old, young = tmp_path / "old.txt", tmp_path / "young.txt"
+    for path, days in ((old, 3), (young, 1)):
+        path.write_text("1\n{}")
+        os.utime(path, (time.time() - days * 86400,) * 2)
+
+    Fetcher(tmp_path, clock, clock.sleep).json("UK", request_, 1800)
+
+    assert not old.exists()
+    assert young.exists()
 
 
 def test_nothing_kept(services, clock, request_, tmp_path):

@@ -189,6 +189,18 @@ def test_forecasts_are_kept_by_issue(tmp_path):
     assert history.past("DE") is None
 
 
+def test_old_forecasts_are_thinned(tmp_path):
+    """Forecasts of the last three days are all kept, older ones one in six hours, those of a third of a year ago none."""
+    history = History(tmp_path)
+    for hours in (0, *range(3000, 3100)):
+        history.add(signal([1], START + hours * HOUR, issued_utc=START + hours * HOUR, source="a"))
+
+    issued = [(s.start_utc - START) // HOUR for s in history.issues("DE")]
+    assert 0 not in issued
+    assert [h for h in issued if h >= 3028] == list(range(3028, 3100))
+    assert [h for h in issued if h < 3024] == [3000, 3006, 3012, 3018]
+
+
 def test_the_best_meaning(tmp_path):
     """Of several meanings the average, lifecycle, consumption one is taken; a price never; each can be asked for."""
     history = History(tmp_path)

@@ -127,6 +127,31 @@ def test_a_published_forecast_that_stops():
     assert np.isfinite(blend(actual, rows, 72).values[9 * 24 :]).all()
 
 
+def test_a_service_asked_for_the_first_time():
+    """A service that is new has its measured share, also beside long history; beyond its horizon there is no gap."""
+    actual = weather(30)
+    rows = np.full((len(actual) + 1, 72), np.nan)
+    rows[-1, :48] = 10.0
+
+    made = blend(actual, rows, 72)
+
+    weights = made.weights_at(len(actual))
+    assert (weights["published"], weights["untuned"]) == (0.3, 0.4)
+    assert np.isfinite(made.values[-1]).all()
+    assert made.values[-1, :48].max() < made.values[-1, 48:].min()
+
+
+def test_a_service_is_judged_only_while_it_was_asked():
+    """A perfect service that was asked for the last fortnight only is soon trusted: hours without it do not count."""
+    actual = weather(40)
+    rows = issues_of(actual, 0.5, 72)
+    rows[: 26 * 24] = np.nan
+
+    weights = blend(actual, rows, 72).weights_at(len(actual))
+
+    assert weights["published"] == max(weights.values())
+
+
 def test_one_day_of_history():
     """With a single day known, tomorrow is as today."""
     actual = weather(1)

@@ -69,3 +69,17 @@ def test_a_probe_that_did_nothing_is_refused():
         Probe(1, 1.1)
     with pytest.raises(UsageError):
         rank(0, {}, [], pue=PUE)
+
+
+def test_measured_watts_stand_before_the_model():
+    """A probe that measured 250 W is priced by them, with the interval of a measurement."""
+    one, modelled = (
+        rank(1000, {"fast": p}, [FAST], pue=exact(1.0, boundary=Boundary.FACILITY)).ranked[0]
+        for p in (Probe(10, watts=250.0), Probe(10))
+    )
+
+    assert one.energy_j.value == pytest.approx(25e3)
+    assert one.energy_j.basis is Basis.MEASURED
+    assert one.energy_j.relative_high < modelled.energy_j.relative_high
+    with pytest.raises(UsageError):
+        Probe(1, watts=0)

@@ -1,3 +1,4 @@
+import sys
 from dataclasses import replace
 from datetime import timedelta
 
@@ -248,6 +249,10 @@ def test_re_planning_every_hour_keeps_the_deadline_and_the_work(forecasts, lengt
 
     assert placed.end_utc <= work.deadline_utc
     assert sum(s.duration_s for s in placed.stretches) == pytest.approx(length_h * 3600, abs=1)
+    assert placed.predicted.energy_j == pytest.approx(WATTS * length_h * 3600, rel=1e-3)
+    assert placed.predicted.delay_s == pytest.approx(
+        (placed.end_utc - NOW).total_seconds() - length_h * 3600, abs=1
+    )
 
 
 def test_a_shut_zone_is_said():
@@ -261,3 +266,31 @@ def test_a_stretch_of_a_plan_is_a_value():
     """Stretches compare by what they hold."""
     assert replace(Stretch(NOW, NOW + HOUR), zone="DE").zone == "DE"
     assert isinstance(place(job(9, 8), grid(DAY), NOW), Unplaced)
+
+
+def test_a_faster_plan_is_done_earlier():
+    """More workers may finish before running now would: the delay is then below zero."""
+    paces = (Pace("one", 1.0, WATTS), Pace("two", 2.0, 1.5 * WATTS))
+
+    assert placed_of(job(4, 8, paces=paces), grid([100] * 8), NOW).predicted.delay_s == pytest.approx(-7200)
+
+
+def test_a_paused_job_that_goes_on_pays_its_dead_time():
+    """Planned anew while it rests, a job's remaining stretches hold the work and the dead time of going on."""
+    work = job(2, 8, interruptible=Checkpoint(120.0, 1e3))
+    placed = placed_of(work, grid([100, 900, 900, 900, 900, 900, 900, 50]), NOW)
+    moved = replan(placed, grid([100, 900, 900, 10, 900, 900, 900, 900]), NOW + 2 * HOUR, Checkpoint(120.0))
+
+    assert hours(moved)[-1][0] == 3
+    run_s = sum(s.duration_s for s in moved.stretches)
+    assert run_s == pytest.approx(7200 + 120 * moved.pauses, abs=1)
+
+
+def test_a_capacity_without_numpy_says_what_to_install(monkeypatch):
+    """Where the extra is missing, a plan under a capacity is refused with the line to type."""
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    for name in ("joulewise.scheduling.fleet", "joulewise.scheduling.fleet_plan"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+    with pytest.raises(UsageError, match=r"pip install 'joulewise\[schedule\]'"):
+        plan([job()], grid(DAY), NOW, places=[Place("DE", 1)])

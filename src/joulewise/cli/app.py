@@ -19,6 +19,8 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "run": ("joulewise.cli.run", "Record any command and show what it cost."),
     "runs": ("joulewise.cli.runs", "List the recordings."),
     "show": ("joulewise.cli.show", "Show what a recording cost, and how each figure is known."),
+    "diagnose": ("joulewise.cli.diagnose", "Name what drove a run's cost, and what each remedy would save."),
+    "settle": ("joulewise.cli.settle", "Say whether a promised saving was real, at equal quality."),
     "compare": ("joulewise.cli.compare", "Compare recordings: joules, grams, money, time, quality."),
     "report": ("joulewise.cli.report", "Write a recording's report: HTML, JSON or LaTeX."),
     "attach": ("joulewise.cli.attach", "Record a program that already runs."),

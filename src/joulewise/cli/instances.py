@@ -28,8 +28,8 @@ from joulewise.vocabulary.quantities import format_duration, format_si
     "--probe",
     "probes",
     multiple=True,
-    metavar="TYPE=RATE[@LOAD]",
-    help="Units a second on a type: g4dn.xlarge=310@0.9.",
+    metavar="TYPE=RATE[@LOAD|@WATTS]",
+    help="Units a second on a type, with its load or its watts: g4dn.xlarge=310@0.9, =310@95W.",
 )
 @click.option("--by", type=click.Choice([b.value for b in By]), default="joules", help="What to rank by.")
 @click.option("--gpu", "gpu_only", is_flag=True, help="List only types with a GPU.")
@@ -113,6 +113,8 @@ def _probe(text: str, load: float) -> tuple[str, Probe]:
     try:
         if not sign:
             raise ValueError
+        if own.endswith("W"):
+            return name, Probe(float(rate.removesuffix("/s")), load, float(own[:-1]))
         return name, Probe(float(rate.removesuffix("/s")), float(own) if at else load)
     except ValueError:
         raise UsageError(

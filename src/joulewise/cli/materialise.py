@@ -80,9 +80,12 @@ def command(
             if not watch:
                 return
             time.sleep(_pause_s(views, online))
-    except KeyboardInterrupt:
-        if not watch:
+    except (KeyboardInterrupt, RuntimeError) as stopped:
+        # DuckDB tells an interrupt that meets it in a query as a RuntimeError
+        if isinstance(stopped, RuntimeError) and "interrupted" not in str(stopped).casefold():
             raise
+        if not watch:
+            raise KeyboardInterrupt from None
     finally:
         online.close()
 

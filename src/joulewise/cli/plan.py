@@ -277,8 +277,14 @@ def _columns(toll: Toll, currency: str) -> list[str]:
         format_si(toll.carbon_g, "g"),
         format_si(toll.energy_j, "J"),
         cost,
-        format_duration(toll.delay_s) if toll.delay_s >= 1 else "none",
+        _delay(toll.delay_s),
     ]
+
+
+def _delay(seconds: float) -> str:
+    if abs(seconds) < 1:
+        return "none"
+    return format_duration(seconds) if seconds > 0 else f"{format_duration(-seconds)} earlier"
 
 
 def _front(kept: tuple[Placement, ...], made: Plan) -> str:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from joulewise.cli.run_options import RunOptions, parse
 from joulewise.cli.start import new_run_id, recording_folder, run_name, runs_folder
 from joulewise.launching.local import MARK, Ended, LocalProcess, spawn
+from joulewise.measuring.agent import ejected, injected
 from joulewise.vocabulary.errors import JoulewiseError, UsageError
 
 if TYPE_CHECKING:
@@ -64,8 +65,9 @@ def run(options: RunOptions) -> NoReturn:
     nested = MARK in environment
     if folder:
         environment[MARK] = folder
+    environment = injected(environment) if folder and not options.no_phases else ejected(environment)
     try:
-        process = spawn(options.command, environment)
+        process = spawn(options.command, environment, ejected(os.environ))
     except JoulewiseError:
         _remove(folder)
         raise

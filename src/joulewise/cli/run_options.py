@@ -49,6 +49,7 @@ OPTIONS = (
     ),
     Option("--quiet", "", "Say nothing: no live view, no warnings, no card."),
     Option("--grace", "SECONDS", "Seconds between asking the program to end and killing it, at a hard limit (10).", number=True),
+    Option("--no-phases", "", "Do not look inside Python programs: no phases, no learning curve, nothing to diagnose."),
     Option("--no-record", "", "Keep nothing on disk; the card is shown all the same."),
 )  # fmt: skip
 
@@ -70,6 +71,7 @@ class RunOptions(NamedTuple):
     live: str = ""
     quiet: bool = False
     grace: float = 10.0
+    no_phases: bool = False
     no_record: bool = False
 
 

@@ -29,6 +29,7 @@ from joulewise.vocabulary.recording import EndState
 )
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="At most so many.")
 @click.option("--offset", type=click.IntRange(min=0), default=0, help="Leave out so many first.")
+@click.option("--savings", is_flag=True, help="Show what was settled instead: promises and outcomes.")
 @json_option
 def command(
     text: str | None,
@@ -38,6 +39,7 @@ def command(
     sort: str,
     limit: int,
     offset: int,
+    savings: bool,
     as_json: bool,
 ) -> None:
     """List the recordings, newest first.
@@ -45,6 +47,11 @@ def command(
     TEXT is looked for in ids, names, commands, tags and parameters. Energy is the work's, at its devices; grams and
     money are in `joulewise show`.
     """
+    if savings:
+        from joulewise.cli.savings import show
+
+        show(limit, as_json=as_json)
+        return
     chosen: dict[str, Any] = {
         "text": text,
         "name": name,

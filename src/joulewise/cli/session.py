@@ -77,6 +77,7 @@ class Session:
             started_s=started_s,
             flags=flags,
         )
+        self._recorder.expects_agent = bool(self._folder) and not options.no_phases
         self._recorder.start()
         self._watch = Watch(
             self._latest,
@@ -164,7 +165,7 @@ class Session:
         if not self._options.quiet:
             from joulewise.cli.card import render
 
-            write_if_read(render(account).rstrip("\n") + "\n", _PATIENCE_S)
+            write_if_read(render(account, wiring.advice(account)).rstrip("\n") + "\n", _PATIENCE_S)
         self._write_files(account)
 
     def _end(self, ended: Ended) -> Recording:
@@ -227,6 +228,7 @@ class Session:
 def _load_card() -> None:
     """Load what the card needs while the program runs: later the user would wait for it."""
     import joulewise.cli.card
+    import joulewise.diagnosing
     import joulewise.measuring.accounting  # noqa: F401
 
 

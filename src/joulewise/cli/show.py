@@ -29,7 +29,7 @@ def command(run: str, zone: str | None, as_json: bool) -> None:
 
         echo(account_json(account))
         return
-    echo(render(account, more=False))
+    echo(render(account, wiring.advice(account), more=False))
     echo("\n\n".join(part for part in _parts(account) if part))
 
 

@@ -1,7 +1,8 @@
 """Materialise: bring an online store up to date with its views, computing only what changed.
 
 A run begins at the high-water mark, the newest event time that the last one saw, minus the view's `lateness`. It writes
-rows that are newer than what is there; a late event never overwrites a newer row. Everything is made anew at the first
+rows that are newer than what is there, or of the same time and another value (an event of the mark's own second may
+come after the run); a late event never overwrites a newer row. Everything is made anew at the first
 run, when the recipe has changed (its SQL, its function, a view below it), and when the columns have changed: that only
 with `migrate`, because readers with the old view file would be refused from then on.
 

@@ -114,7 +114,7 @@ class Offline:
         only: str = "",
         filtered: bool = True,
     ) -> Computed:
-        """Compute a view into a table. `since`: rows newer than that only; `only`: a table of the keys wanted.
+        """Compute a view into a table. `since`: rows of that time and later only; `only`: a table of the keys wanted.
 
         With `filtered` False the rows are not filtered by `since`; the SQL still sees it as `$since`.
         Raises UsageError in one line for whatever is wrong with the view or its sources.
@@ -128,7 +128,7 @@ class Offline:
             gone = f"COALESCE({_q(view.deleted)}, false)" if view.deleted else "false"
             chosen = ", ".join(f"CAST({_q(c.name)} AS {_NAMES[c.type]}) AS {_q(c.name)}" for c in columns)
             table = self._table()
-            where = f"WHERE at_us > {_us(since)}" if since is not None and filtered else ""
+            where = f"WHERE at_us >= {_us(since)}" if since is not None and filtered else ""
             self.connection.execute(
                 f"CREATE TEMP TABLE {table} AS SELECT * FROM (SELECT {_names(view.keys)}, {at} AS at_us, {gone} AS gone"
                 f"{', ' + chosen if chosen else ''} FROM ({body})) {where}"
@@ -136,7 +136,7 @@ class Offline:
             return self._checked(view, table, columns, now)
 
     def changed(self, view: View, since: datetime) -> str:
-        """Return a table of the entities that have rows newer than `since` in a source that holds keys and times."""
+        """Return a table of the entities that have rows of `since` and later in a source that holds keys and times."""
         with self._plainly(view):
             self._define(view, since, since, "")
             needed = {*view.keys, view.event_time}
@@ -145,7 +145,9 @@ class Offline:
                 given = {r[0]: r[1] for r in self.connection.execute(f"DESCRIBE {_q(name)}").fetchall()}
                 if needed <= set(given):
                     at = self._event_time(view, given)
-                    parts.append(f"SELECT {_names(view.keys)} FROM {_q(name)} WHERE {at} > {_us(since)}")
+                    parts.append(
+                        f"SELECT DISTINCT {_names(view.keys)} FROM {_q(name)} WHERE {at} >= {_us(since)}"
+                    )
             if not parts:
                 raise UsageError(
                     f"view {view.name}: incremental is 'entities', but no source has the columns {', '.join(sorted(needed))}; "

@@ -65,7 +65,7 @@ class View:
     """A derived thing with a name; see the module. Times are in seconds; unknown choices are refused.
 
     `incremental` says how a later run finds what changed. `rows`: the SQL is computed over all of its sources, and
-    rows newer than the mark are written. `entities`: the SQL is computed for the entities that have newer rows in a
+    rows from the mark on are written. `entities`: the SQL is computed for the entities that have newer rows in a
     source, which is right where a row depends on its own entity only (tried on a sample before it is believed).
     `lateness_s` is how late an event may come and still be seen. `zone` is of event times that tell none.
     """

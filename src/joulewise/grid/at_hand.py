@@ -12,8 +12,9 @@ rung and a note, never an error.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from joulewise.catalogue.hourly import mean_intensity
 from joulewise.catalogue.zones import Zone, world_range
@@ -101,7 +102,8 @@ def recorded(history: History, zone: str, start: datetime, end: datetime) -> Sig
 def renew(sources: Iterable[Source], history: History, zone: str, now: datetime, days: int = 28) -> list[str]:
     """Ask the sources that know the zone, best first, until one answers, and keep its answer; return what went wrong.
 
-    What is kept already is not asked again, save for the last day, which services correct.
+    What is kept already is not asked again, save for the last day, which services correct. Prices are asked of the first
+    that has them.
     """
     notes: list[str] = []
     knowing = [source for source in sources if source.covers(zone)]
@@ -110,16 +112,42 @@ def renew(sources: Iterable[Source], history: History, zone: str, now: datetime,
         start = now - timedelta(days=days)
         start = max(start, kept - timedelta(days=1)) if kept else start
         start = start.replace(minute=0, second=0, microsecond=0)
-        past = _asked(notes, "history", lambda s=source, t=start: s.past(zone, t, now))  # type: ignore[misc]
-        ahead = _asked(notes, "forecast", lambda s=source: s.ahead(zone))  # type: ignore[misc]
+        past = _asked(notes, "history", partial(source.past, zone, start, now))
+        ahead = _asked(notes, "forecast", partial(source.ahead, zone))
         got = [s for s in (past, ahead) if s is not None and s.gaps < len(s)]
         for signal in got:
             history.add(signal)
         if got:
-            return notes
+            break
+    for source in knowing:
+        week, day_ahead = now - timedelta(days=7), now + timedelta(days=2)
+        price = _asked(notes, "prices", partial(source.prices, zone, week, day_ahead))
+        if price is not None:
+            history.add(_issued_by(price, now))
+            break
     if not knowing:
         notes.append(f"no service that may be asked knows {zone}")
     return notes
+
+
+def prices(history: History, zone: str, now: datetime, hours: int) -> Signal | None:
+    """Return the kept day-ahead prices of the hours from `now` on, as far as they were known at `now`; None without any."""
+    now = utc(now)
+    start = now.replace(minute=0, second=0, microsecond=0)
+    issues = [s for s in history.issues(zone, kind=Kind.PRICE) if s.known_at(now).points]
+    found: Signal | None = None
+    for issue in issues:
+        told = issue.known_at(now).between(start, start + hours * _HOUR)
+        if told.points:
+            found = told if found is None else found.joined(told)
+    return found
+
+
+def _issued_by(price: Signal, now: datetime) -> Signal:
+    """Return day-ahead prices in which the hours that have not ended are known from `now` on: they are told in advance."""
+    ended = (now - price.start_utc) // timedelta(seconds=price.step_s)
+    points = (p if i < ended else replace(p, issued_utc=now) for i, p in enumerate(price.points))
+    return replace(price, points=tuple(points))
 
 
 def _asked(notes: list[str], what: str, ask: Callable[[], Signal | None]) -> Signal | None:

@@ -37,6 +37,7 @@ _TRIES = 3
 _PAUSE_S = 1.0
 _PATIENCE_S = 10.0  # a Retry-After up to here is waited for; a longer one is remembered
 _UNTOLD_S = 60.0
+_OLD_S = 2 * 86400.0
 _LARGEST_BYTES = 32 << 20
 _TOO_MANY, _SERVER = 429, 500
 
@@ -183,7 +184,16 @@ class Fetcher:
         return text if 0 <= age_s < fresh_s else None
 
     def _keep(self, request: Request, text: str) -> None:
+        self._clear()
         self._write(f"{request.name}.txt", f"{self._clock.now_utc().timestamp()}\n{text}")
+
+    def _clear(self) -> None:
+        """Delete answers that nobody will take any more: they were kept two days ago or earlier."""
+        if self._folder is not None and self._folder.is_dir():
+            for path in self._folder.glob("*.txt"):
+                with suppress(OSError):
+                    if path.stat().st_mtime < time.time() - _OLD_S:
+                        path.unlink()
 
     def _forget(self, request: Request) -> None:
         if self._folder is not None:

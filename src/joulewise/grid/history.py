@@ -39,6 +39,8 @@ _TIMES = (
     "start",
     "period",
 )
+_ISSUE = "%Y%m%dT%H%M%SZ"
+_ISSUES_KEPT, _ISSUES_WHOLE, _THINNED_S = timedelta(days=125), timedelta(days=3), 6 * 3600
 _TRUE = ("1", "true", "yes", "t")
 _PRICE = re.compile(r"price.*?([a-z]{3})[ _/]*(?:per[ _])?(k|m)wh", re.IGNORECASE)
 
@@ -101,7 +103,8 @@ class History:
             self._write(path, actual if kept is None else kept.joined(actual))
         issued = max((p.issued_utc for p in signal.points if p.issued_utc is not None), default=None)
         if issued is not None:
-            self._write(self._path(signal) / f"{issued:%Y%m%dT%H%M%SZ}.json", signal)
+            self._write(self._path(signal) / f"{issued:{_ISSUE}}.json", signal)
+            self._thin(self._path(signal), issued)
 
     def past(self, zone: str, meaning: Meaning | None = None) -> Signal | None:
         """Return the measured values of a zone; of several services and meanings the best that has any.
@@ -112,19 +115,24 @@ class History:
         found = list(self._actual(zone, meaning))
         return min(found, key=_rank) if found else None
 
-    def issues(self, zone: str, meaning: Meaning | None = None) -> list[Signal]:
-        """Return the forecasts kept of a zone that mean what `past` means (or `meaning`), oldest first."""
-        if meaning is None:
-            best = self.past(zone)
-            meaning = best.meaning if best else None
+    def issues(self, zone: str, meaning: Meaning | None = None, kind: Kind | None = None) -> list[Signal]:
+        """Return the forecasts kept of a zone, oldest first: of one meaning, or of a kind such as prices.
+
+        Without either, those that mean what `past` means, or else what the newest forecast of carbon means.
+        """
+        if meaning is None and kind is None and (best := self.past(zone)) is not None:
+            meaning = best.meaning
         found = [
             signal
             for path in sorted(self.folder.glob(f"{_safe(zone)}/*/*T*Z.json"), key=lambda p: p.name)
-            if (signal := _read(path)) is not None and (meaning is None or signal.meaning == meaning)
+            if (signal := _read(path)) is not None
         ]
-        if meaning is None and found:
-            return [s for s in found if s.meaning == found[-1].meaning]
-        return found
+        if meaning is not None:
+            return [s for s in found if s.meaning == meaning]
+        if kind is not None:
+            return [s for s in found if s.meaning.kind is kind]
+        carbon = [s for s in found if s.meaning.kind is not Kind.PRICE]
+        return [s for s in carbon if s.meaning == carbon[-1].meaning]
 
     def published(self, zone: str, when: datetime, meaning: Meaning | None = None) -> Signal | None:
         """Return the newest forecast kept that was known at `when`."""
@@ -142,6 +150,19 @@ class History:
     def zones(self) -> list[str]:
         """Return the zones of which anything is kept."""
         return sorted(p.name for p in self.folder.iterdir() if p.is_dir()) if self.folder.is_dir() else []
+
+    def _thin(self, folder: Path, newest: datetime) -> None:
+        """Delete forecasts that no learning looks at, and of those of more than three days ago all but one in six hours."""
+        seen: set[int] = set()
+        for path in sorted(folder.glob("*T*Z.json")):
+            try:
+                issued = datetime.strptime(path.stem, _ISSUE).replace(tzinfo=UTC)
+            except ValueError:
+                continue
+            part = int(issued.timestamp()) // _THINNED_S
+            if newest - issued > _ISSUES_KEPT or (newest - issued > _ISSUES_WHOLE and part in seen):
+                path.unlink(missing_ok=True)
+            seen.add(part)
 
     def _actual(self, zone: str, meaning: Meaning | None) -> Iterator[Signal]:
         for path in sorted(self.folder.glob(f"{_safe(zone)}/*/actual.json")):

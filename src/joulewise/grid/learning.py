@@ -14,6 +14,9 @@ jobs started in the past weeks, re-planned every hour on that member, emitted ab
 is judged by what it is for: the reference found a service with 3.3 % error that kept 24 % of the possible saving and one
 with 10.8 % that kept 81 %. Averages of errors appear nowhere but inside the regressions.
 
+A service of which fewer than eight days of forecasts were kept cannot be judged yet: `published` then has 0.3, `untuned` 0.4,
+the regression on history 0.25 and `week` 0.05.
+
 Row `t` of every array is computed from values before hour `t` and from forecasts issued by then, in one pass forwards:
 the row that plans tomorrow is made by the code that was replayed over last year. Deterministic: no random number, and
 the same input gives the same output.
@@ -38,6 +41,8 @@ _REGRESSIONS = (
     ("learnt fast", 0.3, 30 * DAY),
 )  # pull to the untuned blend, memory
 _TASKS = ((6, 24), (24, 72))  # hours of work within hours of window: the jobs that regret is counted over
+# measured: a service that is asked for the first time is worth most so (82 % of the oracle's saving in the median)
+_UNSEEN = {"published": 0.3, "untuned": 0.4, "learnt": 0.25, "week": 0.05}
 _SETTLED_H = 8 * DAY  # a week of history and a day of errors: from here on members are compared
 
 
@@ -62,11 +67,11 @@ def blend(actual: Floats, published: Floats | None, horizon_h: int) -> Blended:
     """
     filled = _filled(actual)
     members = _members(filled, np.isfinite(actual), published, horizon_h)
-    weights = _weights(filled, members)
+    seen = np.isfinite(published[:, 0]) if "published" in members and published is not None else None
+    weights = _weights(filled, members, seen)
     stack = np.stack(list(members.values()))
     known = np.isfinite(stack)
     shares = weights.T[:, :, None] * known
-    # the total of a row is never zero where `week` is known: its weight is positive everywhere
     total = shares.sum(0)
     values = np.where(
         total > 0, (shares * np.where(known, stack, 0.0)).sum(0) / np.where(total > 0, total, 1.0), np.nan
@@ -174,7 +179,8 @@ class _Past:
         self.yesterday = days[0]
         count = np.isfinite(days).sum(0)
         self.week = np.where(count > 0, np.nansum(days, 0) / np.maximum(count, 1), np.nan)
-        self.last_week = self._look(actual, target - WEEK * (np.arange(horizon)[None, :] // WEEK + 1))
+        last_week = self._look(actual, target - WEEK * (np.arange(horizon)[None, :] // WEEK + 1))
+        self.last_week = np.where(np.isfinite(last_week), last_week, self.week)
 
     def lagged(self, series: Floats, hours: int) -> Floats:
         """Return the series as it was `hours` before each row."""
@@ -268,8 +274,12 @@ def _regress(
     return made
 
 
-def _weights(actual: Floats, members: Mapping[str, Floats]) -> Floats:
-    """Return the members' weights at every hour, from the regret of jobs whose window had passed by then."""
+def _weights(actual: Floats, members: Mapping[str, Floats], seen: NDArray[np.bool_] | None) -> Floats:
+    """Return the members' weights at every hour, from the regret of jobs whose window had passed by then.
+
+    `seen` tells the hours at which a published forecast was there (None: there is none at all); only jobs that began in
+    these are compared, and until there were eight days of them `_UNSEEN` holds.
+    """
     rows = len(actual) + 1
     horizon = next(iter(members.values())).shape[1]
     regrets = []
@@ -284,9 +294,14 @@ def _weights(actual: Floats, members: Mapping[str, Floats]) -> Floats:
             - best
             for m in members.values()
         ]
-        regrets.append((window_h, np.stack(paid, -1) / work_h))
+        regret = np.stack(paid, -1) / work_h
+        regrets.append((window_h, regret if seen is None else regret * seen[starts][:, None]))
     fade = np.exp(-1 / _REGRET_MEMORY_H)
     weights = np.full((rows, len(members)), 1 / len(members))
+    enough = np.ones(rows, dtype=bool)
+    if seen is not None:
+        weights[:] = [_UNSEEN.get(name, 0.0) for name in members]
+        enough = np.cumsum(seen[:rows]) > _SETTLED_H
     summed = np.zeros(len(members))
     for t in range(1, rows):
         summed *= fade
@@ -297,7 +312,7 @@ def _weights(actual: Floats, members: Mapping[str, Floats]) -> Floats:
         mean = summed.mean()
         if t % DAY and t != rows - 1:
             weights[t] = weights[t - 1]
-        elif mean > 0:
+        elif mean > 0 and enough[t]:
             share = np.exp(-ETA * (summed - summed.min()) / mean)
             weights[t] = share / share.sum()
     return weights

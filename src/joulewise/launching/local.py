@@ -65,8 +65,12 @@ class Screen(NamedTuple):
     resize: Callable[[], None]
 
 
-def spawn(argv: Sequence[str], environment: Mapping[str, str] | None = None) -> LocalProcess:
+def spawn(
+    argv: Sequence[str], environment: Mapping[str, str] | None = None, plain: Mapping[str, str] | None = None
+) -> LocalProcess:
     """Start `argv` and return the process. Raises CannotStart, with the shell's wording and exit code.
+
+    `plain` is the environment without what we added, for a program whose own is at the limit of the system.
 
     From here on the forwardable signals are blocked in this thread (and in threads started later): they are heard
     by `LocalProcess.wait` and by nobody else. Call it before any thread is started.
@@ -82,7 +86,9 @@ def spawn(argv: Sequence[str], environment: Mapping[str, str] | None = None) -> 
         except OSError as error:
             if error.errno != errno.E2BIG or MARK not in chosen:
                 raise
-            del chosen[MARK]  # the program's own environment is at the limit: leave out what we added
+            chosen = dict(chosen if plain is None else plain)  # the program's own is at the limit
+            chosen.pop(MARK, None)
+            _give_back_locale(chosen)
             pid = _posix_spawn(argv[0], argv, chosen, mask)
     except (OSError, ValueError) as error:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)

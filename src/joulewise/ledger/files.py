@@ -14,6 +14,7 @@ and the CRC-32 of the JSON in hex (`cut -f1 FILE | jq` reads it); a line is writ
     tick     t, joules by device, raw counter values, counters, gauges
     open, close     a span begins, ends
     point, note     what the program logged; something worth telling
+    seen     what the agent saw in one process (`of`): values that replace (`set`) and series that grow (`add`)
     end      state, exit code, signal, reason
 
 The format number grows when an older reader would misread; every released format stays readable.
@@ -310,6 +311,7 @@ class _Part:
         self.closed: dict[int, float] = {}
         self.points: list[dict[str, Any]] = []
         self.notes: list[dict[str, Any]] = []
+        self.seen: dict[str, dict[str, Any]] = {}
         self.end: dict[str, Any] | None = None
         self._columns: list[tuple[list[float | None], ...]] = []
         self._number = 0
@@ -359,6 +361,11 @@ class _Part:
                 self.metadata.update(entry["meta"])
             case "params":
                 self.params.update(entry["params"])
+            case "seen":
+                seen = self.seen.setdefault(entry["of"], {})
+                seen.update(entry.get("set", {}))
+                for key, series in entry.get("add", {}).items():
+                    seen.setdefault(key, []).extend(series)
             case "end":
                 self.end = entry
             case _:
@@ -461,6 +468,7 @@ def _assemble(parts: list[_Part], damage: tuple[str, ...]) -> Recording:
         end=_end(main),
         interval_s=head.get("interval_s", 1.0),
         damage=damage,
+        seen=main.seen,
     )
 
 

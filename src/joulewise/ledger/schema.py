@@ -1,7 +1,7 @@
 """The ledger's tables, as SQLAlchemy sees them: what the migrations lead to and `schema.sql` is generated from.
 
 Index tables (`recordings`, `minutes`, `shards`, `damaged`) are a view of the recordings on disk; primary tables
-(`pots`, `pot_spending`) are known nowhere else. Times are ISO 8601 UTC text, so that both databases sort them alike;
+(`pots`, `pot_spending`, `savings`) are known nowhere else. Times are ISO 8601 UTC text, so that both databases sort them alike;
 JSON is text. On PostgreSQL text is compared byte by byte, as SQLite does.
 
 `python -m joulewise.ledger.schema > src/joulewise/ledger/schema.sql` writes the script again.
@@ -136,6 +136,26 @@ pot_spending = Table(
     Column("boot", _WORDS, nullable=False),
     Column("pid", Integer, nullable=False),
     Column("pid_start", BigInteger, nullable=False),
+)
+
+savings = Table(
+    "savings",
+    metadata,
+    Column("before_run", _WORDS, primary_key=True),
+    Column("after_run", _WORDS, primary_key=True),
+    Column("cause", _WORDS, nullable=False),  # "" where the earlier run had no finding
+    Column("unit", _WORDS, nullable=False),  # J or cpu_s
+    Column("promised_share", Double),  # of the earlier run; NULL without a finding
+    Column("promised_low", Double),
+    Column("promised_high", Double),
+    Column("realised_share", Double, nullable=False),
+    Column("realised_low", Double, nullable=False),
+    Column("realised_high", Double, nullable=False),
+    Column("realised", Double, nullable=False),  # in the unit
+    Column("wall_share", Double, nullable=False),
+    Column("equal_quality", Integer),  # NULL: not known
+    Column("quality", _WORDS, nullable=False),
+    Column("settled_utc", _WORDS, nullable=False),
 )
 
 

@@ -69,6 +69,24 @@ CREATE INDEX recordings_day ON recordings (root, day);
 CREATE INDEX recordings_growing ON recordings (root) WHERE growing = 1;
 CREATE INDEX recordings_name ON recordings (name, started_utc);
 CREATE INDEX recordings_started ON recordings (started_utc, run_id);
+CREATE TABLE savings (
+    before_run TEXT NOT NULL,
+    after_run TEXT NOT NULL,
+    cause TEXT NOT NULL,
+    unit TEXT NOT NULL,
+    promised_share DOUBLE,
+    promised_low DOUBLE,
+    promised_high DOUBLE,
+    realised_share DOUBLE NOT NULL,
+    realised_low DOUBLE NOT NULL,
+    realised_high DOUBLE NOT NULL,
+    realised DOUBLE NOT NULL,
+    wall_share DOUBLE NOT NULL,
+    equal_quality INTEGER,
+    quality TEXT NOT NULL,
+    settled_utc TEXT NOT NULL,
+    PRIMARY KEY (before_run, after_run)
+);
 CREATE TABLE shards (
     root TEXT NOT NULL,
     day TEXT NOT NULL,
@@ -94,4 +112,4 @@ CREATE TABLE pot_spending (
     PRIMARY KEY (pot, run_id),
     FOREIGN KEY(pot) REFERENCES pots (name)
 );
-INSERT INTO joulewise_schema (version_num) VALUES ('0001');
+INSERT INTO joulewise_schema (version_num) VALUES ('0002');

@@ -6,7 +6,7 @@ again. Neither a server that went away nor another's lock holds a statement for 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, final
 
@@ -75,7 +75,7 @@ class ServerStore:
                 return
             if version:
                 refuse_newer(version, self.where)
-                for table in PRIMARY_TABLES:
+                for table in self._existing(PRIMARY_TABLES):
                     self.execute(f"CREATE TABLE {table}_before_{SCHEMA} AS TABLE {table}")
             else:
                 self._refuse_foreign()
@@ -135,6 +135,11 @@ class ServerStore:
             return ""
         rows = self.query("SELECT version_num FROM joulewise_schema")
         return str(rows[0]["version_num"]) if rows else ""
+
+    def _existing(self, tables: Iterable[str]) -> list[str]:
+        """Return those of `tables` that an older ledger has already."""
+        found = "SELECT 1 FROM pg_class WHERE oid = to_regclass(:name)"
+        return [table for table in tables if self.query(found, {"name": table})]
 
     def _refuse_foreign(self) -> None:
         for table in ("recordings", "pots"):

@@ -22,14 +22,14 @@ from typing import Any, Protocol, final
 
 from joulewise.vocabulary.errors import LedgerError
 
-SCHEMA = "0001"  # the newest migration; `schema.sql` creates a ledger that stands there
+SCHEMA = "0002"  # the newest migration; `schema.sql` creates a ledger that stands there
 INDEX_TABLES = (
     "recordings",
     "minutes",
     "shards",
     "damaged",
 )  # a view of the recordings: may be dropped and rebuilt
-PRIMARY_TABLES = ("pots", "pot_spending")  # known nowhere else: never dropped
+PRIMARY_TABLES = ("pots", "pot_spending", "savings")  # known nowhere else: never dropped
 
 _MAGIC = b"SQLite format 3\x00"
 _WAIT_S = 30.0

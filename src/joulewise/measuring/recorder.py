@@ -27,6 +27,7 @@ from joulewise.ledger.files import (
     process_start,
     read_recording,
 )
+from joulewise.measuring.agent.pages import Pages
 from joulewise.measuring.attribution import Attribution
 from joulewise.measuring.counters import MachineCounters
 from joulewise.measuring.meters.port import Found, Meter, UsedMeter
@@ -122,6 +123,10 @@ class Recorder:
         self._followed_s = float("-inf")
         self._progress = Progress()
         self._folder = folder
+        self.expects_agent = False  # whether Python processes of this work were given one
+        self._agents = (
+            Pages(str(folder), self.started_s, work.root_pid) if folder and work.role == "run" else None
+        )
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="joulewise", daemon=True)
@@ -276,6 +281,7 @@ class Recorder:
         if self._root_cpu_s is not None:
             tree.root_used(self._root_cpu_s)
         self._tick(meters, tree, counters)
+        self._look_inside(last=True)
         for meter in meters:
             meter.close()
         with self._lock:
@@ -372,10 +378,29 @@ class Recorder:
         """Take in what the work's own processes have logged, once a second at most."""
         if t_s - self._followed_s >= _FOLLOW_EVERY_S * 0.9:
             self._followed_s = t_s
+            self._look_inside()
             points = list(self._followed.new_points())
             with self._lock:
                 for values in points:
                     self._progress.take(values)
+
+    def _look_inside(self, *, last: bool = False) -> None:
+        """Write down what the agents in the work's Python processes have seen."""
+        if self._agents is None:
+            return
+        end_s = self.started_s + self._closing["t"] if "t" in self._closing else None
+        news = self._agents.look(time.monotonic(), last=last, root_end_s=end_s)
+        with self._lock:
+            for entry in news:
+                self._append("seen", **entry)
+            if last and self.expects_agent and not self._agents.any_seen and _is_python(self.work.command):
+                self._append(
+                    "note",
+                    t=round(self.now_s(), 4),
+                    kind="phases",
+                    text="the program's Python did not load joulewise's hook (python -I, -S or -E, or older than 3.9): "
+                    "its phases are not seen, only what shows from outside",
+                )
 
     def _gpu_gauges(
         self, device: str, meter: UsedMeter, tree: ProcessTree, t_s: float
@@ -406,3 +431,7 @@ class Recorder:
             milestones=seen.milestones,
             improvement=seen.improvement,
         )
+
+
+def _is_python(command: Sequence[str]) -> bool:
+    return bool(command) and os.path.basename(command[0]).startswith("python")

@@ -132,10 +132,7 @@ class _Board:
                 toll.energy_j,
                 toll.carbon_g,
                 toll.cost,
-                max(
-                    0.0,
-                    (stretches[-1].end_utc - max(job.release_utc, self.origin)).total_seconds() - expected,
-                ),
+                (stretches[-1].end_utc - max(job.release_utc, self.origin)).total_seconds() - expected,
             ),
             now,
             value,

@@ -1,7 +1,7 @@
 """Which instance type is leanest for a piece of work: joules, grams and money *per job*.
 
     time on it = work / its throughput, from a probe run, never from peak TFLOPS
-    joules     = time x watts at its load x PUE
+    joules     = time x watts (measured by the probe, else by its load) x PUE
     grams      = joules x intensity + embodied carbon x time / life
     money      = time x price an hour
 
@@ -18,7 +18,7 @@ from enum import StrEnum
 from joulewise.catalogue.embodied import embodied_share, expected_life, gpus_g, vcpus_g
 from joulewise.catalogue.instances import InstanceType
 from joulewise.vocabulary.errors import UsageError
-from joulewise.vocabulary.figures import Figure, total
+from joulewise.vocabulary.figures import Basis, Boundary, Figure, relative, total
 from joulewise.vocabulary.quantities import JOULES_PER_KWH
 
 
@@ -32,17 +32,29 @@ class By(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What a short run on a type showed: units of work a second, and its load (0 to 1)."""
+    """What a short run on a type showed: units of work a second, its load (0 to 1), and watts where they were measured."""
 
     units_per_s: float
     load: float = 1.0
+    watts: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse a probe that did nothing."""
-        if not self.units_per_s > 0 or not 0 <= self.load <= 1:
+        if (
+            not self.units_per_s > 0
+            or not 0 <= self.load <= 1
+            or (self.watts is not None and self.watts <= 0)
+        ):
             raise UsageError(
-                f"a probe of {self.units_per_s:g} units/s at load {self.load:g}: the rate must be above 0, the load 0 to 1"
+                f"a probe of {self.units_per_s:g} units/s at load {self.load:g}: the rate and the watts must be above 0, "
+                f"the load 0 to 1"
             )
+
+    def power_w(self, kind: InstanceType) -> Figure:
+        """Return the watts of the work on this type: measured (a twentieth either way), else by its load."""
+        if self.watts is None:
+            return kind.power_w(self.load)
+        return relative(self.watts, 0.05, 0.05, Basis.MEASURED, f"probe on {kind.name}", Boundary.WALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +129,7 @@ def _cost(
     price_per_h: float | None,
 ) -> Ranked:
     seconds = work / probe.units_per_s
-    power = kind.power_w(probe.load)
+    power = probe.power_w(kind)
     energy = power.scaled(seconds).times(pue)
     made = [g for g in (vcpus_g(kind.vcpus), gpus_g([kind.gpu_model] * kind.gpus)) if g is not None]
     return Ranked(
@@ -127,7 +139,7 @@ def _cost(
         None if intensity is None else energy.times(intensity).scaled(1 / JOULES_PER_KWH),
         embodied_share(total(made), seconds, 1.0, expected_life()),
         None if price_per_h is None else price_per_h * seconds / 3600,
-        kind.idle_w / power.value if power.value else 0.0,
+        min(1.0, kind.idle_w / power.value) if power.value else 0.0,
     )
 
 

@@ -36,6 +36,7 @@ from joulewise.vocabulary.job import (
     Toll,
     Unplaced,
     after,
+    tolls,
 )
 from joulewise.vocabulary.quantities import format_duration
 from joulewise.vocabulary.signal import Signal, require_like, utc
@@ -107,7 +108,12 @@ def plan(
             f"objective {terms.objective} needs what electricity costs; set a tariff (joulewise config) or use carbon"
         )
     if any(p.capacity is not None for p in places):
-        from joulewise.scheduling.fleet_plan import plan_fleet
+        try:
+            from joulewise.scheduling.fleet_plan import plan_fleet
+        except ModuleNotFoundError as error:
+            raise UsageError(
+                f"a plan under a capacity needs {error.name or 'numpy'}: pip install 'joulewise[schedule]'"
+            ) from error
 
         return plan_fleet(jobs, grid, at_utc, terms, by_zone)
     placements: list[Placement] = []
@@ -188,7 +194,8 @@ def replan(
     """Return the placement for the rest of a job on a newer forecast, or the old one where changing does not pay.
 
     A change must save more than the requeue costs (its dead seconds and joules at the job's power) and at least
-    `hysteresis` of what the rest of the old plan would cost. A job of one start that runs is left alone.
+    `hysteresis` of what the rest of the old plan would cost. A job of one start that runs is left alone. Of what was
+    done already the old prediction is kept, by its share of the work.
     """
     at_utc = utc(at_utc)
     job = placement.job
@@ -226,15 +233,25 @@ def replan(
         for s in placement.stretches
         if s.start_utc < at_utc
     )
+    share = min(1.0, work_s / expected) if expected else 0.0
+    late_s = (fresh.end_utc - placement.end_utc).total_seconds() + placement.predicted.delay_s
     return replace(
         fresh,
         job=job,
         stretches=_joined((*done, *fresh.stretches)),
+        predicted=replace(tolls((_scaled(placement.predicted, share), fresh.predicted)), delay_s=late_s),
         run_now=placement.run_now,
+        value=placement.value * share + fresh.value,
         value_now=placement.value_now,
+        bound=placement.value * share + fresh.bound,
         reserve_s=reserve,
         notes=(*placement.notes, f"planned anew at {at_utc:%Y-%m-%d %H:%M} UTC"),
     )
+
+
+def _scaled(toll: Toll, share: float) -> Toll:
+    cost = None if toll.cost is None else toll.cost * share
+    return Toll(toll.energy_j * share, toll.carbon_g * share, cost)
 
 
 def refusal(job: Job, grid: Grid, at_utc: datetime) -> str:
@@ -298,15 +315,19 @@ class _Desk:
     def placement(self) -> Placement:
         """Return the best candidate as a placement."""
         value_now = self._now_value()
-        now = Choice((Piece(0.0, self.expected_s, self.job.paces[0]),), value_now, value_now)
+        fresh = self.state is State.FRESH
+        at_once_s = self.expected_s
+        if self.state is State.PAUSED and self.job.interruptible:
+            at_once_s += self.job.interruptible.dead_s
+        now = Choice((Piece(0.0, at_once_s, self.job.paces[0]),), value_now, value_now)
         fits_now = self.expected_s <= self.window_s + _EPS_S
         tight = self.reserve_s > self.window_s + _EPS_S
         stay = _Offer(self.home, "run now", now, value_now, _NO_TRANSFER)
-        offers = [stay] if fits_now else []
+        offers = [stay] if fits_now and fresh else []
         if not tight or not fits_now:
             offers += self._offers(self.reserve_s - self.expected_s if not tight else 0.0)
-        best = min(offers, key=lambda o: (round(o.value, 9), o.choice.pieces[-1].end_s))
-        if fits_now and best.value > value_now * (1 - self.terms.least_saving) - 1e-12:
+        best = min(offers or [stay], key=lambda o: (round(o.value, 9), o.choice.pieces[-1].end_s))
+        if fits_now and fresh and best.value > value_now * (1 - self.terms.least_saving) - 1e-12:
             best = stay
         bound = min([o.choice.bound + (o.value - o.choice.cost) for o in self._offers(0.0)] + [best.value])
         toll = self._toll(best)
@@ -469,7 +490,7 @@ class _Desk:
             joules + moved.energy_j,
             grams + moved.carbon_g,
             money + (moved.cost or 0.0) if self.grid.prices else None,
-            max(0.0, pieces[-1].end_s - self.expected_s),
+            pieces[-1].end_s - self.expected_s,
         )
 
     def _risk(self, tight: bool, offer: _Offer) -> str:

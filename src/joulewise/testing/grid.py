@@ -16,6 +16,7 @@ import base64
 import json
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from math import cos, pi
@@ -119,7 +120,7 @@ class GridServices:
         ahead = parts[2] in ("fw24h", "fw48h")
         # like the service: the window begins with the half hour that was running at `from`
         start -= timedelta(minutes=30)
-        end = start + timedelta(hours=48.5 if parts[2] == "fw48h" else 24.5) if ahead else _time(parts[2])
+        end = start + timedelta(hours=48 if parts[2] == "fw48h" else 24) if ahead else _time(parts[2])
         if end - start > timedelta(days=14, hours=1):
             return 400, json.dumps(
                 {"error": {"code": "400 Bad Request", "message": "maximum range is 14 days"}}
@@ -395,8 +396,9 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in (headers or {}).items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body) if fault == "cut" else len(sent)))
-        self.end_headers()
-        self.wfile.write(sent)
+        with suppress(ConnectionError):  # who asked may have had enough
+            self.end_headers()
+            self.wfile.write(sent)
 
 
 def _time(text: str) -> datetime:

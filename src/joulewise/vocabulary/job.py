@@ -225,7 +225,7 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Toll:
-    """What running costs: joules, grams, money (None: no tariff) and the delay of the finish against running now."""
+    """What running costs: joules, grams, money (None: no tariff); the finish against running now (below zero: earlier)."""
 
     energy_j: float
     carbon_g: float

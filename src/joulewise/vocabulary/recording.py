@@ -212,6 +212,7 @@ class Recording:
     end: End
     interval_s: float
     damage: tuple[str, ...] = ()  # lines that could not be read, said when shown
+    seen: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by process: see vocabulary.observed
 
     @property
     def duration_s(self) -> float:

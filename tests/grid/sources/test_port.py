@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from joulewise.grid.sources.port import chunks, from_mix, moment, number, rows, series, usual_step_s
+from joulewise.grid.sources.port import chunks, ended, from_mix, moment, number, rows, series, usual_step_s
 from joulewise.vocabulary.errors import GridError
 from joulewise.vocabulary.signal import Factors, Meaning, SignalPoint
 from tests.grid.worlds import HOUR, START
@@ -74,3 +74,12 @@ def test_chunks():
 
     assert [(b - a).days for a, b in found] == [10, 10, 5]
     assert all(a[1] == b[0] for a, b in pairwise(found))
+
+
+def test_ended():
+    """The end is that of the last full step before now, or the one asked for where it is earlier."""
+    now = START + 5 * HOUR + timedelta(minutes=50)
+
+    assert ended(START + 9 * HOUR, now, 3600) == START + 5 * HOUR
+    assert ended(START + 9 * HOUR, now, 1800) == START + 5.5 * HOUR
+    assert ended(START, now, 3600) == START

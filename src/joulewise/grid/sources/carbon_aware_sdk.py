@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import final
 
 from joulewise.grid.fetching import Fetcher, Request
-from joulewise.grid.sources.port import moment, number, rows, series, usual_step_s
+from joulewise.grid.sources.port import ended, moment, number, rows, series, usual_step_s
 from joulewise.vocabulary.signal import Meaning, Signal, SignalPoint
 
 
@@ -31,6 +31,7 @@ class CarbonAwareSdk:
 
     def past(self, zone: str, start: datetime, end: datetime) -> Signal | None:
         """Return the ratings of the time."""
+        end = ended(end, self._fetcher.now_utc(), self.step_s)
         params = {"location": zone, "time": f"{start:%Y-%m-%dT%H:%MZ}", "toTime": f"{end:%Y-%m-%dT%H:%MZ}"}
         answer = self._fetcher.json(
             self.name, Request(f"{self._base}/emissions/bylocation", params), self.step_s

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import final
 
 from joulewise.grid.fetching import Fetcher, Request
-from joulewise.grid.sources.port import chunks, from_mix, moment, number, rows, series
+from joulewise.grid.sources.port import chunks, ended, from_mix, moment, number, rows, series
 from joulewise.vocabulary.signal import Factors, Meaning, Scope, Signal
 
 BASE = "https://api.eia.gov/v2"
@@ -23,8 +23,7 @@ _RESPONDENTS = {
 }  # fmt: skip
 _FUELS = {
     "COL": "coal", "NG": "gas", "NUC": "nuclear", "OIL": "oil", "OTH": "other", "SUN": "solar", "WAT": "hydro",
-    "WND": "wind", "BAT": "storage", "PS": "pumped", "GEO": "geothermal", "BIO": "biomass", "UES": "storage",
-    "SNB": "solar", "WNB": "wind", "OES": "storage",
+    "WND": "wind", "BAT": "storage", "PS": "pumped", "GEO": "geothermal", "BIO": "biomass", "SNB": "solar", "WNB": "wind", "OES": "storage",
 }  # fmt: skip
 
 
@@ -48,7 +47,7 @@ class Eia:
     def past(self, zone: str, start: datetime, end: datetime) -> Signal | None:
         """Return hourly intensity computed from net generation by fuel."""
         mixes: dict[datetime, dict[str, float | None]] = {}
-        for begin, stop in chunks(start, min(end, self._fetcher.now_utc()), _DAYS):
+        for begin, stop in chunks(start, ended(end, self._fetcher.now_utc(), self.step_s), _DAYS):
             for row in self._rows(zone, begin, stop):
                 hour = moment(self.name, row.get("period")) - timedelta(hours=1)
                 if not start - timedelta(hours=1) < hour < end:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, final
 
 from joulewise.grid.fetching import Fetcher, Request
-from joulewise.grid.sources.port import chunks, moment, number, rows, series
+from joulewise.grid.sources.port import chunks, ended, moment, number, rows, series
 from joulewise.vocabulary.signal import Factors, Meaning, Scope, Signal, SignalPoint
 
 BASE = "https://api.electricitymaps.com/v3"
@@ -41,7 +41,7 @@ class ElectricityMaps:
 
     def past(self, zone: str, start: datetime, end: datetime) -> Signal | None:
         """Return the hours from `start`; the last day is asked as history, which every plan may."""
-        end = min(end, self._fetcher.now_utc())
+        end = ended(end, self._fetcher.now_utc(), self.step_s)
         told: list[Mapping[str, Any]] = []
         if end - start <= timedelta(hours=24) and self._fetcher.now_utc() - start <= timedelta(hours=24):
             told = rows(self.name, self._asked("history", zone, {}), "history")

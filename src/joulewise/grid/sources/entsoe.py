@@ -15,7 +15,7 @@ from typing import final
 from xml.etree import ElementTree as ET
 
 from joulewise.grid.fetching import Fetcher, Request
-from joulewise.grid.sources.port import chunks, from_mix, moment, number, series, usual_step_s
+from joulewise.grid.sources.port import chunks, ended, from_mix, moment, number, series, usual_step_s
 from joulewise.vocabulary.errors import GridError
 from joulewise.vocabulary.signal import Factors, Meaning, Scope, Signal, SignalPoint
 
@@ -62,7 +62,7 @@ class Entsoe:
         for document in self._documents(
             zone,
             start,
-            min(end, self._fetcher.now_utc()),
+            ended(end, self._fetcher.now_utc(), self.step_s),
             {"documentType": "A75", "processType": "A16", "in_Domain": _AREAS[zone]},
         ):
             for number_, told in enumerate(_all(document, "TimeSeries")):

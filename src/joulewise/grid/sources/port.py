@@ -130,6 +130,11 @@ def rows(service: str, told: Any, *path: str) -> list[Mapping[str, Any]]:
     return told
 
 
+def ended(end: datetime, now: datetime, step_s: int) -> datetime:
+    """Return `end`, but no later than the last full step before now: so that a question is the same all through a step."""
+    return min(end, now - timedelta(seconds=now.timestamp() % step_s))
+
+
 def chunks(start: datetime, end: datetime, days: int) -> Iterable[tuple[datetime, datetime]]:
     """Yield stretches of at most `days` days from `start` to `end`, in order."""
     while start < end:

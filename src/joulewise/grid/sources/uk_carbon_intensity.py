@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, final
 
 from joulewise.grid.fetching import Fetcher, Request
-from joulewise.grid.sources.port import chunks, moment, number, rows, series
+from joulewise.grid.sources.port import chunks, ended, moment, number, rows, series
 from joulewise.vocabulary.signal import Factors, Meaning, Scope, Signal, SignalPoint
 
 BASE = "https://api.carbonintensity.org.uk"
@@ -38,7 +38,7 @@ class UkCarbonIntensity:
         """Return the actual half hours; of a region its own forecasts of them, as estimates."""
         points: dict[datetime, SignalPoint] = {}
         region = _region(zone)
-        for begin, stop in chunks(start, min(end, self._fetcher.now_utc()), _DAYS):
+        for begin, stop in chunks(start, ended(end, self._fetcher.now_utc(), self.step_s), _DAYS):
             span = f"{begin:%Y-%m-%dT%H:%MZ}/{stop:%Y-%m-%dT%H:%MZ}"
             for when, told in self._windows(span, region):
                 # the half hour that runs has no actual value yet

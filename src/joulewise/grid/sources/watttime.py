@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, final
 
 from joulewise.grid.fetching import Fetcher, Refused, Request
-from joulewise.grid.sources.port import chunks, moment, number, rows, series
+from joulewise.grid.sources.port import chunks, ended, moment, number, rows, series
 from joulewise.vocabulary.errors import GridError
 from joulewise.vocabulary.signal import Factors, Kind, Meaning, Scope, Signal, SignalPoint
 
@@ -43,7 +43,7 @@ class WattTime:
     def past(self, zone: str, start: datetime, end: datetime) -> Signal | None:
         """Return the five minutes from `start`."""
         points = {}
-        for begin, stop in chunks(start, min(end, self._fetcher.now_utc()), _DAYS):
+        for begin, stop in chunks(start, ended(end, self._fetcher.now_utc(), self.step_s), _DAYS):
             answer = self._asked(
                 "historical", zone, {"start": f"{begin:%Y-%m-%dT%H:%MZ}", "end": f"{stop:%Y-%m-%dT%H:%MZ}"}
             )

@@ -1,0 +1,47 @@
+# cause: validation_too_often
+"""Validates for a fine curve."""
+import copy
+import os
+import tempfile
+import time
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+
+def blobs(n, dim, seed, noise=3.0, classes=10):
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(99).normal(size=(classes, dim))
+    y = rng.integers(0, classes, n)
+    x = centres[y] + noise * rng.normal(size=(n, dim))
+    return torch.tensor(x, dtype=torch.float32), torch.tensor(y)
+
+
+def accuracy(net, loader):
+    net.eval()
+    with torch.no_grad():
+        hits = sum((net(x).argmax(1) == y).sum().item() for x, y in loader)
+    net.train()
+    return hits / len(loader.dataset)
+
+
+EVERY = 25  # vary: 25, 10, 40, 15
+VAL = 8000  # vary: 8000, 5000, 16000, 8000
+
+torch.manual_seed(7)
+train = DataLoader(TensorDataset(*blobs(12800, 64, 1)), batch_size=64, shuffle=True)
+val = DataLoader(TensorDataset(*blobs(VAL, 64, 2)), batch_size=500)
+net = nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 10))
+opt = torch.optim.Adam(net.parameters(), lr=1e-3)
+step, points = 0, []
+for epoch in range(4):
+    for x, y in train:
+        opt.zero_grad()
+        nn.functional.cross_entropy(net(x), y).backward()
+        opt.step()
+        step += 1
+        if step % EVERY == 0:  # fixed: if step % 200 == 0:
+            points.append(accuracy(net, val))
+print(f"accuracy {accuracy(net, val):.4f}")

@@ -1,0 +1,89 @@
+"""A service that is busy while idle: it polls for requests that rarely come.
+
+Counterfactual: it sleeps until a request comes; saved is the CPU time that went neither into answering nor into
+anything else that is known. The sign of polling is a steady load: a core is in use in nearly every second, whatever
+arrives, while answering takes next to nothing of it. Work that comes with requests, or a batch computed in threads,
+either leaves pauses or shows no requests. The run lasts as long as before.
+"""
+
+from __future__ import annotations
+
+from joulewise.diagnosing.case import Case, Estimate, around
+from joulewise.vocabulary.finding import Cause, Remedy, RemedyKind
+from joulewise.vocabulary.observed import Phase, ProcessView
+
+_LEAST_REQUESTS = 3
+_MOST_PER_S = 50.0
+_ANSWERING = 0.2  # of the CPU time, at most, for the load to be called polling
+_ASKED = 0.8  # of a core, at least
+_USED = 0.2  # of a core, at least
+_CROWDED = 0.2  # of the time waited for a CPU
+_PAUSE = 0.15  # of a core: a second with less is a pause
+
+
+def estimate(case: Case) -> list[Estimate]:
+    """Return the CPU time of polling, for each process that answers requests."""
+    return [found for view in case.views if (found := _of(case, view))]
+
+
+def _of(case: Case, view: ProcessView) -> Estimate | None:
+    if view.requests < _LEAST_REQUESTS or view.duration_s <= 0:
+        return None
+    waiting, other = view.phase(Phase.WAITING), view.phase(Phase.OTHER)
+    quiet_s = waiting.wall_s + other.wall_s
+    polled_s = waiting.cpu_s + other.cpu_s
+    answered_s = view.phase(Phase.FORWARD).cpu_s + view.phase(Phase.VALIDATION).cpu_s
+    if quiet_s < 0.5 * view.duration_s or answered_s > _ANSWERING * polled_s:
+        return None
+    if view.requests / quiet_s > _MOST_PER_S or not _steady(case, view, quiet_s, polled_s):
+        return None
+    return Estimate(
+        Cause.BUSY_IDLE_SERVICE,
+        around(0.97 * polled_s, 0.05),
+        around(0.0, 0.0),
+        f"{view.requests} requests in {quiet_s:.0f} s; answering took {answered_s:.1f} CPU-seconds, waiting for them "
+        f"{polled_s:.1f} ({polled_s / quiet_s:.2f} cores the whole time)",
+        Remedy(
+            RemedyKind.DIFF,
+            "wait for a request instead of polling: queue.get(timeout=1.0) for get_nowait(), select or await for a loop",
+        ),
+        "none: the same answers; a request may wait some microseconds longer",
+        view.process,
+        f"{view.process}:waiting",
+    )
+
+
+def _steady(case: Case, view: ProcessView, quiet_s: float, polled_s: float) -> bool:
+    """Say whether a core was asked for all the time: it was used, or waited for, and no second went by without load.
+
+    A neighbour on the core does not make a poller pause; so what the run waited for a CPU, from the end of its set-up
+    on, counts as asked for. But a sleeper waits for a CPU at each waking, too: a fifth of a core must have been used.
+    """
+    if polled_s < _USED * quiet_s:
+        return False
+    ticks = case.recording.ticks
+    ready_s = view.start_s + view.phase(Phase.SETUP).wall_s + view.phase(Phase.IMPORT).wall_s
+    last_s = view.start_s + 0.97 * view.duration_s
+    used, delayed = (ticks.counters.get(name, []) for name in ("work_cpu_s", "run_delay_s"))
+    inside = [n for n, t_s in enumerate(ticks.t_s) if ready_s <= t_s <= last_s]
+    if len(inside) < 4:
+        return False
+    span_s = ticks.t_s[inside[-1]] - ticks.t_s[inside[0]]
+    used_s, delay_s = (_grown(column, inside) for column in (used, delayed))
+    if used_s + delay_s < _ASKED * span_s:
+        return False
+    if delay_s > _CROWDED * span_s:  # neighbours make the pauses here
+        return True
+    loads = [
+        (b - a) / (ticks.t_s[n] - ticks.t_s[n - 1])
+        for n in inside[1:]
+        if (a := used[n - 1]) is not None
+        and (b := used[n]) is not None
+        and ticks.t_s[n] - ticks.t_s[n - 1] > 0.2
+    ]
+    return len(loads) >= 3 and sum(load < _PAUSE for load in loads) <= 0.05 * len(loads)
+
+
+def _grown(column: list[float | None], inside: list[int]) -> float:
+    known = [v for n in inside if n < len(column) and (v := column[n]) is not None]
+    return known[-1] - known[0] if known else 0.0

@@ -1,0 +1,45 @@
+"""Checkpoints too often: more state is written than a crash could ever cost.
+
+Counterfactual: one checkpoint per epoch, or one per Young's interval sqrt(2 x cost x time between failures) (Young,
+CACM 1974) if that asks for more; the time between failures is taken as a day. Saved is what the others took.
+Without epochs the interval alone decides. Up to two per epoch (last and best) are left alone.
+"""
+
+from __future__ import annotations
+
+from math import ceil, sqrt
+
+from joulewise.diagnosing.case import Case, Estimate, around, epochs_made
+from joulewise.vocabulary.finding import Cause, Remedy, RemedyKind
+from joulewise.vocabulary.observed import Phase, ProcessView
+from joulewise.vocabulary.quantities import format_bytes
+
+_FAILURE_S = 86_400.0
+
+
+def estimate(case: Case) -> list[Estimate]:
+    """Return what checkpoints beyond those that insure the run took, for each training process."""
+    return [found for view in case.trainers if (found := _of(view))]
+
+
+def _of(view: ProcessView) -> Estimate | None:
+    saved = view.phase(Phase.CHECKPOINT)
+    if saved.calls < 3 or saved.wall_s <= 0:
+        return None
+    each_s = saved.wall_s / saved.calls
+    insured = ceil(view.duration_s / max(each_s, sqrt(2 * each_s * _FAILURE_S)))
+    keep = max(epochs_made(view) or 1, insured)
+    if saved.calls <= 2 * keep:
+        return None
+    share = 1 - (keep + 1) / saved.calls  # and one at the end
+    return Estimate(
+        Cause.CHECKPOINT_TOO_OFTEN,
+        around(share * saved.cpu_s, 0.2),
+        around(share * saved.wall_s, 0.3),
+        f"{saved.calls} calls to save or sync in {view.steps} steps ({format_bytes(saved.bytes)} written, "
+        f"{1000 * each_s:.0f} ms each); {keep} checkpoints would insure the run",
+        Remedy(RemedyKind.SETTING, f"save every {max(1, round(view.steps / keep))} steps"),
+        "none to the weights; after a crash up to one interval is computed again",
+        view.process,
+        f"{view.process}:checkpoint",
+    )

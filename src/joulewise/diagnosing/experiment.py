@@ -1,0 +1,138 @@
+"""An experiment looked over as a whole: which of its joules bought nothing, and the front of quality and energy.
+
+    repeated   the same code, arguments, data and seeds as an earlier run that finished: its result was known
+    failed     ended by an error or a signal; what a run stopped by its budget had learnt is not counted as lost
+    dominated  another run was at least as good with less energy. Known only afterwards, so it is shown beside the
+               waste and is no part of it: searching means to try what does not win
+
+A run without seeds may differ from its repetition, and a run whose fingerprints are not whole is never called one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from joulewise.diagnosing.quality import Quality, quality
+from joulewise.measuring.accounting import Account
+from joulewise.vocabulary.observed import ProcessView
+from joulewise.vocabulary.recording import EndState
+
+_FAILED = (EndState.FAILED, EndState.KILLED, EndState.LOST)
+
+
+@dataclass(frozen=True, slots=True)
+class RunLine:
+    """One run of an experiment: its joules, how it ended, its quality, and what it was (None: cannot be told)."""
+
+    run_id: str
+    energy_j: float
+    state: EndState
+    quality: Quality | None
+    identity: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class FrontPoint:
+    """A run that no cheaper run matched."""
+
+    run_id: str
+    energy_j: float
+    quality: float
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """An experiment's joules and what became of them; `repeated` holds (run, the earlier run that it repeats)."""
+
+    runs: int
+    total_j: float
+    repeated: tuple[tuple[str, str], ...]
+    repeated_j: float
+    failed: tuple[str, ...]
+    failed_j: float
+    dominated: tuple[str, ...]
+    dominated_j: float
+    metric: str
+    front: tuple[FrontPoint, ...]
+
+    @property
+    def wasted_j(self) -> float:
+        """Joules of repeated and failed runs."""
+        return self.repeated_j + self.failed_j
+
+
+def ended_runs(seen: Iterable[tuple[Account, Sequence[ProcessView]]]) -> list[RunLine]:
+    """Return the runs that have ended and whose joules are known, oldest first."""
+    lines = []
+    for account, views in seen:
+        total = account.footprint.total_j
+        recording = account.recording
+        if recording.end.state is EndState.RUNNING or total is None:
+            continue
+        logged = [p.values for p in recording.points]
+        lines.append(
+            RunLine(
+                recording.run_id, total.value, recording.end.state, quality(views, logged), identity(views)
+            )
+        )
+    return sorted(lines, key=lambda r: r.run_id)
+
+
+def identity(views: Sequence[ProcessView]) -> tuple[str, ...] | None:
+    """Return what a run was: fingerprints of code, arguments and data, and its seeds; None unless all are known."""
+    main = next((v for v in views if v.kind == "main"), None)
+    if main is None or not (main.code and main.arguments and main.seeds):
+        return None
+    return (main.code, main.arguments, main.data, *main.seeds)
+
+
+def look_over(runs: Sequence[RunLine]) -> Experiment:
+    """Return what became of an experiment's joules. Pure."""
+    first: dict[tuple[str, ...], str] = {}
+    repeated: list[tuple[RunLine, str]] = []
+    failed = [r for r in runs if r.state in _FAILED]
+    for run in runs:
+        if run.state is not EndState.FINISHED or run.identity is None:
+            continue
+        if run.identity in first:
+            repeated.append((run, first[run.identity]))
+        else:
+            first[run.identity] = run.run_id
+    metric, rated = _rated(runs)
+    front = _front(rated)
+    on_front = {p.run_id for p in front}
+    counted = {r.run_id for r, _ in repeated}
+    dominated = [r for r in rated if r.run_id not in on_front and r.run_id not in counted]
+    return Experiment(
+        runs=len(runs),
+        total_j=sum(r.energy_j for r in runs),
+        repeated=tuple((r.run_id, of) for r, of in repeated),
+        repeated_j=sum(r.energy_j for r, _ in repeated),
+        failed=tuple(r.run_id for r in failed),
+        failed_j=sum(r.energy_j for r in failed),
+        dominated=tuple(r.run_id for r in dominated),
+        dominated_j=sum(r.energy_j for r in dominated),
+        metric=metric,
+        front=front,
+    )
+
+
+def _rated(runs: Sequence[RunLine]) -> tuple[str, list[RunLine]]:
+    """Return the metric that most finished runs tell, and those runs."""
+    finished = [r for r in runs if r.state is EndState.FINISHED and r.quality is not None]
+    names = [r.quality.name for r in finished if r.quality]
+    if not names:
+        return "", []
+    metric = max(dict.fromkeys(names), key=names.count)
+    return metric, [r for r in finished if r.quality and r.quality.name == metric]
+
+
+def _front(rated: Sequence[RunLine]) -> tuple[FrontPoint, ...]:
+    front: list[FrontPoint] = []
+    best = float("-inf")
+    for run in sorted(rated, key=lambda r: (r.energy_j, r.run_id)):
+        if run.quality is not None and run.quality.sign * run.quality.value > best:
+            best = run.quality.sign * run.quality.value
+            front.append(FrontPoint(run.run_id, run.energy_j, run.quality.value))
+    return tuple(front)

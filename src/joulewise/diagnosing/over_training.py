@@ -1,0 +1,168 @@
+"""Over-training: epochs after the last one that improved the result.
+
+Counterfactual: the run's own validation curve is replayed under early stopping with a patience of six epochs; saved
+are the epochs after the stop. The whole schedule is in view, because the run has finished: if any later epoch (after a
+learning-rate drop, at the end of a cosine) beat what the stop would have kept, the stop is refused, and a learning
+rate that is still above a fifth of its peak in a falling schedule at the stop refuses it as well.
+
+Only a metric of data that was not trained on counts: named like one (`val_`, `test_`, `dev_`, `eval_`), or any accuracy
+or score in a program that evaluates at least once an epoch. A training loss says nothing here.
+A run that ended within ten epochs of its best, or exactly a usual patience after it, has stopped early by itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+from joulewise.diagnosing.case import Case, Estimate, about, epochs_made, step_cpu_s, step_wall_s
+from joulewise.vocabulary.finding import Cause, Remedy, RemedyKind
+from joulewise.vocabulary.observed import Phase, ProcessView
+
+PATIENCE = 6
+_OWN_PATIENCE = 10
+_USUAL_PATIENCES = (12, 15, 20, 25, 30)
+_HELD_OUT = re.compile(
+    r"^(val|valid|validation|test|dev|eval|heldout|holdout)(_|$)|_(val|valid|test|dev|eval)$"
+)
+_SCORES = re.compile(r"acc|f1|auc|score|iou|map|bleu|rouge|r2|hit|recall|precision", re.IGNORECASE)
+_LOSSES = re.compile(r"loss|err|perplexity|ppl|mse|mae|rmse|nll|bits", re.IGNORECASE)
+_NOT = re.compile(r"train|best|total|running|mean_time|time", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A held-out metric by epoch: larger is better (`values` of a loss are negated)."""
+
+    name: str
+    values: tuple[float, ...]
+    times_s: tuple[float, ...]
+    sign: float
+
+
+def estimate(case: Case) -> list[Estimate]:
+    """Return what the epochs after an early stop took, for each training process."""
+    return [found for view in case.trainers if (found := _of(view))]
+
+
+def _of(view: ProcessView) -> Estimate | None:
+    curve = held_out_curve(view)
+    if curve is None or view.early_stop:
+        return None
+    if (epochs_made(view) or 0) > 1.2 * len(
+        curve.values
+    ) + 1:  # several models: this is the curve of the last
+        return None
+    epochs = len(curve.values)
+    best = max(range(epochs), key=lambda e: curve.values[e])
+    if stopped_by_itself(epochs, best):
+        return None
+    stops = [stop for p in (4, PATIENCE, 10) if (stop := early_stop(curve.values, p)) is not None]
+    stop = early_stop(curve.values, PATIENCE)
+    if stop is None or not stops or _lost(curve, stop, view) or _pending(view, stop / epochs):
+        return None
+    cpu_s, wall_s = _training(view)
+
+    def saved(seconds: float, at: int) -> float:
+        return seconds * (epochs - 1 - at) / epochs
+
+    kept = max(curve.values[: stop + 1])
+    digits = 4 if abs(kept) < 10 else 2
+    return Estimate(
+        Cause.OVER_TRAINING,
+        about(saved(cpu_s, stop), 0.95 * saved(cpu_s, max(stops)), 1.05 * saved(cpu_s, min(stops))),
+        about(saved(wall_s, stop), 0.9 * saved(wall_s, max(stops)), 1.1 * saved(wall_s, min(stops))),
+        f"{curve.name} was {curve.sign * kept:.{digits}f} after {stop + 1} of {epochs} epochs; the other "
+        f"{epochs - 1 - stop} made it {curve.sign * max(curve.values):.{digits}f}",
+        Remedy(
+            RemedyKind.SETTING,
+            f"stop when {curve.name} has not improved for {PATIENCE} epochs; keep the best weights",
+        ),
+        f"{curve.name} within its noise of the full run's best; an unlucky curve may stop too soon",
+        view.process,
+        f"{view.process}:epochs",
+    )
+
+
+def held_out_curve(view: ProcessView) -> Curve | None:
+    """Return the metric by epoch that decides: one value per epoch of data not trained on; None if there is none."""
+    if not view.epochs or view.epochs < 3:
+        return None
+    series: dict[str, dict[float, tuple[float, float]]] = {}
+    for point in view.curve:
+        for name, value in point.values.items():
+            when = point.epoch if point.epoch is not None else float(point.step)
+            series.setdefault(name, {})[when] = (point.t_s, value)  # the last of an epoch is its own
+    evaluates = view.evaluation_calls >= view.epochs - 1
+    candidates: list[tuple[tuple[int, int], Curve]] = []
+    for name, by_epoch in series.items():
+        low = name.lower()
+        leaf = re.split(r"[./]", low)[-1]
+        held = bool(_HELD_OUT.search(leaf))
+        score, loss = bool(_SCORES.search(leaf)), bool(_LOSSES.search(leaf))
+        if _NOT.search(leaf) or not (score or loss) or not (held or (evaluates and score)):
+            continue
+        values = list(by_epoch.values())
+        if not 0.9 * view.epochs <= len(values) <= 1.1 * view.epochs + 1:
+            continue
+        sign = 1.0 if score else -1.0
+        curve = Curve(name, tuple(sign * v for _, v in values), tuple(t for t, _ in values), sign)
+        candidates.append(((int(held), int(score)), curve))
+    return max(candidates, key=lambda c: c[0])[1] if candidates else None
+
+
+def early_stop(values: Sequence[float], patience: int) -> int | None:
+    """Return the epoch (from 0) at which early stopping with this patience ends; None if it never does."""
+    best, since = float("-inf"), 0
+    for epoch, value in enumerate(values):
+        if value > best:
+            best, since = value, 0
+        else:
+            since += 1
+            if since >= patience:
+                return epoch
+    return None
+
+
+def stopped_by_itself(epochs: int, best: int) -> bool:
+    """Say whether a run of so many epochs with its best there looks like one that stopped early by itself."""
+    after = epochs - 1 - best
+    return after <= _OWN_PATIENCE or (after in _USUAL_PATIENCES and epochs % 5 != 0)
+
+
+def _lost(curve: Curve, stop: int, view: ProcessView) -> bool:
+    """Say whether later epochs improved the metric beyond its noise: a tenth of its rise, or half a standard error."""
+    kept, final = max(curve.values[: stop + 1]), max(curve.values)
+    items = max((e.items for e in view.evaluations), default=0)
+    if curve.sign > 0 and 0 <= final <= 1 and items:
+        noise = max(0.5 * sqrt(max(final * (1 - final), 1e-4) / items), 1e-4)
+    else:
+        noise = 0.01 * abs(final)
+    return final - kept > noise
+
+
+def _pending(view: ProcessView, progress: float) -> bool:
+    """Say whether the schedule still had its work to do at that share of the run.
+
+    The rate then was above a fifth of its peak, and came down to under a fifth of what it was: the drop was pending.
+    """
+    rates = max((o.rates for o in view.optimisers), key=len, default=())
+    if len(rates) < 2 or not view.steps:
+        return False
+    then = [rate for step, rate in rates if step <= progress * view.steps]
+    later = [rate for step, rate in rates if step > progress * view.steps]
+    peak = max(rate for _, rate in rates)
+    return bool(then and later) and then[-1] > 0.2 * peak and min(later) < 0.2 * then[-1]
+
+
+def _training(view: ProcessView) -> tuple[float, float]:
+    """Return CPU and wall seconds of what comes back every epoch."""
+    phases = (Phase.VALIDATION, Phase.CHECKPOINT, Phase.LOGGING)
+    cpu_s = step_cpu_s(view) + sum(view.phase(p).cpu_s for p in phases)
+    wall_s = step_wall_s(view) + sum(view.phase(p).wall_s for p in phases)
+    after = [e for e in view.evaluations if e.step >= view.steps][
+        1:
+    ]  # the last epoch's own is one of the curve
+    return cpu_s - sum(e.cpu_s for e in after), wall_s - sum(e.wall_s for e in after)

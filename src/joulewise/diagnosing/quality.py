@@ -1,0 +1,66 @@
+"""The quality of a run, as its own program measured it: the held-out metric at its end.
+
+Two runs are of equal quality where their metrics differ by no more than the noise of a score over its items (two
+standard errors of the difference, at least 0.005), or by 5 % of a loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+from joulewise.diagnosing.over_training import held_out_curve
+from joulewise.vocabulary.observed import ProcessView
+
+_LEAST = 0.005
+_LOSS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """A metric at the end of a run; `sign` is 1 where more is better, -1 for a loss; `items` it was taken over, if known."""
+
+    name: str
+    value: float
+    sign: float
+    items: int | None = None
+
+
+def quality(views: Sequence[ProcessView], logged: Iterable[Mapping[str, object]] = ()) -> Quality | None:
+    """Return a run's best held-out metric, from what the agent saw or the program logged; None if neither tells."""
+    for view in sorted(views, key=lambda v: -v.steps):
+        curve = held_out_curve(view)
+        if curve is not None:
+            items = max((e.items for e in view.evaluations), default=0) or None
+            return Quality(curve.name, curve.sign * max(curve.values), curve.sign, items)
+    best: Quality | None = None
+    for values in logged:
+        for name, value in values.items():
+            sign = _sign(name)
+            if sign and isinstance(value, int | float) and not isinstance(value, bool):
+                found = Quality(name, float(value), sign)
+                if best is None or found.name != best.name or sign * found.value > sign * best.value:
+                    best = found
+    return best
+
+
+def _sign(name: str) -> float:
+    low = name.lower()
+    if "train" in low:
+        return 0.0
+    if any(word in low for word in ("acc", "f1", "auc", "score", "bleu", "iou")):
+        return 1.0
+    return -1.0 if low.startswith(("val", "test", "eval")) and "loss" in low else 0.0
+
+
+def equal(before: Quality | None, after: Quality | None) -> bool | None:
+    """Say whether the later run is at least as good within the noise; None where they cannot be compared."""
+    if before is None or after is None or before.name != after.name:
+        return None
+    worse = before.sign * (before.value - after.value)
+    if before.sign > 0 and 0 <= before.value <= 1:
+        items = min(q.items for q in (before, after) if q.items) if before.items and after.items else None
+        spread = sqrt(2 * max(before.value * (1 - before.value), 1e-4) / items) if items else _LEAST
+        return worse <= max(_LEAST, 2 * spread)
+    return worse <= _LOSS * abs(before.value)

@@ -1,0 +1,74 @@
+"""Slow transforms: items of a data set made anew in every epoch although they come out bit for bit the same.
+
+Counterfactual: every item is made once and kept; saved is what making it again took, down to the price of handing out
+an item that lies in memory. The agent fingerprints items that come up again: where they differ (random augmentation)
+nothing is claimed, nor where all items would not fit into half of the memory.
+
+If the same files are opened again for it, the cause is named `rereading_input`.
+"""
+
+from __future__ import annotations
+
+from joulewise.diagnosing.case import Case, Estimate, around
+from joulewise.vocabulary.finding import Cause, Remedy, RemedyKind
+from joulewise.vocabulary.observed import LoaderView, Phase, ProcessView
+from joulewise.vocabulary.quantities import format_bytes
+
+_HANDED_OUT_S = 10e-6  # indexing, a tuple, a call of __getitem__: what a cached item still costs
+_SURE = 4  # repeated items compared, at least
+
+
+def estimate(case: Case) -> list[Estimate]:
+    """Return what making items again took, for each training process."""
+    return [found for view in case.views if (found := _of(case, view))]
+
+
+def _of(case: Case, view: ProcessView) -> Estimate | None:
+    cpu_s = wall_s = again = 0.0
+    worst: LoaderView | None = None
+    for loader in view.loaders:
+        if not loader.items or loader.in_memory or loader.fetched <= loader.items:
+            continue
+        if loader.compared_items < _SURE or loader.same_items < loader.compared_items:
+            continue
+        repeated = loader.fetched - loader.items
+        each_s = max(0.0, (loader.item_s or 0.0) - _HANDED_OUT_S)
+        each_cpu_s = max(0.0, (loader.fetch_cpu_s - loader.collate_s) / loader.fetched - _HANDED_OUT_S)
+        beside = max(1, loader.workers)  # workers make items beside the loop: it waits for them at most
+        waited_s = loader.wait_s * repeated / loader.fetched
+        cpu_s += repeated * each_cpu_s
+        wall_s += min(repeated * each_s, waited_s) if loader.workers else repeated * each_s / beside
+        again += repeated
+        if worst is None or loader.fetch_s > worst.fetch_s:
+            worst = loader
+    if worst is None or cpu_s <= 0 or not _fits(case, view, worst):
+        return None
+    opened = sum(f.opens - 1 for f in view.files if f.opens > 1)
+    rereads = opened >= 0.5 * again
+    each_us = 1e6 * (worst.item_s or 0.0)
+    again_bytes = sum(f.again_bytes for f in view.files if f.opens > 1)
+    reads = f"; {opened} files were opened again for it ({format_bytes(again_bytes)})" if rereads else ""
+    return Estimate(
+        Cause.REREADING_INPUT if rereads else Cause.SLOW_TRANSFORMS,
+        around(cpu_s, 0.12),
+        around(wall_s, 0.2),
+        f"each item of {worst.dataset} takes {each_us:.0f} µs to make and was made {worst.fetched / (worst.items or 1):.1f} "
+        f"times, the same every time ({worst.same_items} of {worst.compared_items} compared){reads}",
+        Remedy(
+            RemedyKind.DIFF,
+            f"make the items of {worst.dataset} once, before the first epoch, and let __getitem__ return them",
+        ),
+        "none: the items are the same bit for bit",
+        view.process,
+        f"{view.process}:items",
+    )
+
+
+def _fits(case: Case, view: ProcessView, loader: LoaderView) -> bool:
+    """Say whether all items would fit into half of the memory; where sizes are unknown, they do."""
+    memory = case.recording.machine.owned_memory_bytes or case.recording.machine.memory_bytes
+    delivered = view.phase(Phase.DATA).bytes
+    fetched = sum(one.fetched for one in view.loaders)
+    if not memory or not delivered or not fetched:
+        return True
+    return delivered / fetched * (loader.items or 0) <= memory / 2

@@ -1,0 +1,65 @@
+"""More threads than CPUs: they wait for each other at every barrier, and some of that waiting burns CPU time.
+
+Counterfactual: as many threads as CPUs. How much a barrier burns cannot be settled by watching; what can be seen is how
+long runnable threads waited for a CPU. While one waits, its siblings at the barrier spin or yield: between a tenth of
+that time and all of it, but never more than the part of the CPU time that the surplus threads can burn.
+Waiting that comes from neighbours is not ours to claim, so nothing is said where others were busy on the machine.
+"""
+
+from __future__ import annotations
+
+from joulewise.diagnosing.case import Case, Estimate, about
+from joulewise.vocabulary.finding import Cause, Remedy, RemedyKind
+from joulewise.vocabulary.observed import ProcessView
+
+_OTHERS = 0.1  # of the machine's CPUs busy with others, at most
+
+
+def estimate(case: Case) -> list[Estimate]:
+    """Return what surplus threads burn, over all processes of the run."""
+    computing = [(v, _threads(v)) for v in case.views if v.cpu_s > 0.1 * case.cpu_s]
+    asked = sum(threads for _, threads in computing)
+    delay_s = case.account.usage.run_delay_s
+    if not computing or asked < 1.5 * case.cpus + 0.5 or not delay_s or _neighbours(case):
+        return []
+    surplus = 1 - case.cpus / asked
+    most = surplus * sum(v.cpu_s for v, _ in computing)
+    value = min(0.4 * delay_s, 0.7 * most)
+    worst, _ = max(computing, key=lambda c: c[1])
+    return [
+        Estimate(
+            Cause.THREAD_OVERSUBSCRIPTION,
+            about(value, 0.25 * value, most),
+            about(value / case.cpus, 0.0, most / case.cpus),
+            f"{asked} threads in {len(computing)} processes compute on {case.cpus:g} CPUs; runnable threads waited "
+            f"{delay_s:.0f} s for one",
+            Remedy(
+                RemedyKind.COMMAND,
+                f"OMP_NUM_THREADS={max(1, int(case.cpus // len(computing)))} joulewise run -- "
+                f"{' '.join(case.recording.command)}",
+            ),
+            "none beyond the order of sums",
+            worst.process,
+            "threads",
+        )
+    ]
+
+
+def _threads(view: ProcessView) -> int:
+    """Return how many threads a process computes with; a fork (a loader's worker) is told its parent's number and uses one."""
+    if view.kind == "fork":
+        return 1
+    own = max(view.threads.torch or 1, view.threads.omp or 1) if view.threads.torch else view.threads.omp or 1
+    return max(1, own)
+
+
+def _neighbours(case: Case) -> bool:
+    counters = case.recording.ticks.counters
+    ours, busy = (_growth(counters.get(name, [])) for name in ("work_cpu_s", "busy_cpu_s"))
+    cpus = case.recording.machine.cpus or case.cpus
+    return ours is None or busy is None or busy - ours > _OTHERS * cpus * case.wall_s
+
+
+def _growth(column: list[float | None]) -> float | None:
+    known = [v for v in column if v is not None]
+    return known[-1] - known[0] if known else None

@@ -1,0 +1,116 @@
+"""Savings that were settled: what findings promised and what was realised, kept for good.
+
+`track_record` says how good the promises have been: their bias, and how often the outcome lay in the interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from joulewise.ledger.store import Store, upsert
+from joulewise.vocabulary.figures import Basis, Figure
+from joulewise.vocabulary.finding import Cause, Settlement
+
+_KEY = ("before_run", "after_run")
+_COLUMNS = (
+    *_KEY,
+    "cause",
+    "unit",
+    "promised_share",
+    "promised_low",
+    "promised_high",
+    "realised_share",
+    "realised_low",
+    "realised_high",
+    "realised",
+    "wall_share",
+    "equal_quality",
+    "quality",
+    "settled_utc",
+)
+_KEEP = upsert("savings", _COLUMNS, _KEY)
+
+
+@dataclass(frozen=True, slots=True)
+class TrackRecord:
+    """How good promises have been, over settlements at a quality that was not lower.
+
+    `bias` is the mean of realised minus promised share; `within` is how many outcomes agree with the promise's interval.
+    """
+
+    settled: int
+    promised: int
+    within: int
+    bias: float | None
+    mean_error: float | None
+
+
+def keep(store: Store, settlement: Settlement, now_utc: datetime) -> None:
+    """Write a settlement; settling the same two runs again replaces it."""
+    promise, real = settlement.promised_share, settlement.realised_share
+    store.execute(
+        _KEEP,
+        {
+            "before_run": settlement.before,
+            "after_run": settlement.after,
+            "cause": settlement.cause.value if settlement.cause else "",
+            "unit": settlement.unit,
+            "promised_share": promise.value if promise else None,
+            "promised_low": promise.low if promise else None,
+            "promised_high": promise.high if promise else None,
+            "realised_share": real.value,
+            "realised_low": real.low,
+            "realised_high": real.high,
+            "realised": settlement.realised.value,
+            "wall_share": settlement.wall_share,
+            "equal_quality": None if settlement.equal_quality is None else int(settlement.equal_quality),
+            "quality": settlement.quality,
+            "settled_utc": now_utc.astimezone(UTC).isoformat(timespec="seconds"),
+        },
+    )
+
+
+def settlements(store: Store) -> list[Settlement]:
+    """Return everything that was settled, newest first."""
+    rows = store.query("SELECT * FROM savings ORDER BY settled_utc DESC, before_run DESC, after_run DESC")
+    return [_settlement(row) for row in rows]
+
+
+def track_record(settled: Iterable[Settlement]) -> TrackRecord:
+    """Return how good the promises have been. Pure."""
+    kept = [s for s in settled if s.equal_quality is not False]
+    promised = [(s, s.promised_share) for s in kept if s.promised_share is not None]
+    errors = [s.realised_share.value - p.value for s, p in promised]
+    return TrackRecord(
+        settled=len(kept),
+        promised=len(promised),
+        within=sum(bool(s.kept) for s, _ in promised),
+        bias=sum(errors) / len(errors) if errors else None,
+        mean_error=sum(map(abs, errors)) / len(errors) if errors else None,
+    )
+
+
+def _settlement(row: dict[str, Any]) -> Settlement:
+    promise = row["promised_share"]
+    share = Figure(
+        row["realised_share"], row["realised_low"], row["realised_high"], Basis.MEASURED, "realised"
+    )
+    factor = row["realised"] / share.value if share.value else 0.0
+    ends = sorted((share.low * factor, row["realised"], share.high * factor))
+    return Settlement(
+        before=row["before_run"],
+        after=row["after_run"],
+        cause=Cause(row["cause"]) if row["cause"] else None,
+        unit=row["unit"],
+        promised_share=None
+        if promise is None
+        else Figure(promise, row["promised_low"], row["promised_high"], Basis.MODELLED, "promised"),
+        realised_share=share,
+        realised=Figure(row["realised"], ends[0], ends[2], Basis.MEASURED, "realised"),
+        wall_share=row["wall_share"],
+        equal_quality=None if row["equal_quality"] is None else bool(row["equal_quality"]),
+        quality=row["quality"],
+    )

@@ -1,0 +1,100 @@
+"""What runs inside the program. Standard library only, from Python 3.9 on; see the room's docstring.
+
+Loaded under the private name `_joulewise_agent`, so everything here imports by relative names.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from .imports import Finder
+from .standard import Standard, say_code
+from .timeline import Timeline
+
+TYPE_CHECKING = False  # typing would be the dearest import of a small program
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+FAMILIES = ("sklearn", "xgboost", "lightgbm")
+_VERSIONS = (
+    "torch", "sklearn", "numpy", "xgboost", "lightgbm", "tensorflow", "keras", "jax", "lightning", "pytorch_lightning",
+    "transformers", "pandas",
+)  # fmt: skip
+
+
+class Agent:
+    """The hooks of one process, put together."""
+
+    def __init__(self, folder: str) -> None:
+        self.line = Timeline(folder)
+        self.standard = Standard(self.line)
+        self._estimators: Any = None
+        self.torch: Any = None
+        self._torch_tried = False
+
+    def attach(self) -> None:
+        """Put the hooks in place."""
+        self.standard.attach()
+        say_code(self.line)
+        sys.meta_path.insert(0, Finder(self.line, self._then))
+        for name in ("logging", "random"):  # a .pth file may have imported them
+            if name in sys.modules:
+                self._known(sys.modules[name])
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forked)
+        import atexit
+
+        atexit.register(self.line.end)
+
+    def _then(self, name: str) -> Callable[[Any], None] | None:
+        family = name.partition(".")[0]
+        if family in FAMILIES and name != family:
+            wrap: Callable[[Any], None] = self._estimators_of().wrap
+            return wrap
+        if name in _VERSIONS or name in ("logging", "random", "numpy.random", "joblib"):
+            return self._known
+        return None
+
+    def _estimators_of(self) -> Any:
+        """Return the hooks on estimators, loaded when somebody imports such a library."""
+        if self._estimators is None:
+            from .estimators import Estimators
+
+            self._estimators = Estimators(self.line)
+        return self._estimators
+
+    def _known(self, module: Any) -> None:
+        name = module.__name__
+        if name in _VERSIONS:
+            self.line.facts.put(f"framework/{name}", str(getattr(module, "__version__", "")))
+        if name == "torch" and not self._torch_tried:
+            self._torch_tried = True
+            from .torch_hooks import attach
+
+            self.torch = attach(self.line, module)
+            self.standard.printed = self.torch.look_around
+        elif name == "logging":
+            self.standard.wrap_logging(module)
+        elif name in ("random", "numpy.random"):
+            self.standard.wrap_seed(module)
+        elif name == "joblib":
+            self._estimators_of().wrap_parallel(module)
+
+    def _forked(self) -> None:
+        try:
+            self.line.begin("fork")
+        except Exception:  # noqa: BLE001 - no place for a page: this child is not seen
+            self.line.kind = 0
+        self.standard.reset()
+        if self._estimators is not None:
+            self._estimators.reset()
+        if self.torch is not None:
+            self.torch.reset()
+            self.torch.is_worker = True
+
+
+def start(folder: str) -> None:
+    """Begin in this process. Raises OSError if the recording's folder cannot be written."""
+    Agent(folder).attach()

@@ -1,0 +1,629 @@
+"""PyTorch: loaders, the outermost module call, backward, optimiser steps, torch.save. No torch is imported here.
+
+Each wrapper is a pair of `enter` and `leave` around the original; what it learns beyond time it learns at moments
+(`_due`), or once. Calls of a second thread are added beside. A module inside another costs one look at a flag.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import threading  # torch has imported it
+from _thread import get_ident
+from collections.abc import Callable
+from typing import Any
+
+from . import callers
+from . import layout as at
+from .prints import fingerprint
+from .timeline import Timeline, clock, process_cpu, thread_cpu
+
+_MOST_EVALUATIONS = 2000
+_TRACKED_ITEMS = 16
+_MOST_PRINTS = 2048
+_CURVE_EVERY_S = 0.02
+_TIMED_FETCHES = 8
+_MOST_FAULTS = 20
+
+
+class TorchHooks:
+    """What is remembered between the hooks of one process."""
+
+    def __init__(self, timeline: Timeline, torch: Any) -> None:
+        self.line = timeline
+        self.torch = torch
+        self.failures = 0
+        self.numbers = _Numbers()
+        self.quick = False
+        self.is_worker = False
+        self.grad_on: Callable[[], bool] = torch.is_grad_enabled
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget, as a forked child must; loaders keep their numbers."""
+        self.loss_due_s = 0.0
+        self.told: dict[str, float] = {}
+        self.epoch: float | None = None
+        self.epochs: set[float] = set()
+        self.evaluating = False
+        self.new_metrics = False  # an evaluation has ended, its numbers have not been read
+        self.place = ""
+        self.eval_loader = -1
+        self.evaluations = 0
+        self.sizes: dict[int, int] = {}
+        self.optimisers: dict[int, tuple[int, Any]] = {}
+        self.rates: dict[int, float] = {}
+        self.model_known = False
+        self.loss_name = ""
+        self.threads: dict[int, list[Any]] = {}
+        self.prints = 0
+        self.fetches = 0
+        self.tracked: dict[tuple[int, int], str] = {}
+        self.optimiser_before: int | None = None
+        self.batch = 0
+
+    def safely(self, learn: Callable[..., Any], *values: Any) -> Any:
+        """Return what `learn` gives; None where it fails: the program's objects may do anything when they are asked."""
+        try:
+            return learn(*values)
+        except Exception as error:  # noqa: BLE001 - the agent's edge: no fault of ours reaches the program
+            if self.failures < _MOST_FAULTS:
+                self.failures += 1
+                self.line.facts.add("faults", f"{learn.__name__}: {type(error).__name__}: {error}"[:300])
+            return None
+
+    def look_around(self) -> None:
+        """Read the program's numbers where it prints: then an evaluation has ended and its result has a name."""
+        if self.evaluating or self.new_metrics:
+            self.safely(self.read_metrics)
+
+    # ---- the curve -------------------------------------------------------------------------------------------
+    def look(self, loss: Any, now: float) -> None:
+        """Read loss and epoch, at a moment of backward."""
+        line = self.line
+        self.loss_due_s = now + max(_CURVE_EVERY_S, (now - line.began_s) / 500)
+        self.see_epoch()
+        if not loss.is_cuda and loss.numel() == 1:
+            self.point({"loss": float(loss.detach())}, now)
+
+    def see_epoch(self) -> None:
+        """Look for the epoch's number in the calling code."""
+        epoch = callers.epoch()
+        if epoch is not None and epoch != self.epoch:
+            self.epoch = epoch
+            if len(self.epochs) < 100_000:
+                self.epochs.add(epoch)
+                self.line.facts.put("epochs", len(self.epochs))
+
+    def point(self, values: dict[str, float], now: float) -> None:
+        """Add values to the curve; numbers that are none are left out."""
+        kept = {k: v for k, v in values.items() if v == v and abs(v) != float("inf")}  # noqa: PLR0124 - NaN is not itself
+        if kept:
+            self.line.facts.add("curve", [now, self.line.step, self.epoch, kept])
+
+    def read_metrics(self) -> None:
+        """Read the numbers of the calling code after an evaluation, once."""
+        self.new_metrics = False
+        found = callers.metrics()
+        if found and found != self.told:
+            self.told = found
+            self.point(found, clock())
+
+    # ---- evaluations -----------------------------------------------------------------------------------------
+    def evaluated(self, began_s: float, items: int, cpu_s: float) -> None:
+        """Take in a forward pass without gradient."""
+        page = self.line.page
+        if not self.evaluating:
+            self.evaluating = True
+            self.place = self.safely(callers.where) or ""
+            page[at.EVALUATIONS] += 1
+            page[at.EVAL_T] = began_s
+            page[at.EVAL_STEP] = self.line.step
+            page[at.EVAL_BATCHES] = page[at.EVAL_ITEMS] = 0
+            page[at.EVAL_CPU] = page[at.EVAL_CPU_END] = cpu_s
+            self.line.facts.put("evaluating", self.place)
+        page[at.EVAL_BATCHES] += 1
+        page[at.EVAL_ITEMS] += items
+        page[at.EVAL_END] = page[at.SINCE]
+        page[at.EVAL_CPU_END] = page[at.CPU_AT]
+
+    def end_evaluation(self) -> None:
+        """End the row of forward passes without gradient."""
+        self.evaluating = False
+        self.new_metrics = True
+        page = self.line.page
+        self.evaluations += 1
+        if self.evaluations <= _MOST_EVALUATIONS:
+            self.line.facts.add(
+                "evaluations",
+                [page[at.EVAL_T], int(page[at.EVAL_STEP]), int(page[at.EVAL_BATCHES]), int(page[at.EVAL_ITEMS]),
+                 page[at.EVAL_END] - page[at.EVAL_T], page[at.EVAL_CPU_END] - page[at.EVAL_CPU], self.place, ""],
+            )  # fmt: skip
+        page[at.EVAL_BATCHES] = 0
+
+    def beside(self, began_s: float, began_cpu_s: float, items: int, grad: bool) -> None:
+        """Take in a forward pass of another thread."""
+        now, cpu_s = clock(), thread_cpu() - began_cpu_s
+        line = self.line
+        line.beside(at.FORWARD, now - began_s, cpu_s)
+        if grad:
+            return
+        ident = get_ident()
+        entry = self.threads.get(ident)
+        if entry is None:
+            name = threading.current_thread().name
+            entry = self.threads[ident] = [
+                len(self.threads),
+                began_s,
+                line.step,
+                0,
+                0,
+                0.0,
+                self.safely(callers.where) or "",
+                name,
+            ]
+        entry[3] += 1
+        entry[4] += items
+        entry[5] += cpu_s
+        line.facts.put(f"thread/{entry[0]}", [*entry[1:5], now - entry[1], *entry[5:8]])
+
+    # ---- once ------------------------------------------------------------------------------------------------
+    def know_optimiser(self, optimiser: Any) -> int:
+        """Return the number of an optimiser; say what it is when it is new."""
+        number = len(self.optimisers)
+        self.optimisers[id(optimiser)] = (number, optimiser)
+        moved = [p for group in optimiser.param_groups for p in group["params"]]
+        self.line.facts.put(
+            f"optimiser/{number}",
+            {"name": type(optimiser).__name__, "parameters": sum(p.numel() for p in moved)},
+        )
+        return number
+
+    def see_rate(self, optimiser: Any, number: int) -> None:
+        """Note the learning rate of the step that has just been made, where it has changed."""
+        rate = float(optimiser.param_groups[0].get("lr", 0.0))
+        if self.rates.get(number) != rate:
+            self.rates[number] = rate
+            self.line.facts.add(f"rates/{number}", [self.line.step, rate])
+
+    def know_model(self, model: Any) -> None:
+        """Say what the first model that is trained, or run, is."""
+        parameters = list(model.parameters())
+        torch = self.torch
+        precision = str(parameters[0].dtype).replace("torch.", "") if parameters else ""
+        device = str(parameters[0].device) if parameters else ""
+        if torch.is_autocast_enabled():
+            precision = f"{str(torch.get_autocast_gpu_dtype()).replace('torch.', '')} (autocast)"
+        elif torch.is_autocast_cpu_enabled():
+            precision = f"{str(torch.get_autocast_cpu_dtype()).replace('torch.', '')} (autocast)"
+        name = type(model).__name__
+        self.line.facts.put(
+            "model",
+            {
+                "name": name,
+                "parameters": sum(p.numel() for p in parameters),
+                "precision": precision,
+                "device": device,
+            },
+        )
+        self.say_threads()
+
+    def say_threads(self) -> None:
+        """Say how many threads compute."""
+        omp = next(
+            (
+                os.environ[n]
+                for n in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+                if n in os.environ
+            ),
+            "",
+        )
+        self.line.facts.put(
+            "threads",
+            {"torch": self.torch.get_num_threads(), "torch_interop": self.torch.get_num_interop_threads(),
+             "omp": int(omp) if omp.isdecimal() else None},
+        )  # fmt: skip
+
+    def know_loader(self, loader: Any, number: int) -> None:
+        """Say what a loader is."""
+        dataset = loader.dataset
+        try:
+            items = len(dataset)
+        except (TypeError, NotImplementedError):
+            items = None
+        sampler = type(getattr(loader, "sampler", None)).__name__
+        self.line.facts.put(
+            f"loader/{number}",
+            {"dataset": type(dataset).__name__, "items": items,
+             "batch_size": loader.batch_size if loader.batch_size is not None else getattr(loader.batch_sampler, "batch_size", None),
+             "workers": loader.num_workers, "shuffle": sampler not in ("SequentialSampler", "_InfiniteConstantSampler"),
+             "evaluates": not self.grad_on(), "persistent": bool(loader.persistent_workers), "pin_memory": bool(loader.pin_memory),
+             "map_style": hasattr(dataset, "__getitem__"), "in_memory": type(dataset).__name__ == "TensorDataset"},
+        )  # fmt: skip
+
+    def count_batch(self, size: int) -> None:
+        """Count a training batch of this size."""
+        page = self.line.page
+        page[at.SAMPLES] += size
+        slot = self.sizes.get(size)
+        if slot is None:
+            if len(self.sizes) >= at.MOST_BATCHES:
+                return
+            slot = self.sizes[size] = at.BATCHES + 2 * len(self.sizes)
+            page[slot] = size
+        page[slot + 1] += 1
+
+
+def attach(line: Timeline, torch: Any) -> TorchHooks:
+    """Wrap what there is of PyTorch, and return what the hooks remember."""
+    hooks = TorchHooks(line, torch)
+    _wrap_module(hooks, torch.nn.Module)
+    _wrap_backward(hooks, torch)
+    _wrap_optimisers(hooks)
+    _wrap_save(hooks, torch)
+    _wrap_seed(hooks, torch)
+    loaders = sys.modules.get("torch.utils.data.dataloader")
+    if loaders is not None:
+        _wrap_loaders(hooks, loaders)
+        _wrap_fetching(hooks, sys.modules["torch.utils.data._utils.fetch"])
+    return hooks
+
+
+def _size(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+    """Return the first dimension of the first tensor among the arguments; 0 if there is none."""
+    try:
+        for value in args or kwargs.values():
+            shape = getattr(value, "shape", None)
+            if shape is not None:
+                return int(shape[0]) if len(shape) else 1
+            if isinstance(value, dict):
+                return _size((), value)
+        return _size((), kwargs) if args and kwargs else 0
+    except Exception:  # noqa: BLE001 - the program's own object, which may raise at a glance
+        return 0
+
+
+def _wrap_module(hooks: TorchHooks, module: Any) -> None:
+    original = module.__call__
+    line, grad_on = hooks.line, hooks.grad_on
+    home = "torch.nn.modules.loss"  # a loss is no model: the gap before backward names its time
+    losses = frozenset(
+        c for c in vars(sys.modules[home]).values() if isinstance(c, type) and c.__module__ == home
+    )
+
+    @functools.wraps(original)
+    def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
+        if line.skip or type(self) in losses:
+            return original(self, *args, **kwargs)
+        if get_ident() != line.main:
+            began_s, began_cpu_s = clock(), thread_cpu()
+            if hooks.threads.get(-get_ident()):
+                return original(self, *args, **kwargs)
+            hooks.threads[-get_ident()] = [True]
+            try:
+                return original(self, *args, **kwargs)
+            finally:
+                hooks.threads.pop(-get_ident(), None)
+                hooks.beside(began_s, began_cpu_s, _size(args, kwargs), grad_on())
+        grad = grad_on()
+        before = line.enter(at.FORWARD if grad else at.VALIDATION)
+        line.skip = 1
+        began_s, began_cpu_s = line.page[at.SINCE], line.page[at.CPU_AT]
+        try:
+            return original(self, *args, **kwargs)
+        finally:
+            line.skip = 0
+            line.leave(before)
+            size = _size(args, kwargs)
+            if grad:
+                hooks.batch = size
+            else:
+                hooks.evaluated(began_s, size, began_cpu_s)
+            if not hooks.model_known:
+                hooks.model_known = True
+                hooks.safely(hooks.know_model, self)
+
+    module.__call__ = __call__
+    train = module.train
+
+    @functools.wraps(train)
+    def train_or_evaluate(self: Any, mode: bool = True) -> Any:
+        if line.skip == 2 and get_ident() == line.main:
+            line.wake()
+        return train(self, mode)
+
+    module.train = train_or_evaluate
+
+
+def _wrap_backward(hooks: TorchHooks, torch: Any) -> None:
+    original = torch.Tensor.backward
+    line = hooks.line
+
+    @functools.wraps(original)
+    def backward(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if line.skip or line.kind == at.BACKWARD or get_ident() != line.main:
+            return original(self, *args, **kwargs)
+        before = line.enter(at.BACKWARD)
+        if hooks.evaluating:
+            hooks.end_evaluation()
+        try:
+            return original(self, *args, **kwargs)
+        finally:
+            now = line.page[at.SINCE]
+            if now >= hooks.loss_due_s:
+                hooks.safely(hooks.look, self, now)
+            if hooks.new_metrics:
+                hooks.safely(hooks.read_metrics)
+            line.leave(before)
+
+    torch.Tensor.backward = backward
+
+
+def _wrap_optimisers(hooks: TorchHooks) -> None:
+    module = sys.modules["torch.optim.optimizer"]
+    line = hooks.line
+
+    def before_step(_optimiser: Any, _args: Any, _kwargs: Any) -> None:
+        if line.skip == 2 or get_ident() != line.main:
+            return
+        if line.kind == at.OPTIMISER:  # the last step raised
+            line.leave(at.GAP)
+        hooks.optimiser_before = line.enter(at.OPTIMISER)
+
+    def after_step(optimiser: Any, _args: Any, _kwargs: Any) -> None:
+        if get_ident() != line.main:
+            return
+        known = hooks.optimisers.get(id(optimiser))
+        number = hooks.safely(hooks.know_optimiser, optimiser) if known is None else known[0]
+        if number is not None and number < at.MOST_OPTIMISERS:
+            line.page[at.OPTIMISERS + number] += 1
+            if not line.skip and optimiser.param_groups[0].get("lr") != hooks.rates.get(number):
+                hooks.safely(hooks.see_rate, optimiser, number)
+        if line.kind == at.OPTIMISER and hooks.optimiser_before is not None:
+            line.leave(hooks.optimiser_before)
+            hooks.optimiser_before = None
+        if hooks.batch:
+            hooks.count_batch(hooks.batch)
+        line.stepped()
+
+    module.register_optimizer_step_pre_hook(before_step)
+    module.register_optimizer_step_post_hook(after_step)
+    schedulers = sys.modules.get("torch.optim.lr_scheduler")
+    if schedulers is None:
+        return
+    base = schedulers.LRScheduler
+    original = base.__init__
+
+    @functools.wraps(original)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+        line.facts.add("schedulers", type(self).__name__)
+        original(self, *args, **kwargs)
+
+    base.__init__ = __init__
+
+
+def _wrap_save(hooks: TorchHooks, torch: Any) -> None:
+    original = torch.save
+    line = hooks.line
+
+    @functools.wraps(original)
+    def save(obj: Any, f: Any, *args: Any, **kwargs: Any) -> Any:
+        if line.skip == 1 or get_ident() != line.main:
+            return original(obj, f, *args, **kwargs)
+        before = line.enter(at.CHECKPOINT)
+        begin = _told(f)
+        try:
+            return original(obj, f, *args, **kwargs)
+        finally:
+            line.page[at.BYTES + at.CHECKPOINT] += max(0, _told(f) - begin)
+            line.leave(before)
+
+    torch.save = save
+
+
+def _told(file: Any) -> int:
+    """Return how far a file has been written: its position, or its size where it is a path."""
+    try:
+        return int(file.tell()) if hasattr(file, "tell") else os.stat(file).st_size
+    except (OSError, ValueError, TypeError):
+        return 0
+
+
+def _wrap_seed(hooks: TorchHooks, torch: Any) -> None:
+    original = torch.manual_seed
+
+    @functools.wraps(original)
+    def manual_seed(seed: Any) -> Any:
+        if not hooks.is_worker:  # a loader seeds its workers
+            hooks.line.facts.add("seeds", f"torch {seed}"[:100])
+        return original(seed)
+
+    torch.manual_seed = manual_seed
+
+
+def _wrap_loaders(hooks: TorchHooks, module: Any) -> None:
+    loader_class, iterator_class = module.DataLoader, module._BaseDataLoaderIter  # noqa: SLF001 - where batches come from
+    original_iter, original_next, original_index = (
+        loader_class.__iter__,
+        iterator_class.__next__,
+        iterator_class._next_index,  # noqa: SLF001
+    )
+    line, grad_on = hooks.line, hooks.grad_on
+    numbers = hooks.numbers
+
+    @functools.wraps(original_iter)
+    def __iter__(self: Any) -> Any:  # noqa: N807
+        if get_ident() != line.main or line.skip == 1:
+            return original_iter(self)
+        number, new = numbers.of(self)
+        slot = at.LOADERS + number * at.PER_LOADER
+        line.wake()
+        if hooks.evaluating:
+            hooks.end_evaluation()
+        if hooks.new_metrics:
+            hooks.safely(hooks.read_metrics)
+        hooks.safely(hooks.see_epoch)
+        before = line.enter(at.DATA if grad_on() else at.VALIDATION)
+        began_s = line.page[at.SINCE]
+        if number < at.MOST_LOADERS:
+            if new:
+                hooks.safely(hooks.know_loader, self, number)
+            numbers.worker = slot  # forked workers inherit it
+        try:
+            iterator = original_iter(self)
+        finally:
+            line.leave(before)
+        if number < at.MOST_LOADERS:
+            iterator._joulewise = slot  # noqa: SLF001 - our mark on their iterator
+            page = line.page
+            page[slot + at.PASSES] += 1
+            page[slot + at.WAIT] += page[at.SINCE] - began_s
+            page[slot + at.FIRST_WAIT] += page[at.SINCE] - began_s
+            iterator._joulewise_first = True  # noqa: SLF001
+            iterator._joulewise_size = None  # noqa: SLF001
+        return iterator
+
+    @functools.wraps(original_next)
+    def __next__(self: Any) -> Any:  # noqa: N807
+        slot = getattr(self, "_joulewise", None)
+        if slot is None or get_ident() != line.main or line.skip == 1:
+            return original_next(self)
+        page = line.page
+        if line.skip == 2:
+            if grad_on():
+                try:
+                    batch = original_next(self)
+                except StopIteration:
+                    line.wake()
+                    raise
+                page[slot + at.DELIVERED] += 1
+                return batch
+            line.wake()
+        before = line.enter(at.DATA if grad_on() else at.VALIDATION)
+        began_s = page[at.SINCE]
+        numbers.worker = slot
+        try:
+            batch = original_next(self)
+            if self._joulewise_size is None:
+                self._joulewise_size = hooks.safely(_bytes, batch) or 0
+            page[slot + at.DELIVERED] += 1
+            page[at.BYTES + line.kind] += self._joulewise_size
+            return batch
+        finally:
+            line.leave(before)
+            waited_s = page[at.SINCE] - began_s
+            page[slot + at.WAIT] += waited_s
+            if self._joulewise_first:
+                self._joulewise_first = False
+                page[slot + at.FIRST_WAIT] += waited_s
+
+    @functools.wraps(original_index)
+    def _next_index(self: Any) -> Any:
+        slot = getattr(self, "_joulewise", None)
+        if slot is None or line.skip == 2:
+            return original_index(self)
+        began_s = clock()
+        try:
+            return original_index(self)
+        finally:
+            line.page[slot + at.INDEX] += clock() - began_s
+
+    loader_class.__iter__ = __iter__
+    iterator_class.__next__ = __next__
+    iterator_class._next_index = _next_index  # noqa: SLF001
+
+
+class _Numbers:
+    """The loaders of a process by number; `worker` is the page slot of the one that fetches now."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[int, Any]] = {}
+        self.worker = -1
+
+    def of(self, loader: Any) -> tuple[int, bool]:
+        """Return the loader's number and whether it is new. A loader of the same data set and size counts as the same."""
+        key = hash((id(loader.dataset), loader.batch_size, loader.num_workers))
+        known = self._known.get(key)
+        if known is not None:
+            return known[0], False
+        number = len(self._known)
+        self._known[key] = (number, loader.dataset)  # holds the data set, so that its id is not used again
+        return number, True
+
+
+def _bytes(batch: Any) -> int:
+    if hasattr(batch, "element_size"):
+        return int(batch.numel() * batch.element_size())
+    if isinstance(batch, dict):
+        return sum(map(_bytes, batch.values()))
+    if isinstance(batch, (list, tuple)):
+        return sum(map(_bytes, batch))
+    return 0
+
+
+def _wrap_fetching(hooks: TorchHooks, module: Any) -> None:
+    """Time fetching and collating, and fingerprint some items; in loader workers this is what they do."""
+    fetcher = module._MapDatasetFetcher  # noqa: SLF001 - where items are made
+    original = fetcher.fetch
+    line = hooks.line
+
+    @functools.wraps(original)
+    def fetch(self: Any, index: Any) -> Any:
+        slot = hooks.numbers.worker
+        hooks.fetches += 1
+        if get_ident() != line.main or (
+            hooks.fetches % _TIMED_FETCHES and hooks.quick and not hooks.is_worker
+        ):
+            return original(self, index)
+        before = (
+            line.enter(at.DATA) if line.kind == at.GAP else None
+        )  # a worker, which has no loop of its own
+        if slot < 0:
+            try:
+                return original(self, index)
+            finally:
+                if before is not None:
+                    line.leave(before)
+        collate = self.collate_fn
+        spent = [0.0]
+
+        def collating(samples: Any) -> Any:
+            hooks.safely(_compare, hooks, self.dataset, index, samples, slot)
+            began_s = clock()
+            try:
+                return collate(samples)
+            finally:
+                spent[0] += clock() - began_s
+
+        began_s, began_cpu_s = clock(), process_cpu()
+        if self.auto_collation:
+            self.collate_fn = collating
+        try:
+            return original(self, index)
+        finally:
+            self.collate_fn = collate
+            took_s, cpu_s = clock() - began_s, process_cpu() - began_cpu_s
+            times = _TIMED_FETCHES if hooks.quick and not hooks.is_worker else 1
+            items = len(index) if self.auto_collation else 1
+            page = line.page
+            page[slot + at.FETCHED] += items * times
+            page[slot + at.FETCH] += took_s * times
+            page[slot + at.FETCH_CPU] += cpu_s * times
+            page[slot + at.COLLATE] += spent[0] * times
+            hooks.quick = took_s < 3e-4
+            if before is not None:
+                line.leave(before)
+
+    fetcher.fetch = fetch
+
+
+def _compare(hooks: TorchHooks, dataset: Any, index: Any, samples: Any, slot: int) -> None:
+    """Fingerprint a few items whenever they come up, to see whether making them again gives the same."""
+    if hooks.prints >= _MOST_PRINTS or not isinstance(samples, list) or not isinstance(index, (list, tuple)):
+        return
+    stride = max(1, len(dataset) // _TRACKED_ITEMS) if hasattr(dataset, "__len__") else 1
+    for number, item in zip(index, samples):  # noqa: B905 - Python 3.9
+        if isinstance(number, int) and number % stride == 0:
+            hooks.prints += 1
+            hooks.line.facts.add(f"items/{(slot - at.LOADERS) // at.PER_LOADER}", [number, fingerprint(item)])

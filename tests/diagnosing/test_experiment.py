@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from joulewise.diagnosing.experiment import RunLine, ended_runs, identity, look_over
+from joulewise.diagnosing.quality import Quality
+from joulewise.vocabulary.recording import End, EndState
+from tests.diagnosing.views import case, view
+
+SEEN = {"code": "c", "arguments": "a", "data": "d", "seeds": ("torch 0",)}
+
+
+def run(name, energy_j, score=None, state=EndState.FINISHED, same=None):
+    rated = None if score is None else Quality("acc", score, 1.0)
+    return RunLine(name, energy_j, state, rated, same)
+
+
+def test_repeated():
+    """A run of the same code, arguments, data and seeds as an earlier one bought nothing."""
+    seen = look_over([run("a", 10, same=("x",)), run("b", 20, same=("x",)), run("c", 30, same=("y",))])
+
+    assert seen.repeated == (("b", "a"),)
+    assert seen.wasted_j == 20
+    assert seen.total_j == 60
+
+
+def test_failed():
+    """Failed runs bought nothing; one that its budget stopped did, and a failed run makes no later one a repetition."""
+    seen = look_over(
+        [
+            run("a", 10, state=EndState.FAILED, same=("x",)),
+            run("b", 20, state=EndState.STOPPED),
+            run("c", 30, same=("x",)),
+        ]
+    )
+    assert seen.failed == ("a",)
+    assert seen.wasted_j == 10
+    assert seen.repeated == ()
+
+
+def test_front():
+    """The front holds the runs that no cheaper run matched; the others are dominated, which is not waste."""
+    seen = look_over(
+        [run("a", 30, 0.9), run("b", 10, 0.7), run("c", 20, 0.6), run("d", 40, 0.9), run("e", 50, 0.95)]
+    )
+
+    assert [p.run_id for p in seen.front] == ["b", "a", "e"]
+    assert seen.dominated == ("c", "d")
+    assert seen.dominated_j == 60
+    assert seen.wasted_j == 0
+
+
+@pytest.mark.parametrize("missing", ["code", "arguments", "seeds"])
+def test_identity_is_whole(missing):
+    """A run whose fingerprints are not whole is never called a repetition."""
+    assert identity([view(**SEEN)]) == ("c", "a", "d", "torch 0")
+    assert identity([view(**{**SEEN, missing: ""})]) is None
+
+
+def test_only_ended_runs():
+    """A run that is still going on is left out."""
+    account = case().account
+    going = replace(account, recording=replace(account.recording, end=End(EndState.RUNNING, 5.0)))
+
+    assert len(ended_runs([(account, [view(**SEEN)]), (going, [])])) == 1

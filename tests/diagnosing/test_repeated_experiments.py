@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from joulewise.vocabulary.observed import Preparation
+from tests.diagnosing.views import causes, found, view
+
+FIT = Preparation("SVC", "fit", "x", "s", 5000, 5, 50.0, 50.0, 0.0, 0.0)
+
+
+def test_equal_fits():
+    """Equal fits beyond the first are saved."""
+    finding = found(view(preparations=(FIT,)))[0]
+
+    assert finding.cause == "repeated_experiments"
+    assert finding.saving.cpu_s.value == pytest.approx(40.0)
+
+
+def test_two_are_no_pattern():
+    """A second fit may be a refit: it is left alone."""
+    assert causes(view(preparations=(replace(FIT, calls=2),))) == []
+
+
+def test_random_estimators():
+    """Repeats of an estimator that draws random numbers measure its spread."""
+    assert causes(view(preparations=(replace(FIT, estimator="RandomForestClassifier"),))) == []

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from joulewise.vocabulary.observed import Preparation
+from tests.diagnosing.views import causes, found, view
+
+SCALED = Preparation("StandardScaler", "fit_transform", "f1", "s1", 3000, 6, 0.6, 0.6, 60.0, 60.0, 10.0)
+
+
+def test_all_but_the_first():
+    """Five of six calls are saved, and what came before them."""
+    finding = found(view(preparations=(SCALED,)))[0]
+
+    assert finding.cause == "repeated_preprocessing"
+    assert finding.saving.cpu_s.value == pytest.approx(50.0 + 0.5)
+    assert "the same 3000 rows 6 times" in finding.evidence
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"calls": 1, "first_before_s": None},
+        {"method": "predict"},  # looking at one prediction again and again
+        {"method": "fit"},  # a sweep over settings
+        {"first_before_s": 1.0},  # what came before the others was something else: training by hand
+        {"first_before_s": 40.0},
+        {"first_before_s": None},
+    ],
+)
+def test_not_claimed(change):
+    """Single calls, other methods, and time before that is not like the first's are not claimed."""
+    assert causes(view(preparations=(replace(SCALED, **change),))) == []

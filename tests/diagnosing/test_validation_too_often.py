@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import pytest
+
+from joulewise.vocabulary.observed import CurvePoint
+from tests.diagnosing.views import causes, evaluations, found, phases, view
+
+TRAINED = phases(forward=10.0, backward=20.0, optimiser=10.0, validation=60.0)
+
+
+def trainer(count: int, **fields):
+    told = {
+        "steps": 1000,
+        "epochs": 4,
+        "samples": 64_000,
+        "batch_sizes": {64: 1000},
+        "phases": TRAINED,
+        "evaluations": evaluations([(n + 1) * 1000 // (count + 1) for n in range(count)]),
+        "evaluation_calls": count,
+    }
+    return view(**{**told, **fields})
+
+
+def test_once_an_epoch_is_kept():
+    """Of 40 evaluations in four epochs, 36 are saved, at what they took."""
+    finding = found(trainer(40))[0]
+
+    assert finding.cause == "validation_too_often"
+    assert finding.saving.cpu_s.value == pytest.approx(36.0)
+    assert finding.saving.cpu_share == pytest.approx(0.36)
+    assert "40 times in 4 epochs" in finding.evidence
+    assert finding.remedy.text == "evaluate every 250 steps instead of every 24 (once per epoch)"
+
+
+def test_healthy():
+    """One evaluation an epoch is no waste, however long it takes."""
+    assert causes(trainer(4)) == []
+
+
+def test_cut_list():
+    """Where only the first of many evaluations were kept, the others count at the same price."""
+    whole = found(trainer(40))[0].saving.cpu_s.value
+    cut = trainer(40, evaluations=trainer(40).evaluations[::2])
+    assert found(cut)[0].saving.cpu_s.value == pytest.approx(whole)
+
+
+@pytest.mark.parametrize(
+    "where", ["train.py:teacher_logits", "q.py:rollout", "gan.py:sample", "rl.py:collect"]
+)
+def test_part_of_the_algorithm(where):
+    """Forward passes without gradient that the algorithm needs are not validation."""
+    steps = list(range(20, 1000, 20))
+    assert causes(trainer(49, evaluations=evaluations(steps, where=where))) == []
+
+
+def test_small_batches_are_no_validation():
+    """A row of as few items as the training's own batch is part of the step (a target network)."""
+    steps = list(range(1, 1000))
+    seen = evaluations(steps, items=64, batch=64, seconds=0.06)
+    assert causes(trainer(999, evaluations=seen)) == []
+
+
+def test_without_epochs():
+    """Where epochs are not known, nothing is said."""
+    assert causes(trainer(40, epochs=None)) == []
+
+
+def test_single_epoch():
+    """A single epoch keeps ten points of its curve."""
+    assert causes(trainer(10, epochs=1)) == []
+    assert found(trainer(40, epochs=1))[0].saving.cpu_s.value == pytest.approx(30.0)
+
+
+def test_folds():
+    """Ten epochs of each of four models are forty: one evaluation for each is no waste."""
+    curve = tuple(CurvePoint(float(n), 25 * n, float(n % 10), {"loss": 1.0}) for n in range(40))
+    assert causes(trainer(40, epochs=10, curve=curve)) == []
+    assert causes(trainer(40, epochs=10)) == ["validation_too_often"]

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import ast
+import struct
+from pathlib import Path
+
+import pytest
+
+from joulewise.measuring.agent.inside import layout as at
+from joulewise.measuring.agent.inside import timeline
+from joulewise.measuring.agent.inside.facts import Facts
+from joulewise.measuring.agent.inside.timeline import STRIDE, Timeline
+
+
+class Clocks:
+    """Wall, process and thread clocks that go when they are told to; from a time that a monotonic clock may show."""
+
+    def __init__(self) -> None:
+        self.wall = 1000.0
+        self.cpu = self.own = 5.0
+
+    def work(self, seconds: float, threads: int = 1) -> None:
+        self.wall += seconds
+        self.own += seconds
+        self.cpu += seconds * threads
+
+    def sleep(self, seconds: float, beside: float = 0.0) -> None:
+        self.wall += seconds
+        self.cpu += beside
+
+
+@pytest.fixture
+def clocks(monkeypatch: pytest.MonkeyPatch) -> Clocks:
+    clocks = Clocks()
+    monkeypatch.setattr(timeline, "clock", lambda: clocks.wall)
+    monkeypatch.setattr(timeline, "process_cpu", lambda: clocks.cpu)
+    monkeypatch.setattr(timeline, "thread_cpu", lambda: clocks.own)
+    monkeypatch.setattr(timeline, "run_delay_s", lambda: 0.0)
+    return clocks
+
+
+@pytest.fixture
+def line(clocks: Clocks, tmp_path: Path) -> Timeline:
+    return Timeline(str(tmp_path))
+
+
+def call(line: Timeline, clocks: Clocks, kind: int, seconds: float, threads: int = 1) -> None:
+    before = line.enter(kind)
+    clocks.work(seconds, threads)
+    line.leave(before)
+
+
+def wall(line: Timeline, kind: int) -> float:
+    return line.page[at.WALL + kind]
+
+
+def test_every_second_has_a_phase(line: Timeline, clocks: Clocks):
+    """Calls and the gaps between them add up to the time that has passed."""
+    for _ in range(5):
+        for kind in (at.DATA, at.FORWARD, at.BACKWARD, at.OPTIMISER):
+            clocks.work(0.01)
+            call(line, clocks, kind, 0.02)
+        clocks.sleep(0.5)
+    line.enter(at.FORWARD)
+
+    assert sum(line.page[at.WALL : at.WALL + 16]) == pytest.approx(clocks.wall - 1000.0)
+
+
+def test_gaps_are_named_by_both_ends(line: Timeline, clocks: Clocks):
+    """From forward to backward is the loss, from backward to the optimiser is clipping, before all of them is set-up."""
+    clocks.work(1.0)
+    call(line, clocks, at.FORWARD, 0.1)
+    clocks.work(0.2)
+    call(line, clocks, at.BACKWARD, 0.1)
+    clocks.work(0.3)
+    call(line, clocks, at.OPTIMISER, 0.1)
+    clocks.work(0.4)
+    call(line, clocks, at.FORWARD, 0.1)
+
+    assert wall(line, at.SETUP) == pytest.approx(1.0)
+    assert wall(line, at.FORWARD) == pytest.approx(0.4)
+    assert wall(line, at.OPTIMISER) == pytest.approx(0.4)
+    assert wall(line, at.OTHER) == pytest.approx(0.4)
+
+
+def test_sleeping_between_calls_is_waiting(line: Timeline, clocks: Clocks):
+    """What the main thread slept of a gap is waiting, with the CPU time that other threads used meanwhile."""
+    call(line, clocks, at.FORWARD, 0.1)
+    clocks.work(0.2)
+    clocks.sleep(2.0, beside=1.9)
+    call(line, clocks, at.OPTIMISER, 0.1)
+
+    assert wall(line, at.WAITING) == pytest.approx(2.0)
+    assert line.page[at.CPU + at.WAITING] == pytest.approx(1.9)
+    assert wall(line, at.OTHER) == pytest.approx(0.2)
+
+
+def test_no_core_is_no_waiting(line: Timeline, clocks: Clocks, monkeypatch: pytest.MonkeyPatch):
+    """A thread that is ready and has no core does not wait: its neighbours are to blame."""
+    call(line, clocks, at.FORWARD, 0.1)
+    clocks.sleep(2.0)
+    monkeypatch.setattr(timeline, "run_delay_s", lambda: 1.5)
+    call(line, clocks, at.OPTIMISER, 0.1)
+
+    assert wall(line, at.WAITING) == pytest.approx(0.5)
+
+
+def test_cpu_of_threads(line: Timeline, clocks: Clocks):
+    """A phase that computes with two threads uses two CPU seconds a second."""
+    call(line, clocks, at.BACKWARD, 1.0, threads=2)
+
+    assert line.page[at.CPU + at.BACKWARD] == pytest.approx(2.0)
+
+
+def test_nested_calls(line: Timeline, clocks: Clocks):
+    """A call inside another has its own time, and what is left is the outer one's."""
+    before = line.enter(at.OPTIMISER)
+    clocks.work(1.0)
+    call(line, clocks, at.CHECKPOINT, 0.5)
+    clocks.work(1.0)
+    line.leave(before)
+
+    assert (wall(line, at.OPTIMISER), wall(line, at.CHECKPOINT)) == pytest.approx((2.0, 0.5))
+
+
+def test_fast_steps_are_sampled(line: Timeline, clocks: Clocks):
+    """Beyond a thousand steps a second one in eight is timed; all are counted and no time is lost."""
+    for _ in range(1000):
+        call(line, clocks, at.FORWARD, 1e-4) if not line.skip else clocks.work(1e-4)
+        call(line, clocks, at.OPTIMISER, 1e-4) if not line.skip else clocks.work(1e-4)
+        line.stepped()
+    line.wake()
+    page = line.page
+
+    assert page[at.STEPS] == 1000
+    assert page[at.UNSAMPLED_STEPS] == pytest.approx(1000 * (STRIDE - 1) / STRIDE, rel=0.1)
+    assert page[at.UNSAMPLED_WALL] + sum(page[at.WALL : at.WALL + 16]) == pytest.approx(0.2)
+    assert page[at.SAMPLED + at.FORWARD] == pytest.approx(page[at.SAMPLED + at.OPTIMISER])
+
+
+def test_slow_steps_are_all_timed(line: Timeline, clocks: Clocks):
+    """At a hundred steps a second every step is timed."""
+    for _ in range(200):
+        call(line, clocks, at.OPTIMISER, 0.01)
+        line.stepped()
+
+    assert line.page[at.UNSAMPLED_STEPS] == 0
+
+
+def test_page_tells_where_the_process_is(line: Timeline, clocks: Clocks, tmp_path: Path):
+    """The file says at any moment which phase is open and since when, without any write at exit."""
+    clocks.work(0.5)
+    line.enter(at.CHECKPOINT)
+    page = struct.unpack(f"{at.NUMBERS}d", next(tmp_path.glob("*.page")).read_bytes())
+
+    assert (page[at.CURRENT], page[at.SINCE]) == (at.CHECKPOINT, clocks.wall)
+    assert page[at.MAGIC] == at.VERSION
+
+
+def test_facts_are_lines(tmp_path: Path):
+    """Facts are written as one line at a time, which can be read back; a value is told once."""
+    path = tmp_path / "x.facts"
+    facts = Facts(str(path), 0.0)
+    facts.put("model", {"name": "Ünet", "parameters": 3})
+    facts.add("curve", [1.0, 2])
+    facts.write(0.0)
+    facts.write(1.0)
+
+    (line,) = path.read_text().splitlines()
+    assert ast.literal_eval(line) == {
+        "set": {"model": {"name": "Ünet", "parameters": 3}},
+        "add": {"curve": [[1.0, 2]]},
+    }
+
+
+def test_no_place_for_facts(tmp_path: Path):
+    """Facts that cannot be written are lost without a word."""
+    facts = Facts(str(tmp_path / "no" / "folder"), 0.0)
+    facts.put("a", 1)
+    facts.write(0.0)
+
+    assert not (tmp_path / "no").exists()

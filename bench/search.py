@@ -7,6 +7,7 @@ Each run searches one task for one seed until an epoch of any trial reaches the 
     joulewise    `joulewise.search` as it stands
     no-cost      the same without the cost term (ablation)
     optuna-tpe   Optuna's TPE, trained in full
+    grid         three levels a parameter, in a random order, trained in full
 
     python bench/search.py --set hard --set easy --seeds 10
     python bench/search.py --task 126029 --task 167149 --methods random,joulewise
@@ -24,6 +25,7 @@ import os
 import sys
 import time
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -142,6 +144,13 @@ def random(task: Surrogate, meter: Meter, seed: int) -> int:
     return 0
 
 
+def grid(task: Surrogate, meter: Meter, seed: int) -> int:
+    points = np.array(list(product((1 / 6, 1 / 2, 5 / 6), repeat=len(SPACE.names))))
+    order = iter(np.random.default_rng(20_000 + seed).permutation(len(points)))
+    in_full(task, meter, lambda: SPACE.configuration(points[next(order)]), lambda _: None)
+    return 0
+
+
 def optuna_tpe(task: Surrogate, meter: Meter, seed: int) -> int:
     import warnings
 
@@ -182,6 +191,7 @@ METHODS = {
     "joulewise": ours,
     "no-cost": lambda task, meter, seed: ours(task, meter, seed, 0.0),
     "optuna-tpe": optuna_tpe,
+    "grid": grid,
 }
 
 

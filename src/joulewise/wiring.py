@@ -650,6 +650,7 @@ def search(
     target: float | None = None,
     seed: int = 0,
     name: str = "",
+    keep: int | None = None,
     zone: str | None = None,
     assume_high: bool = False,
 ) -> Study:
@@ -690,7 +691,7 @@ def search(
         _first_tick(own)
         return study.search(
             objective, room, limits, measure=measure, epochs=epochs, minimise=minimise, target=target, seed=seed,
-            name=title, path=path, log=lambda **values: own.append("point", values=values),
+            name=title, path=path, keep=keep, log=lambda **values: own.append("point", values=values),
         )  # fmt: skip
     except BaseException as raised:
         error = raised

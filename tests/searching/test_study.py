@@ -73,6 +73,30 @@ def test_trials_of_the_budget():
     assert study.reason.startswith("all 6 trials of the budget are started")
 
 
+def test_keep():
+    """With `keep`, no more trials than that are ever held in memory at once, and those let go can still be promoted."""
+    meter, held, most = Meter(), set(), []
+
+    def objective(trial):
+        held.add(trial.number)
+        try:
+            for epoch in trial.epochs():
+                meter.used_j += 1
+                most.append(len(held))
+                yield -((trial["x"] - 0.3) ** 2) - 0.5 / epoch
+        finally:
+            held.discard(trial.number)
+
+    study = search(objective, SPACE, "120J", measure=meter, keep=3)
+
+    assert max(most) == 4  # the three that are kept, and the one that is trained
+    assert len(study.trials) > 8
+    assert any(not t.resumable for t in study.trials)
+    assert replay(study.lines).differing == ()
+    with pytest.raises(UsageError, match="keep is 0"):
+        search(objective, SPACE, "120J", measure=meter, keep=0)
+
+
 def test_failures_are_survived():
     """Trials that raise fail in one line; the study goes on and finds the best of the rest."""
     meter = Meter()

@@ -65,6 +65,10 @@ class Study:
             self._known.take(line)
         self.write({"kind": "resumed", "rules": first["rules"]})
 
+    def saved_at(self, number: int) -> int:
+        """Return the epoch after which a trial last saved a checkpoint that outlives its memory; 0 for never."""
+        return self._known.saved_at(number)
+
     def restore(self, handle: Handle) -> None:
         """Give a trial what an earlier process saved for it, and note down what it saves from now on."""
 
@@ -73,8 +77,7 @@ class Study:
                         "state": str(state), "path": isinstance(state, Path)})  # fmt: skip
 
         _, saved = self._known.saved.get(handle.number, (0, None))
-        saved_at = self._known.saved_at(handle.number)
-        handle.remember(keep, saved, saved_at, self.trials[handle.number].values)
+        handle.remember(keep, saved, self.saved_at(handle.number), self.trials[handle.number].values)
 
     def close(self) -> None:
         """Let other processes go on with this study."""
@@ -154,9 +157,10 @@ class Study:
         measure: Measure,
         target: float | None = None,
         log: Callable[..., None] | None = None,
+        keep: int | None = None,
     ) -> None:
         """Search until the budget is spent, the target reached, or nothing is left that is worth its joules."""
-        Worker(self, objective, budget, measure, target, log).go()
+        Worker(self, objective, budget, measure, target, log, keep).go()
 
     def write(self, line: Line) -> None:
         """Add a line to the journal, and know what it says."""
@@ -177,8 +181,10 @@ class Worker:
         measure: Measure,
         target: float | None,
         log: Callable[..., None] | None,
+        keep: int | None,
     ) -> None:
         self._log = log
+        self._keep = keep
         self._study = study
         self._objective = objective
         self._budget = replace(
@@ -265,6 +271,11 @@ class Worker:
         )
         if state is State.COMPLETE:
             self._let_go(number)
+        elif self._keep is not None and len(self._drivers) > self._keep:
+            worst = min(self._drivers, key=lambda n: (self._study.trials[n].best, n))
+            self._let_go(worst)
+            kept = self._study.saved_at(worst) >= self._study.trials[worst].epoch
+            write({"kind": "left", "trial": worst, "state": State.PAUSED.value, "resumable": kept})
 
     def _fail(self, number: int, why: str) -> None:
         self._study.write({"kind": "failed", "trial": number, "why": why})
@@ -324,16 +335,20 @@ def search(
     name: str = "study",
     path: Path | None = None,
     log: Callable[..., None] | None = None,
+    keep: int | None = None,
 ) -> Study:
     """Return the study of a search of `space` within `budget`; `measure` tells what was used since the search began.
 
     `epochs` is a full training. The search also ends when a trial reaches `target`. With `path`, every decision is
     written there, and a study that is there already goes on: what it spent counts, what it tried is not run again.
-    `log` is told every epoch (`trial`, `epoch`, `value`).
+    `log` is told every epoch (`trial`, `epoch`, `value`). With `keep`, no more trials than that stay frozen in memory:
+    the worst is let go, and starts again from its checkpoint or from nothing if it is promoted after all.
     """
     limits = Budget.parse(budget) if isinstance(budget, str) else budget
     if limits.plateau is not None:
         raise UsageError("a search has no plateau rule; leave plateau out of its budget, it ends by itself")
+    if keep is not None and keep < 1:
+        raise UsageError(f"keep is {keep}, but at least 1 trial must be kept")
     unit = "s" if measure().energy_j is None else "J"
     if limits.energy_j is not None and unit == "s":
         raise UsageError(
@@ -342,7 +357,7 @@ def search(
     rules = Rules(epochs, seed, most_trials=limits.trials, minimise=minimise, unit=unit)
     study = Study(name, space, rules, path)
     try:
-        study.run(objective, limits, measure, target, log)
+        study.run(objective, limits, measure, target, log, keep)
     finally:
         study.close()
     return study

@@ -187,6 +187,17 @@ def test_failed_is_learnt_from():
     assert failed_as(Trial(0, np.zeros(1), (1.0,)), -3.0, 3).values == (1.0, -3.0, -3.0)
 
 
+def test_started_but_not_trained():
+    """A trial whose process died in its first epoch is the next to be trained, before anything new."""
+    trials = [*seen(9), Trial(9, np.array([0.2, 0.2]))]
+
+    decision, _ = decide(SPACE, trials, None, RULES)
+
+    assert decision.step is Step.PROMOTE
+    assert decision.trial == 9
+    assert "started, but not trained" in decision.reason
+
+
 def test_long_studies():
     """Of many trials the model sees the best and the latest, so that a decision stays cheap."""
     trials = [Trial(i, np.array([0.5, 0.5]), (float(i % 500),), (1.0,)) for i in range(1000)]

@@ -73,6 +73,21 @@ def test_trials_of_the_budget():
     assert study.reason.startswith("all 6 trials of the budget are started")
 
 
+def test_single_epoch():
+    """An objective of one epoch is searched as well: the best is near, closer than chance has it in 25 trials."""
+    meter = Meter()
+
+    def objective(trial):
+        meter.used_j += 1
+        yield -((trial["x"] - 0.3) ** 2) - (trial["width"] - 3) ** 2 / 10
+
+    study = search(objective, SPACE, "25J", measure=meter, epochs=1)
+
+    assert study.best_value > -0.003
+    assert 24 <= meter.used_j <= 25
+    assert {t.state for t in study.trials if t.epoch} == {State.COMPLETE}
+
+
 def test_keep():
     """With `keep`, no more trials than that are ever held in memory at once, and those let go can still be promoted."""
     meter, held, most = Meter(), set(), []

@@ -99,12 +99,11 @@ def see(trials: Sequence[Trial], features: Vector, epochs: int, warp: Warp) -> S
     """Return the points of the trials' curves that the model looks at: the rungs, and each trial's last epoch."""
     marks = set(rungs_seen(epochs))
     row, time, value = [], [], []
-    scale = np.log(max(epochs, 2))
     for index, trial in enumerate(trials):
         for epoch, y in enumerate(trial.values, 1):
             if epoch in marks or epoch == trial.epoch:
                 row.append(index)
-                time.append(np.log(epoch) / scale)
+                time.append(np.log(epoch) / np.log(epochs) if epochs > 1 else 1.0)  # the end is at 1
                 value.append(y)
     if len(row) > _MOST_POINTS:  # keep every trial's last point, thin the rest from the front
         last = {r: i for i, r in enumerate(row)}

@@ -71,6 +71,11 @@ def decide(
     """Return what to do next and what is now believed. `trials` are all so far, in order; equal input, equal answer."""
     taken = {space.key(space.configuration(t.point)) for t in trials}
     least = minimum(trials, rules.epochs)
+    for trial in trials:
+        if trial.state is State.PAUSED and not trial.epoch:  # its process ended before its first epoch did
+            return Decision(
+                Step.PROMOTE, f"it was started, but not trained; to {least.reason}", least.epoch, trial.number
+            ), beliefs
     begun = [t for t in trials if t.epoch and t.state is not State.FAILED]
     if not rules.full(trials) and (len(trials) < rules.first or len(begun) < 2):
         point = _first(space, trials, taken, rules)

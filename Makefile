@@ -41,6 +41,7 @@ bench-features: $(V)/.dev ## features: online read, materialising, cache, traini
 
 bench-serve: $(V)/.dev ## CPU seconds per 1,000 requests of `joulewise serve` beside a bare server, in one run
 	$(BIN)/python bench/serve.py
+
 bench-search: $(V)/.dev ## how much training a search needs, on LCBench's surrogate (--task ID for any task)
 	$(BIN)/python -m uv pip install -q -c constraints.txt -e '.[search-bench]'
 	$(BIN)/python bench/search.py $(BENCH_SEARCH)
@@ -74,7 +75,7 @@ $(V)/.dev: $(V)/bin/python pyproject.toml constraints.txt
 	touch $@ $(V)/.demo
 
 $(V)/.torch: $(V)/.dev
-	$(BIN)/python -m uv pip install -q --python $(BIN)/python "torch>=2.6" scikit-learn
+	$(BIN)/python -m uv pip install -q --python $(BIN)/python "torch==2.13.0" scikit-learn
 	touch $@
 
 $(V)-bare/.ok: pyproject.toml constraints.txt

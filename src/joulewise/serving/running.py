@@ -88,7 +88,9 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         family, kind, protocol, _name, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with ExitStack() as unless_bound:
-            opened = unless_bound.enter_context(socket.socket(family, kind, protocol))  # asyncio knows TCP by it
+            opened = unless_bound.enter_context(
+                socket.socket(family, kind, protocol)
+            )  # asyncio knows TCP by it
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             opened.bind(address)
             unless_bound.pop_all()

@@ -33,6 +33,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "plan": ("joulewise.cli.plan", "Say when and where flexible work should run, and what that saves."),
     "instances": ("joulewise.cli.instances", "Rank instance types by joules, grams and money per job."),
     "rightsize": ("joulewise.cli.rightsize", "Say how many GPUs or cores, and what limits, to ask for."),
+    "search": ("joulewise.cli.search", "Find good settings with few full trainings, within a budget."),
     "materialise": ("joulewise.cli.materialise", "Bring online features up to date with their views."),
     "features": ("joulewise.cli.features", "List features, what they cost, and which nobody reads."),
     "prune": ("joulewise.cli.prune", "Delete old recordings."),

@@ -7,7 +7,7 @@ ifneq ($(strip $(PIP_FIND_LINKS)),)
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
 
-.PHONY: demo test lint types docs bare bench bench-schedule bench-train bench-diagnose clean constraints bench-features
+.PHONY: demo test lint types docs bare bench bench-schedule bench-diagnose clean constraints bench-features bench-serve bench-train bench-search
 
 demo: $(V)/.demo       ## record a real training, print its card, write its report
 	$(BIN)/joulewise run --name digits --report demo-report.html -- $(BIN)/python examples/digits.py
@@ -38,6 +38,12 @@ bench-train: $(V)/.dev ## what stopping early saves and loses, beside patience: 
 
 bench-features: $(V)/.dev ## features: online read, materialising, cache, training sets (some minutes)
 	$(BIN)/python bench/features.py
+
+bench-serve: $(V)/.dev ## CPU seconds per 1,000 requests of `joulewise serve` beside a bare server, in one run
+	$(BIN)/python bench/serve.py
+bench-search: $(V)/.dev ## how much training a search needs, on LCBench's surrogate (--task ID for any task)
+	$(BIN)/python -m uv pip install -q -c constraints.txt -e '.[search-bench]'
+	$(BIN)/python bench/search.py $(BENCH_SEARCH)
 
 constraints:           ## resolve constraints.txt anew (URL-free, for all platforms)
 	rm -f constraints.txt

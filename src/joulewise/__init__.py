@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from joulewise.vocabulary.figures import Figure as Figure
     from joulewise.wiring import cached as cached
     from joulewise.wiring import recordings as recordings
+    from joulewise.wiring import search as search
     from joulewise.wiring import track as track
 
 __version__ = "0.1.0"
@@ -39,6 +40,7 @@ _NAMES = {
     "features": "joulewise.features",
     "recordings": "joulewise.wiring",
     "stopping": "joulewise.training.loop",
+    "search": "joulewise.wiring",
     "track": "joulewise.wiring",
 }
 
@@ -53,6 +55,7 @@ __all__ = [
     "features",
     "recordings",
     "stopping",
+    "search",
     "track",
 ]
 

@@ -54,8 +54,8 @@ __all__ = [
     "cached",
     "features",
     "recordings",
-    "stopping",
     "search",
+    "stopping",
     "track",
 ]
 

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from joulewise import features as features
+    from joulewise.training.loop import stopping as stopping
+    from joulewise.training.schedule import Schedule as Schedule
     from joulewise.vocabulary.budget import Budget as Budget
     from joulewise.vocabulary.figures import Basis as Basis
     from joulewise.vocabulary.figures import Boundary as Boundary
@@ -33,9 +35,11 @@ _NAMES = {
     "Boundary": "joulewise.vocabulary.figures",
     "Budget": "joulewise.vocabulary.budget",
     "Figure": "joulewise.vocabulary.figures",
+    "Schedule": "joulewise.training.schedule",
     "cached": "joulewise.wiring",
     "features": "joulewise.features",
     "recordings": "joulewise.wiring",
+    "stopping": "joulewise.training.loop",
     "search": "joulewise.wiring",
     "track": "joulewise.wiring",
 }
@@ -45,11 +49,13 @@ __all__ = [
     "Boundary",
     "Budget",
     "Figure",
+    "Schedule",
     "__version__",
     "cached",
     "features",
     "recordings",
     "search",
+    "stopping",
     "track",
 ]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from joulewise.cli.output import echo, echo_json, json_option, local_time, plain, table
+from joulewise.cli.output import by_zone, echo, echo_json, json_option, local_time, plain, table
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.job import Checkpoint, Duration, Job, Objective, Pace, Placement, Plan, Toll
 from joulewise.vocabulary.moments import parse_moment
@@ -23,7 +23,6 @@ from joulewise.vocabulary.quantities import (
 
 if TYPE_CHECKING:
     from joulewise.scheduling.plan import Grid
-    from joulewise.scheduling.settle import Report
 
 _BYTES = {"": 1.0, "B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 _WATTS = {"": 1.0, "W": 1.0, "kW": 1e3}
@@ -110,7 +109,14 @@ def command(**options: Any) -> int:
     Times without an offset are local; the answer gives local time and UTC. Without --history a zone's typical month or
     yearly mean is used, and said; only --online asks the network.
     """
-    return _settle(options) if options["settled"] else _plan(options)
+    if options["settled"]:
+        from joulewise.cli.plan_settling import settle_plan
+
+        settle_plan(
+            options["settled"], options["histories"], options["marginals"], as_json=options["as_json"]
+        )
+        return 0
+    return _plan(options)
 
 
 def _plan(options: dict[str, Any]) -> int:
@@ -124,7 +130,7 @@ def _plan(options: dict[str, Any]) -> int:
         job.zones,
         release,
         job.deadline_utc,
-        _files(options["histories"], job.zones),
+        by_zone(options["histories"], job.zones),
         online=options["online"],
     )
     terms = Terms(Objective(options["objective"]), options["carbon_weight"], options["least_saving"])
@@ -221,14 +227,6 @@ def _like(name: str) -> tuple[list[float], list[float]]:
     return seconds, watts
 
 
-def _files(texts: tuple[str, ...], zones: tuple[str, ...]) -> dict[str, str]:
-    files = {}
-    for text in texts:
-        zone, sign, path = text.partition("=")
-        files[zone if sign else zones[0]] = path if sign else text
-    return files
-
-
 def _quantity(text: str, units: dict[str, float] | Any, option: str) -> float:
     number, unit = split_quantity(text)
     if unit not in units:
@@ -306,85 +304,3 @@ def _chart(placed: Placement, grid: Grid) -> str:
         used = any(s.start_utc.timestamp() < end and s.end_utc > when for s in placed.stretches)
         marks += "^" if used else " "
     return f"{high:5.0f} g/kWh highest\n  {bars}\n  {marks.rstrip()}\n{low:5.0f} g/kWh lowest, {local_time(signal.start_utc)} on"
-
-
-def _settle(options: dict[str, Any]) -> int:
-    from joulewise.grid.history import read_file
-    from joulewise.scheduling.saved import plan_from_json
-    from joulewise.scheduling.settle import settle
-    from joulewise.vocabulary.signal import Kind, Meaning
-
-    path = Path(options["settled"])
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"there is no plan {path}; joulewise plan --save FILE keeps one") from None
-    except ValueError as error:
-        raise UsageError(f"{path} is no plan: {error}") from None
-    made = plan_from_json(told.get("plan", {}) if isinstance(told, dict) else {})
-    zones = tuple(dict.fromkeys(z for p in made.placements for z in p.job.zones))
-    files = _files(options["histories"], zones or ("",))
-    if not files:
-        raise UsageError("settling needs what the grid really did: --history FILE with the hours of the plan")
-    actual = {zone: read_file(Path(file), zone) for zone, file in files.items()}
-    marginal = {
-        zone: read_file(Path(file), zone, meaning=Meaning(kind=Kind.MARGINAL))
-        for zone, file in _files(options["marginals"], zones or ("",)).items()
-    }
-    report = settle(made, actual, marginal or None)
-    if options["as_json"]:
-        echo_json(_report_fields(report))
-    else:
-        echo(_report_text(report))
-    return 0
-
-
-def _report_fields(report: Report) -> dict[str, Any]:
-    return {
-        "promised_g": report.promised_g,
-        "saved_g": report.saved_g,
-        "saved_share": report.saved_share,
-        "share_of_oracle": report.share_of_oracle,
-        "jobs": [
-            {
-                "name": p.name,
-                "start_utc": p.start_utc.isoformat(),
-                "promised_g": p.promised_g,
-                "allocated_difference_g": p.saved_g,
-                "estimated_consequence_g": p.consequence_g,
-                "share_of_oracle": p.share_of_oracle,
-                "regret_g": p.regret_g,
-                "energy_bought_j": p.energy_bought_j,
-                "verdict": p.verdict,
-            }
-            for p in report.parts
-        ],
-    }
-
-
-def _report_text(report: Report) -> str:
-    rows = [
-        [
-            plain(p.name, 30),
-            local_time(p.start_utc),
-            format_si(p.promised_g, "g"),
-            format_si(p.saved_g, "g"),
-            "no marginal signal" if p.consequence_g is None else format_si(p.consequence_g, "g"),
-            "nothing to save" if p.share_of_oracle is None else f"{p.share_of_oracle:.0%}",
-            format_si(p.regret_g, "g"),
-            p.verdict,
-        ]
-        for p in report.parts
-    ]
-    heads = (
-        "job",
-        "ran",
-        "promised",
-        "allocated difference",
-        "estimated consequence",
-        "of the oracle",
-        "regret",
-        "",
-    )
-    whole = f"saved {format_si(report.saved_g, 'g')} ({report.saved_share:.1%} of running now); promised {format_si(report.promised_g, 'g')}"
-    return f"{table(rows, heads, right=(2, 3, 4, 5, 6))}\n\n{whole}"

@@ -132,6 +132,7 @@ def _plan(options: dict[str, Any]) -> int:
         job.deadline_utc,
         by_zone(options["histories"], job.zones),
         online=options["online"],
+        priced=options["objective"] in ("cost", "weighted"),
     )
     terms = Terms(Objective(options["objective"]), options["carbon_weight"], options["least_saving"])
     made = plan([job], grid, release, terms)

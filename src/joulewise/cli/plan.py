@@ -11,7 +11,7 @@ import click
 
 from joulewise.cli.output import by_zone, echo, echo_json, json_option, local_time, plain, table
 from joulewise.vocabulary.errors import UsageError
-from joulewise.vocabulary.job import Checkpoint, Duration, Job, Objective, Pace, Placement, Plan, Toll
+from joulewise.vocabulary.job import Checkpoint, Duration, Job, Objective, Pace, Place, Placement, Plan, Toll
 from joulewise.vocabulary.moments import parse_moment
 from joulewise.vocabulary.quantities import (
     ENERGY_UNITS,
@@ -32,6 +32,15 @@ _WORDS = {
     Objective.JOULES: "energy",
     Objective.WEIGHTED: "weighted carbon and cost",
 }
+_ALONE = (  # options that a file of jobs does not know, and what they are where nobody gave them
+    ("like", "--like", None),
+    ("caps", "--cap", ()),
+    ("workers", "--workers", 1),
+    ("data", "--data", "0B"),
+    ("stay", "--stay", ()),
+    ("show_front", "--front", False),
+    ("chart", "--chart", False),
+)
 _BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -40,6 +49,13 @@ _BARS = "▁▂▃▄▅▆▇█"
     "--deadline", metavar="TIME", help="By when it must be done: 'tomorrow 08:00', 18:00, +12h, ISO 8601."
 )
 @click.option("--duration", metavar="TIME", help="How long it runs: 6h, 1h30m.")
+@click.option("--jobs", metavar="FILE", help="Plan many jobs: a CSV file with a row for each.")
+@click.option(
+    "--capacity",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="With --jobs: the units (machines, GPUs) that a zone has at any one time.",
+)
 @click.option(
     "--margin", default=0.0, metavar="SHARE", help="How much longer it may take: 0.5 for half as long again."
 )
@@ -116,7 +132,57 @@ def command(**options: Any) -> int:
             options["settled"], options["histories"], options["marginals"], as_json=options["as_json"]
         )
         return 0
+    if options["jobs"]:
+        return _plan_jobs(options)
+    if options["capacity"]:
+        raise UsageError("--capacity is for many jobs; name their file with --jobs")
     return _plan(options)
+
+
+def _plan_jobs(options: dict[str, Any]) -> int:
+    from joulewise import wiring
+    from joulewise.cli.plan_jobs import Defaults, fleet_text, read_jobs
+    from joulewise.scheduling.plan import Terms, plan
+    from joulewise.scheduling.saved import plan_as_json
+
+    used = [flag for name, flag, unset in _ALONE if options[name] != unset]
+    if used:
+        raise UsageError(f"{used[0]} is for one job; leave it out with --jobs")
+    now = datetime.now(UTC)
+    start = parse_moment(options["release"], now) if options["release"] else now
+    zones = _zones(options)
+    jobs = read_jobs(
+        Path(options["jobs"]),
+        Defaults(
+            now,
+            start,
+            zones,
+            _pause(options),
+            options["duration"] or "",
+            options["deadline"] or "",
+            options["power"] or "300W",
+            "yes" if options["interruptible"] else "no",
+            options["margin"],
+        ),
+    )
+    grid = wiring.planning_grid(
+        zones,
+        start,
+        max(job.deadline_utc for job in jobs),
+        by_zone(options["histories"], zones),
+        online=options["online"],
+        priced=options["objective"] in ("cost", "weighted"),
+    )
+    terms = Terms(Objective(options["objective"]), options["carbon_weight"], options["least_saving"])
+    places = [Place(zone, options["capacity"]) for zone in zones]
+    made = plan(jobs, grid, start, terms, places)
+    _keep(made, options["save"])
+    if options["as_json"]:
+        echo_json({"plan": plan_as_json(made), "front": []})
+    else:
+        echo(fleet_text(made))
+        _say_kept(options["save"])
+    return 1 if made.unplaced else 0
 
 
 def _plan(options: dict[str, Any]) -> int:
@@ -137,9 +203,7 @@ def _plan(options: dict[str, Any]) -> int:
     terms = Terms(Objective(options["objective"]), options["carbon_weight"], options["least_saving"])
     made = plan([job], grid, release, terms)
     kept = front(job, grid, release, terms) if options["show_front"] else ()
-    if options["save"]:
-        text = json.dumps({"schema_version": 1, "plan": plan_as_json(made)}, indent=2)
-        Path(options["save"]).write_text(text + "\n", encoding="utf-8")
+    _keep(made, options["save"])
     if options["as_json"]:
         echo_json({"plan": plan_as_json(made), "front": [placement_as_json(p) for p in kept]})
         return 0 if made.placements else 1
@@ -151,23 +215,45 @@ def _plan(options: dict[str, Any]) -> int:
         echo(f"{plain(left.job.name)} is left out: {left.reason}")
     if kept:
         echo(f"\n{_front(kept, made)}")
-    if options["save"]:
-        echo(
-            f"\nkept in {options['save']}; joulewise plan --settle {options['save']} --history FILE says what it saved"
-        )
+    _say_kept(options["save"])
     return 0 if made.placements else 1
 
 
-def _job(options: dict[str, Any], now: datetime) -> tuple[Job, datetime]:
+def _keep(made: Plan, file: str | None) -> None:
+    from joulewise.scheduling.saved import plan_as_json
+
+    if file:
+        text = json.dumps({"schema_version": 1, "plan": plan_as_json(made)}, indent=2)
+        Path(file).write_text(text + "\n", encoding="utf-8")
+
+
+def _say_kept(file: str | None) -> None:
+    if file:
+        echo(f"\nkept in {file}; joulewise plan --settle {file} --history FILE says what it saved")
+
+
+def _zones(options: dict[str, Any]) -> tuple[str, ...]:
     from joulewise import wiring
 
+    zones = tuple(options["zones"]) or tuple(filter(None, [wiring.settings().zone]))
+    if not zones:
+        raise UsageError("say where it runs, for instance --zone DE, or set a zone (joulewise config)")
+    return zones
+
+
+def _pause(options: dict[str, Any]) -> Checkpoint:
+    return Checkpoint(
+        parse_duration(options["pause_time"]),
+        _quantity(options["pause_energy"], ENERGY_UNITS, "--pause-energy"),
+    )
+
+
+def _job(options: dict[str, Any], now: datetime) -> tuple[Job, datetime]:
     if not options["deadline"]:
         raise UsageError("say by when it must be done, for instance --deadline 'tomorrow 08:00'")
     release = parse_moment(options["release"], now) if options["release"] else now
     deadline = parse_moment(options["deadline"], release if options["deadline"].startswith("+") else now)
-    zones = tuple(options["zones"]) or tuple(filter(None, [wiring.settings().zone]))
-    if not zones:
-        raise UsageError("say where it runs, for instance --zone DE, or set a zone (joulewise config)")
+    zones = _zones(options)
     learnt_s, learnt_w = _like(options["like"]) if options["like"] else ([], [])
     power_w = _quantity(options["power"], _WATTS, "--power") if options["power"] else None
     power_w = power_w or (sum(learnt_w) / len(learnt_w) if learnt_w else 300.0)
@@ -175,10 +261,6 @@ def _job(options: dict[str, Any], now: datetime) -> tuple[Job, datetime]:
         duration = Duration.of(parse_duration(options["duration"]), options["margin"])
     else:
         duration = Duration.learnt(learnt_s, f"{len(learnt_s)} runs like {options['like']}")
-    pause = Checkpoint(
-        parse_duration(options["pause_time"]),
-        _quantity(options["pause_energy"], ENERGY_UNITS, "--pause-energy"),
-    )
     return (
         Job(
             options["like"] or "job",
@@ -186,7 +268,7 @@ def _job(options: dict[str, Any], now: datetime) -> tuple[Job, datetime]:
             release,
             deadline,
             _paces(options, power_w),
-            pause if options["interruptible"] else None,
+            _pause(options) if options["interruptible"] else None,
             zones,
             _quantity(options["data"], _BYTES, "--data"),
             tuple(options["stay"]),

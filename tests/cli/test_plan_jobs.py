@@ -50,7 +50,7 @@ def test_a_row_is_a_job(file):
     ("text", "said"),
     [
         (HEADS + "a,1h,+3h,,,\nb,soon,+3h,,,\n", "line 3: cannot read 'soon' as a duration"),
-        (HEADS + "a,1h,+3h,,3kg,\n", "line 2: power is '3kg'; give it in W or kW"),
+        (HEADS + "a,1h,+3h,,3kg,\n", "line 2: power is '3kg'; give it in W, kW"),
         (HEADS + "a,1h,+3h,,,maybe\n", "line 2: interruptible is 'maybe', but must be yes or no"),
         (HEADS + "a,1h,,,,\n", "line 2: the job has no deadline; write it in its row, or give --deadline"),
         (HEADS + "a,,+3h,,,\n", "line 2: the job has no duration"),

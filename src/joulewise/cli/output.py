@@ -107,12 +107,3 @@ def table(rows: Sequence[Sequence[str]], headers: Sequence[str], right: Sequence
 
     align = ["right" if i in right else "left" for i in range(len(headers))]
     return tabulate(rows, headers, tablefmt="plain", colalign=align, disable_numparse=True)
-
-
-def by_zone(texts: Sequence[str], zones: Sequence[str]) -> dict[str, str]:
-    """Return files by zone from texts like `DE=de.csv`; a bare file is of the first zone."""
-    files = {}
-    for text in texts:
-        zone, sign, path = text.partition("=")
-        files[zone if sign else zones[0]] = path if sign else text
-    return files

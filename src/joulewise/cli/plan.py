@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from joulewise.cli.output import by_zone, echo, echo_json, json_option, local_time, plain, table
+from joulewise.cli.output import echo, echo_json, json_option, local_time, plain, table
+from joulewise.cli.reading import BYTES, WATTS, by_zone, quantity
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.job import Checkpoint, Duration, Job, Objective, Pace, Place, Placement, Plan, Toll
 from joulewise.vocabulary.moments import parse_moment
@@ -18,14 +19,11 @@ from joulewise.vocabulary.quantities import (
     format_duration,
     format_si,
     parse_duration,
-    split_quantity,
 )
 
 if TYPE_CHECKING:
     from joulewise.scheduling.plan import Grid
 
-_BYTES = {"": 1.0, "B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
-_WATTS = {"": 1.0, "W": 1.0, "kW": 1e3}
 _WORDS = {
     Objective.CARBON: "carbon",
     Objective.COST: "cost",
@@ -244,7 +242,7 @@ def _zones(options: dict[str, Any]) -> tuple[str, ...]:
 def _pause(options: dict[str, Any]) -> Checkpoint:
     return Checkpoint(
         parse_duration(options["pause_time"]),
-        _quantity(options["pause_energy"], ENERGY_UNITS, "--pause-energy"),
+        quantity(options["pause_energy"], ENERGY_UNITS, "--pause-energy"),
     )
 
 
@@ -255,7 +253,7 @@ def _job(options: dict[str, Any], now: datetime) -> tuple[Job, datetime]:
     deadline = parse_moment(options["deadline"], release if options["deadline"].startswith("+") else now)
     zones = _zones(options)
     learnt_s, learnt_w = _like(options["like"]) if options["like"] else ([], [])
-    power_w = _quantity(options["power"], _WATTS, "--power") if options["power"] else None
+    power_w = quantity(options["power"], WATTS, "--power") if options["power"] else None
     power_w = power_w or (sum(learnt_w) / len(learnt_w) if learnt_w else 300.0)
     if options["duration"]:
         duration = Duration.of(parse_duration(options["duration"]), options["margin"])
@@ -270,7 +268,7 @@ def _job(options: dict[str, Any], now: datetime) -> tuple[Job, datetime]:
             _paces(options, power_w),
             _pause(options) if options["interruptible"] else None,
             zones,
-            _quantity(options["data"], _BYTES, "--data"),
+            quantity(options["data"], BYTES, "--data"),
             tuple(options["stay"]),
         ),
         release,
@@ -286,7 +284,7 @@ def _paces(options: dict[str, Any], power_w: float) -> tuple[Pace, ...]:
     for text in options["caps"]:
         watts, _, speed = text.partition("=")
         try:
-            paces.append(Pace(f"capped at {watts}", float(speed), _quantity(watts, _WATTS, "--cap")))
+            paces.append(Pace(f"capped at {watts}", float(speed), quantity(watts, WATTS, "--cap")))
         except ValueError:
             raise UsageError(
                 f"cannot read --cap {text!r}; write watts and speed, for instance 200W=0.9"
@@ -308,13 +306,6 @@ def _like(name: str) -> tuple[list[float], list[float]]:
         if account.footprint.total_j is not None:
             watts.append(account.footprint.total_j.value / recording.duration_s)
     return seconds, watts
-
-
-def _quantity(text: str, units: dict[str, float] | Any, option: str) -> float:
-    number, unit = split_quantity(text)
-    if unit not in units:
-        raise UsageError(f"{option} is {text!r}; give it in {', '.join(u for u in units if u)}")
-    return number * float(units[unit])
 
 
 def _card(placed: Placement, made: Plan) -> str:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from joulewise.cli.output import local_time, plain, table
+from joulewise.cli.reading import WATTS, quantity, read_rows
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.job import Checkpoint, Duration, Job, Pace, Placement, Plan, Toll
 from joulewise.vocabulary.moments import parse_moment
-from joulewise.vocabulary.quantities import format_si, parse_duration, split_quantity
+from joulewise.vocabulary.quantities import format_si, parse_duration
 
 COLUMNS = ("name", "duration", "deadline", "release", "power", "interruptible", "units")
-WATTS = {"": 1.0, "W": 1.0, "kW": 1e3}
 _YES = ("yes", "true", "1", "y")
 _NO = ("no", "false", "0", "n")
 
@@ -37,52 +36,23 @@ class Defaults:
 
 def read_jobs(path: Path, defaults: Defaults) -> list[Job]:
     """Return the jobs of a file, one a row; raise UsageError with the line for a row that is none."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            heads = [h.strip() for h in reader.fieldnames or ()]
-            _check_heads(path, heads)
-            reader.fieldnames = heads
-            jobs: dict[str, Job] = {}
-            for row in reader:
-                try:
-                    job = _job(row, defaults)
-                    if job.name in jobs:
-                        raise UsageError(
-                            f"the name {plain(job.name, 40)!r} was taken by a row above; give each job its own"
-                        )
-                except UsageError as error:
-                    raise UsageError(f"{path} line {reader.line_num}: {error}") from None
-                jobs[job.name] = job
-    except FileNotFoundError:
-        raise UsageError(
-            f"there is no file {path}; --jobs takes one with the columns {', '.join(COLUMNS)}"
-        ) from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"cannot read {path}: {error}") from None
+    jobs: dict[str, Job] = {}
+
+    def take(told: dict[str, str]) -> None:
+        job = _job(told, defaults)
+        if job.name in jobs:
+            raise UsageError(
+                f"the name {plain(job.name, 40)!r} was taken by a row above; give each job its own"
+            )
+        jobs[job.name] = job
+
+    read_rows(path, COLUMNS, take)
     if not jobs:
         raise UsageError(f"{path} holds no job; write one a row below the line {','.join(COLUMNS)}")
     return list(jobs.values())
 
 
-def _check_heads(path: Path, heads: list[str]) -> None:
-    foreign = [h for h in heads if h not in COLUMNS]
-    twice = [h for h in heads if heads.count(h) > 1]
-    if "name" not in heads or foreign or twice:
-        wrong = f"the column {plain((foreign or twice)[0], 40)!r}" if foreign or twice else "no column 'name'"
-        raise UsageError(
-            f"{path} line 1 has {wrong}; the columns are {', '.join(COLUMNS)}, each at most once, name always"
-        )
-
-
-def _job(row: Mapping[str, str | list[str] | None], defaults: Defaults) -> Job:
-    if None in row:  # what csv makes of cells beyond the last column
-        raise UsageError(
-            "there are more values than columns; put a value that holds a comma in double quotes"
-        )
-    told = {key: value.strip() for key, value in row.items() if isinstance(value, str) and value.strip()}
-    if "name" not in told:
-        raise UsageError("the job has no name")
+def _job(told: Mapping[str, str], defaults: Defaults) -> Job:
     duration, deadline = told.get("duration", defaults.duration), told.get("deadline", defaults.deadline)
     if not duration or not deadline:
         lacks = "deadline" if duration else "duration"
@@ -95,18 +65,11 @@ def _job(row: Mapping[str, str | list[str] | None], defaults: Defaults) -> Job:
         Duration.of(parse_duration(duration), defaults.margin),
         release,
         parse_moment(deadline, release if deadline.startswith("+") else defaults.now),
-        (Pace("1 worker", 1.0, _watts(told.get("power", defaults.power))),),
+        (Pace("1 worker", 1.0, quantity(told.get("power", defaults.power), WATTS, "power")),),
         defaults.pause if _whether(told.get("interruptible", defaults.interruptible)) else None,
         defaults.zones,
         units=_units(told.get("units", "1")),
     )
-
-
-def _watts(text: str) -> float:
-    number, unit = split_quantity(text)
-    if unit not in WATTS:
-        raise UsageError(f"power is {plain(text, 40)!r}; give it in W or kW")
-    return number * WATTS[unit]
 
 
 def _whether(text: str) -> bool:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from joulewise import wiring
-from joulewise.cli.output import by_zone, echo, echo_json, local_time, plain, table
+from joulewise.cli.output import echo, echo_json, local_time, plain, table
+from joulewise.cli.reading import by_zone
 from joulewise.ledger.savings import keep_plan
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.quantities import format_si

@@ -7,7 +7,7 @@ ifneq ($(strip $(PIP_FIND_LINKS)),)
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
 
-.PHONY: demo test lint types docs bare bench bench-schedule bench-diagnose clean constraints bench-features
+.PHONY: demo test lint types docs bare bench bench-schedule bench-diagnose clean constraints bench-features bench-serve bench-train bench-search
 
 demo: $(V)/.demo       ## record a real training, print its card, write its report
 	$(BIN)/joulewise run --name digits --report demo-report.html -- $(BIN)/python examples/digits.py
@@ -33,8 +33,18 @@ bench: $(V)/.dev       ## the measuring programs: overhead, truth of the meters,
 bench-schedule: $(V)/.dev ## what forecasts and plans are worth: make bench-schedule DATA=DIR
 	$(BIN)/python bench/schedule.py $(DATA)
 
+bench-train: $(V)/.dev ## what stopping early saves and loses, beside patience: make bench-train [DATA=DIR]
+	$(BIN)/python bench/train_stopping.py $(DATA)
+
 bench-features: $(V)/.dev ## features: online read, materialising, cache, training sets (some minutes)
 	$(BIN)/python bench/features.py
+
+bench-serve: $(V)/.dev ## CPU seconds per 1,000 requests of `joulewise serve` beside a bare server, in one run
+	$(BIN)/python bench/serve.py
+
+bench-search: $(V)/.dev ## how much training a search needs, on LCBench's surrogate (--task ID for any task)
+	$(BIN)/python -m uv pip install -q -c constraints.txt -e '.[search-bench]'
+	$(BIN)/python bench/search.py $(BENCH_SEARCH)
 
 constraints:           ## resolve constraints.txt anew (URL-free, for all platforms)
 	rm -f constraints.txt
@@ -65,7 +75,7 @@ $(V)/.dev: $(V)/bin/python pyproject.toml constraints.txt
 	touch $@ $(V)/.demo
 
 $(V)/.torch: $(V)/.dev
-	$(BIN)/python -m uv pip install -q --python $(BIN)/python "torch>=2.6" scikit-learn
+	$(BIN)/python -m uv pip install -q --python $(BIN)/python "torch==2.13.0" scikit-learn
 	touch $@
 
 $(V)-bare/.ok: pyproject.toml constraints.txt

@@ -12,7 +12,7 @@ from joulewise.measuring.meters.port import Found
 from joulewise.settings import Settings
 from joulewise.testing.meters import HandMeter, device
 from joulewise.testing.recordings import recording
-from joulewise.vocabulary.errors import UnknownName
+from joulewise.vocabulary.errors import UnknownName, UsageError
 from joulewise.vocabulary.figures import Basis
 from joulewise.vocabulary.recording import Component, Missing
 from joulewise.vocabulary.signal import Signal
@@ -186,3 +186,32 @@ def test_online_store_of_the_settings(home, monkeypatch):
         store.close()
 
     assert places == [str(home / "mine.db"), str(home / "other.db")]
+
+
+def test_search(home):
+    """A search is recorded as a run, holds its budget in seconds, and a study with a name goes on where it was."""
+    pytest.importorskip("threadpoolctl", reason="a search needs the extra `search`")
+    searching = pytest.importorskip("joulewise.searching", reason="a search needs the extra `search`")
+    space = {"x": searching.Float(0.0, 1.0)}
+
+    def objective(trial):
+        for epoch in trial.epochs():
+            yield (trial["x"] - 0.3) ** 2 + 1 / epoch
+
+    first = wiring.search(objective, space, "30s,6trials", epochs=3, minimise=True, name="my study")
+    again = wiring.search(objective, space, "30s,9trials", epochs=3, minimise=True, name="my study")
+
+    assert len(first.trials) == 6
+    assert len(again.trials) == 9
+    assert first.path == home / "studies" / "my-study.jsonl" == again.path
+    recorded = [a.recording for a in wiring.recordings("my study")]
+    assert len(recorded) == 2
+    assert {p.values["trial"] for p in recorded[-1].points} == set(range(6))
+
+
+def test_search_needs_a_budget():
+    """A search without a limit is refused in one line."""
+    searching = pytest.importorskip("joulewise.searching", reason="a search needs the extra `search`")
+
+    with pytest.raises(UsageError, match="the budget '' is empty"):
+        wiring.search(lambda trial: iter([1.0]), {"x": searching.Float(0, 1)}, "")

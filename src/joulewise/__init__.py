@@ -17,12 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from joulewise import features as features
+    from joulewise.training.loop import stopping as stopping
+    from joulewise.training.schedule import Schedule as Schedule
     from joulewise.vocabulary.budget import Budget as Budget
     from joulewise.vocabulary.figures import Basis as Basis
     from joulewise.vocabulary.figures import Boundary as Boundary
     from joulewise.vocabulary.figures import Figure as Figure
     from joulewise.wiring import cached as cached
     from joulewise.wiring import recordings as recordings
+    from joulewise.wiring import search as search
     from joulewise.wiring import track as track
 
 __version__ = "0.1.0"
@@ -32,9 +35,12 @@ _NAMES = {
     "Boundary": "joulewise.vocabulary.figures",
     "Budget": "joulewise.vocabulary.budget",
     "Figure": "joulewise.vocabulary.figures",
+    "Schedule": "joulewise.training.schedule",
     "cached": "joulewise.wiring",
     "features": "joulewise.features",
     "recordings": "joulewise.wiring",
+    "stopping": "joulewise.training.loop",
+    "search": "joulewise.wiring",
     "track": "joulewise.wiring",
 }
 
@@ -43,10 +49,13 @@ __all__ = [
     "Boundary",
     "Budget",
     "Figure",
+    "Schedule",
     "__version__",
     "cached",
     "features",
     "recordings",
+    "search",
+    "stopping",
     "track",
 ]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -39,7 +40,9 @@ if TYPE_CHECKING:
     from joulewise.measuring.track import Run, Track
     from joulewise.measuring.watching import Watch
     from joulewise.scheduling.plan import Grid
-    from joulewise.vocabulary.budget import Budget, Verdict
+    from joulewise.searching.space import Parameter, Space
+    from joulewise.searching.study import Study
+    from joulewise.vocabulary.budget import Budget, Spent, Verdict
     from joulewise.vocabulary.finding import Finding
     from joulewise.vocabulary.signal import Meaning, Signal
 
@@ -642,6 +645,77 @@ def _no_verdict() -> None:
     return None
 
 
+def search(
+    objective: Callable[[Any], Any],
+    space: Space | Mapping[str, Parameter],
+    budget: Budget | str,
+    *,
+    epochs: int = 27,
+    minimise: bool = False,
+    target: float | None = None,
+    seed: int = 0,
+    name: str = "",
+    keep: int | None = None,
+    zone: str | None = None,
+    assume_high: bool = False,
+) -> Study:
+    """Return the study of a search of `space` for the best settings of `objective` within `budget` ("2MJ,3h,50trials").
+
+    `objective(trial)` yields a value an epoch, for `epochs` epochs. The search is recorded as a run; with a `name`,
+    a study of that name goes on where it was. Needs the extra `search`.
+    """
+    from joulewise.measuring.watching import carried_on, spent
+
+    try:
+        from joulewise.searching import journal, study
+        from joulewise.searching import space as spaces
+    except ModuleNotFoundError as missing:
+        raise UsageError(
+            f"a search needs {missing.name}, which is not installed; pip install 'joulewise[search]'"
+        ) from None
+    from joulewise.vocabulary.recording import EndState
+
+    room = space if isinstance(space, spaces.Space) else spaces.Space(space)
+    limits = _budget(budget, zone, assume_high)
+    assert limits is not None  # noqa: S101 - for the type checker: a budget was given
+    if assume_high:
+        limits = replace(limits, assume_high=True)
+    title = name or getattr(objective, "__name__", type(objective).__name__)
+    own = recorder(os.getpid(), title, sys.orig_argv, role="track", flags={"zone": zone})
+    where, folder = place(zone=zone), settings().runs
+    file = f"{journal.safe_name(name)}.jsonl" if name else f"{own.run_id}.jsonl"
+    path = Path(folder).parent / "studies" / file if folder else None
+
+    def measure() -> Spent:
+        latest, now_s = own.latest, own.now_s()
+        return spent(carried_on(latest, now_s) if latest else None, where, now_s)
+
+    own.start()
+    error: BaseException | None = None
+    try:
+        _first_tick(own)
+        return study.search(
+            objective, room, limits, measure=measure, epochs=epochs, minimise=minimise, target=target, seed=seed,
+            name=title, path=path, keep=keep, log=lambda **values: own.append("point", values=values),
+        )  # fmt: skip
+    except BaseException as raised:
+        error = raised
+        raise
+    finally:
+        if error is None:
+            own.stop(EndState.FINISHED, exit_code=0)
+        else:
+            own.stop(EndState.FAILED, reason=f"{type(error).__name__}: {error}"[:500])
+
+
+def _first_tick(own: Recorder, within_s: float = 3.0) -> None:
+    """Wait until the meters have been read once: before that no joules are known."""
+    clock = SystemClock()
+    end_s = clock.monotonic_s() + within_s
+    while clock.monotonic_s() < end_s and (own.latest is None or own.latest.energy_j is None):
+        time.sleep(0.01)
+
+
 def report(run: Run) -> str:
     """Return what a finished run of the Python face cost, in one line (for notebooks)."""
     from joulewise.vocabulary.quantities import format_duration, format_figure
@@ -706,5 +780,5 @@ def load_ipython_extension(shell: Any) -> None:
 
 
 __all__ = ["FAMILIES", "Family", "account", "cached", "families", "find", "grid_sources", "grid_zone", "online_store", "outlook",
-           "place", "planning_grid", "prices", "recorder", "recordings", "refresh", "report", "settings", "store", "summarise", "survey", "track",
+           "place", "planning_grid", "prices", "recorder", "recordings", "refresh", "report", "search", "settings", "store", "summarise", "survey", "track",
            "watch"]  # fmt: skip

@@ -7,8 +7,9 @@ from math import inf
 import pytest
 
 from joulewise.catalogue.place import place
-from joulewise.cli.watching import Watch, carried_on
+from joulewise.cli.watching import Watch
 from joulewise.measuring.recorder import Snapshot
+from joulewise.measuring.watching import carried_on
 from joulewise.vocabulary.budget import Budget
 from joulewise.vocabulary.figures import exact
 

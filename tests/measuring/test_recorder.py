@@ -78,6 +78,7 @@ def test_own_cpu_time_is_seen(tmp_path):
     recording = what.stop(EndState.FINISHED)
 
     assert recording.ticks.counters["work_cpu_s"][-1] == pytest.approx(0.2, abs=0.15)
+    assert what.latest.work_cpu_s == pytest.approx(recording.ticks.counters["work_cpu_s"][-1], abs=1e-3)
 
 
 def test_lost_device_is_said_once(tmp_path):

@@ -8,13 +8,13 @@ watts here are at the wall, as in the card.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
 from typing import Protocol, final
 
 from joulewise.catalogue.place import Place
 from joulewise.measuring.recorder import Snapshot
-from joulewise.measuring.watching import expected, spent
+from joulewise.measuring.watching import carried_on, expected, spent
 from joulewise.vocabulary.budget import Budget, Expected, Spent, Verdict, judge
 from joulewise.vocabulary.figures import Figure
 
@@ -41,16 +41,6 @@ class Look:
     step: str  # what a step is called: step, epoch
     expected: Expected
     verdict: Verdict
-
-
-def carried_on(snapshot: Snapshot, now_s: float) -> Snapshot:
-    """Return the snapshot with the joules that it will have at `now_s`, at its power (at first: its mean power)."""
-    energy_j, since_s = snapshot.energy_j, now_s - snapshot.t_s
-    if energy_j is None or energy_j.value <= 0 or snapshot.t_s <= 0:
-        return snapshot
-    power_w = energy_j.value / snapshot.t_s if snapshot.power_w is None else snapshot.power_w
-    grown = energy_j.scaled(1 + power_w * max(0.0, since_s) / energy_j.value)
-    return replace(snapshot, energy_j=grown, power_w=power_w)
 
 
 @final

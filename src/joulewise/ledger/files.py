@@ -52,7 +52,7 @@ from joulewise.vocabulary.recording import (
 FORMAT = 1
 QUIET_S = 120.0  # a recording of another host runs as long as it was written to within this time
 _T = TypeVar("_T")
-_PRIMARY = ("run", "attach", "track")
+_PRIMARY = ("run", "attach", "track", "serve")
 _HEAD = ("run", "name", "role", "host", "boot", "pid", "pid_start", "utc", "mono")
 
 

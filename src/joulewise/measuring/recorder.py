@@ -88,6 +88,7 @@ class Snapshot:
     trials: int
     milestones: tuple[Milestone, ...] = ()
     improvement: float | None = None  # of the best value over five epochs (vocabulary.budget)
+    work_cpu_s: float | None = None  # CPU seconds of this work, at the same tick as its joules
 
 
 @final
@@ -137,6 +138,7 @@ class Recorder:
         self._gpu_used: dict[str, tuple[float, GpuUsage, float | None]] = {}
         self._attribution: Attribution | None = None
         self._ticked: tuple[float, float | None] | None = None  # time and watts of the last tick
+        self._work_cpu_s: float | None = None
         self._closing: dict[str, Any] = {}
         self._closed = False
         self._fault = ""
@@ -371,6 +373,7 @@ class Recorder:
                     power_w = (used_j - before_j) / max(span_s, 1e-3)
                     self._shared_s = t_s
                 self._ticked = (t_s, power_w)
+                self._work_cpu_s = sample.cpu_s
                 self._progress.mark(used_j, t_s)
             self._follow(t_s)
 
@@ -430,6 +433,7 @@ class Recorder:
             trials=seen.trials,
             milestones=seen.milestones,
             improvement=seen.improvement,
+            work_cpu_s=self._work_cpu_s,
         )
 
 

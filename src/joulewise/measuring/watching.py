@@ -48,6 +48,16 @@ def spent(snapshot: Snapshot | None, place: Place, now_s: float) -> Spent:
     return Spent(now_s, cost.total_j, cost.carbon_g, cost.cost, snapshot.trials, snapshot.improvement)
 
 
+def carried_on(snapshot: Snapshot, now_s: float) -> Snapshot:
+    """Return the snapshot with the joules that it will have at `now_s`, at its power (at first: its mean power)."""
+    energy_j, since_s = snapshot.energy_j, now_s - snapshot.t_s
+    if energy_j is None or energy_j.value <= 0 or snapshot.t_s <= 0:
+        return snapshot
+    power_w = energy_j.value / snapshot.t_s if snapshot.power_w is None else snapshot.power_w
+    grown = energy_j.scaled(1 + power_w * max(0.0, since_s) / energy_j.value)
+    return replace(snapshot, energy_j=grown, power_w=power_w)
+
+
 def expected(snapshot: Snapshot | None, own: Spent) -> Expected:
     """Return the totals to expect at the end from the milestones so far; grams and money go with the joules."""
     if snapshot is None or own.energy_j is None or not snapshot.energy_j or snapshot.energy_j.value <= 0:

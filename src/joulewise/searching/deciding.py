@@ -1,0 +1,249 @@
+"""What to do next: the trial, new or paused, that promises the most gain per joule. Pure, so it can be replayed.
+
+    gain = expected improvement of the best value, if this trial were trained to its end
+    cost = joules that are still missing to its end, learnt from measured epochs
+    next = the trial with the greatest gain / cost, trained to its next rung only
+
+A paused trial's missing joules are few, so a good one is finished soon; a cheap new one is preferred to a dear one of
+equal promise. Until enough was seen, the first points are trained to the minimum rung. Every choice carries its
+reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import ceil, erf, exp, pi, sqrt
+
+import numpy as np
+
+from joulewise.searching.cost import CostModel
+from joulewise.searching.curves import Beliefs, CurveModel, fit, see, warp_of
+from joulewise.searching.fidelity import Minimum, minimum
+from joulewise.searching.history import Decision, State, Step, Trial
+from joulewise.searching.proposing import by_density, candidates, first_points
+from joulewise.searching.space import Space, Vector
+from joulewise.vocabulary.errors import UsageError
+
+_CANDIDATES = 200
+_CHANCE = 0.05  # of beating the best: below it a paused trial is not finished for its own sake
+_MOST_BEST, _MOST_LATEST, _MOST_FAILED = 120, 60, 20  # trials that a decision looks at: it stays within 50 ms
+_FIRST_FIT, _NEXT_FIT = 30, 4  # steps of the fit
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How a study decides: epochs of a full training, seed, how many first points, the weight of cost.
+
+    `cost_power` 1 is gain per joule, 0 leaves cost out (for the ablation). `growth` is the factor between rungs.
+    """
+
+    epochs: int
+    seed: int = 0
+    first: int = 8
+    cost_power: float = 1.0
+    growth: float = 1.7
+    most_trials: int | None = None
+    minimise: bool = (
+        False  # the values of trials are turned around then; reasons show them as they were reported
+    )
+    unit: str = "J"  # what costs are counted in; s where no joules are known
+
+    def __post_init__(self) -> None:
+        """Refuse numbers with which nothing could be decided."""
+        if self.epochs < 1 or self.first < 2:
+            raise UsageError(
+                f"epochs is {self.epochs} and first is {self.first}, but must be at least 1 and at least 2"
+            )
+        if self.cost_power < 0 or self.growth <= 1:
+            raise UsageError(
+                f"cost_power is {self.cost_power:g} and growth is {self.growth:g}, but must be at least 0 and above 1"
+            )
+
+    def full(self, trials: Sequence[Trial]) -> bool:
+        """Return whether no further trial may be started."""
+        return self.most_trials is not None and len(trials) >= self.most_trials
+
+
+def decide(
+    space: Space, trials: Sequence[Trial], beliefs: Beliefs | None, rules: Rules
+) -> tuple[Decision, Beliefs | None]:
+    """Return what to do next and what is now believed. `trials` are all so far, in order; equal input, equal answer."""
+    taken = {space.key(space.configuration(t.point)) for t in trials}
+    least = minimum(trials, rules.epochs)
+    for trial in trials:
+        if trial.state is State.PAUSED and not trial.epoch:  # its process ended before its first epoch did
+            return Decision(
+                Step.PROMOTE, f"it was started, but not trained; to {least.reason}", least.epoch, trial.number
+            ), beliefs
+    begun = [t for t in trials if t.epoch and t.state is not State.FAILED]
+    if not rules.full(trials) and (len(trials) < rules.first or len(begun) < 2):
+        point = _first(space, trials, taken, rules)
+        if point is not None:
+            return _start(point, least, f"one of the first {rules.first} points", len(trials)), beliefs
+    if len(begun) < 2:
+        return _finish(begun, trials, rules), beliefs
+    rng = np.random.default_rng((rules.seed, len(trials), sum(t.epoch for t in trials)))
+    if least.blind:
+        return _in_full(space, trials, begun, taken, least, rng, rules), beliefs
+    return _by_gain(space, begun, trials, taken, least, beliefs, rng, rules)
+
+
+def next_rung(epoch: int, rules: Rules) -> int:
+    """Return the epoch to which a trial that stands at `epoch` goes on."""
+    return min(rules.epochs, max(epoch + 1, ceil(epoch * rules.growth)))
+
+
+def expected_improvement(mean: Vector, spread: Vector, best: float) -> Vector:
+    """Return E[max(0, Y - best)] of normal Y."""
+    z = (mean - best) / spread
+    cumulative = np.array([0.5 * (1 + erf(v / sqrt(2))) for v in z])
+    density = np.array([exp(-v * v / 2) / sqrt(2 * pi) if abs(v) < 37 else 0.0 for v in z])
+    return np.asarray(spread * (z * cumulative + density))
+
+
+def _by_gain(
+    space: Space,
+    begun: Sequence[Trial],
+    trials: Sequence[Trial],
+    taken: set[str],
+    least: Minimum,
+    beliefs: Beliefs | None,
+    rng: np.random.Generator,
+    rules: Rules,
+) -> tuple[Decision, Beliefs | None]:
+    begun = looked_at(begun)
+    warp = warp_of(np.array([v for t in begun for v in t.values]))
+    failed = [t for t in trials if t.state is State.FAILED][-_MOST_FAILED:]
+    worst = min(v for t in begun for v in t.values)
+    known = [*begun, *(failed_as(t, worst, rules.epochs) for t in failed)]
+    points = np.array([t.point for t in known])
+    features = space.features(points)
+    seen = see(known, features, rules.epochs, warp)
+    believed = (
+        fit(seen, beliefs, _NEXT_FIT)
+        if beliefs is not None
+        else fit(seen, Beliefs.first(features.shape[1]), _FIRST_FIT)
+    )
+    model = CurveModel(seen, believed)
+    mean, spread = model.forecast(features, np.ones(len(known)), np.arange(len(known), dtype=float))
+    cost = CostModel(begun, features[: len(begun)])
+    best = float(warp(np.array([max(t.best for t in begun)]))[0])
+
+    paused = [i for i, t in enumerate(begun) if t.state is State.PAUSED and t.epoch < rules.epochs]
+    gains = expected_improvement(mean[paused], spread[paused], best)
+    missing_j = np.array([_missing_j(begun[i], rules) for i in paused])
+
+    fresh = np.empty((0, len(space.names)))
+    if not rules.full(trials):
+        fresh = _untried(space, candidates(space, points, mean, rng, _CANDIDATES), taken)
+    if len(fresh):
+        fresh_features = space.features(fresh)
+        m, s = model.forecast(fresh_features, np.ones(len(fresh)), np.full(len(fresh), -1.0))
+        gains = np.concatenate([gains, expected_improvement(m, s, best)])
+        missing_j = np.concatenate([missing_j, cost.epoch_j(fresh_features) * rules.epochs])
+        mean, spread = np.concatenate([mean[paused], m]), np.concatenate([spread[paused], s])
+    else:
+        mean, spread = mean[paused], spread[paused]
+        if not len(gains):
+            return Decision(Step.STOP, _nothing_new(trials, rules)), believed
+        chance = 0.5 * (1 - erf(float(np.min((best - mean) / spread)) / sqrt(2)))
+        if chance < _CHANCE:
+            return Decision(
+                Step.STOP,
+                f"{_nothing_new(trials, rules)}, and none of the {len(paused)} paused ones has a chance of {100 * _CHANCE:.0f} % to beat the best (at most {100 * chance:.2g} %)",
+            ), believed
+    worth = gains / np.maximum(missing_j, 1e-12) ** rules.cost_power
+    pick = int(np.argmax(worth))
+    low, middle, high = warp.back(mean[pick] + np.array([-1.645, 0.0, 1.645]) * spread[pick])
+    top = warp.top
+    if rules.minimise:
+        low, middle, high, top = -high, -middle, -low, -top
+    told = f"its end is forecast at {middle:.4g} ({low:.4g} to {high:.4g}), best so far {top:.4g}, {missing_j[pick]:.3g} {rules.unit} to its end: the most gain for its cost of {len(gains)}"
+    if pick < len(paused):
+        trial = begun[paused[pick]]
+        until = max(next_rung(trial.epoch, rules), min(least.epoch, rules.epochs))
+        return Decision(Step.PROMOTE, told, until, trial.number), believed
+    return _start(fresh[pick - len(paused)], least, told, len(trials)), believed
+
+
+def _in_full(
+    space: Space,
+    trials: Sequence[Trial],
+    begun: Sequence[Trial],
+    taken: set[str],
+    least: Minimum,
+    rng: np.random.Generator,
+    rules: Rules,
+) -> Decision:
+    """Return a new trial by density, trained in full: the fall-back where early values tell nothing."""
+    if rules.full(trials):
+        return _finish(begun, trials, rules)
+    done = [t for t in begun if t.epoch >= rules.epochs]
+    points, scores = np.array([t.point for t in done]), np.array([t.best for t in done])
+    fresh = _untried(
+        space,
+        np.vstack([by_density(space, points, scores, rng, 8), rng.random((64, points.shape[1]))]),
+        taken,
+    )
+    if not len(fresh):
+        return _finish(begun, trials, rules)
+    return _start(fresh[0], least, "where good trials are dense", len(trials))
+
+
+def looked_at(begun: Sequence[Trial]) -> list[Trial]:
+    """Return the trials that the model sees, in order: all while they are few, then the best and the latest."""
+    if len(begun) <= _MOST_BEST + _MOST_LATEST:
+        return list(begun)
+    earlier = sorted(begun[:-_MOST_LATEST], key=lambda t: (-t.best, t.number))[:_MOST_BEST]
+    return sorted([*earlier, *begun[-_MOST_LATEST:]], key=lambda t: t.number)
+
+
+def failed_as(trial: Trial, worst: float, epochs: int) -> Trial:
+    """Return a failed trial as the model sees it: from where it failed to its end as bad as the worst seen."""
+    return replace(trial, values=(*trial.values, *(worst,) * (epochs - trial.epoch)))
+
+
+def _missing_j(trial: Trial, rules: Rules) -> float:
+    """Return the joules to a paused trial's end; one that cannot resume repeats its epochs."""
+    done = trial.epoch if trial.resumable else 0
+    return trial.spent_j / trial.epoch * (rules.epochs - done)
+
+
+def _nothing_new(trials: Sequence[Trial], rules: Rules) -> str:
+    if rules.full(trials):
+        return f"all {rules.most_trials} trials of the budget are started"
+    return "every configuration of the space has been tried"
+
+
+def _first(space: Space, trials: Sequence[Trial], taken: set[str], rules: Rules) -> Vector | None:
+    """Return the next of the first points that was not tried, then any other; None if the space is used up."""
+    laid = first_points(space, rules.first, rules.seed)[len(trials) :]
+    anywhere = np.random.default_rng((rules.seed, len(trials))).random((256, len(space.names)))
+    fresh = _untried(space, np.vstack([laid, anywhere]), taken)
+    return fresh[0] if len(fresh) else None
+
+
+def _untried(space: Space, points: Vector, taken: set[str]) -> Vector:
+    """Return the points whose configurations were never run, as those configurations' own points."""
+    kept, keys = [], set(taken)
+    for point in points:
+        configuration = space.configuration(point)
+        key = space.key(configuration)
+        if key not in keys:
+            keys.add(key)
+            kept.append(space.point(configuration))
+    return np.array(kept).reshape(len(kept), len(space.names))
+
+
+def _finish(begun: Sequence[Trial], trials: Sequence[Trial], rules: Rules) -> Decision:
+    """Return the promotion of the best paused trial, or the end."""
+    paused = [t for t in begun if t.state is State.PAUSED and t.epoch < rules.epochs]
+    if not paused:
+        return Decision(Step.STOP, _nothing_new(trials, rules))
+    trial = max(paused, key=lambda t: (t.best, -t.number))
+    return Decision(Step.PROMOTE, "nothing new is left; the best that is paused", rules.epochs, trial.number)
+
+
+def _start(point: Vector, least: Minimum, why: str, number: int) -> Decision:
+    return Decision(Step.START, f"{why}; first to {least.reason}", least.epoch, number, point)

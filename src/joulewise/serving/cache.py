@@ -1,0 +1,95 @@
+"""Answers that were given before: a bounded cache of whole response bodies, and one flight for equal requests.
+
+The key is a digest of the model's version, the dialect and the request's bytes, so a new model never answers with an
+old model's prediction. An entry is forgotten after `ttl_s`, or when the cache is full and it was used longest ago.
+Nothing here looks at a clock: the caller says what time it is.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from hashlib import blake2b
+from typing import Generic, TypeVar, final
+
+Flight = TypeVar("Flight")
+
+_ENTRY_BYTES = 250  # what Python's own objects around an entry take
+
+
+def request_key(version: str, dialect: str, body: bytes) -> bytes:
+    """Return the key of a request: 16 bytes that depend on the model's version, the dialect and every byte."""
+    digest = blake2b(digest_size=16)
+    for part in (version.encode(), dialect.encode()):
+        digest.update(len(part).to_bytes(4, "big") + part)
+    digest.update(body)
+    return digest.digest()
+
+
+@final
+class PredictionCache:
+    """At most `most_bytes` of response bodies, each at most `ttl_s` old; 0 bytes means no cache."""
+
+    def __init__(self, most_bytes: int, ttl_s: float) -> None:
+        self._most_bytes = most_bytes
+        self._ttl_s = ttl_s
+        self._entries: OrderedDict[bytes, tuple[float, bytes]] = OrderedDict()
+        self.held_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def on(self) -> bool:
+        """Whether anything can be kept at all."""
+        return self._most_bytes > 0
+
+    def get(self, key: bytes, now_s: float) -> bytes | None:
+        """Return the body kept under `key`, or None if there is none or it is too old."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        if now_s - entry[0] >= self._ttl_s:
+            self._drop(key)
+            return None
+        self._entries.move_to_end(key)
+        return entry[1]
+
+    def put(self, key: bytes, body: bytes, now_s: float) -> None:
+        """Keep a body; whatever was used longest ago makes room. A body larger than the cache is not kept."""
+        if key in self._entries:
+            self._drop(key)
+        size = len(body) + _ENTRY_BYTES
+        if size > self._most_bytes:
+            return
+        while self.held_bytes + size > self._most_bytes:
+            self._drop(next(iter(self._entries)))
+        self._entries[key] = (now_s, body)
+        self.held_bytes += size
+
+    def _drop(self, key: bytes) -> None:
+        _since, body = self._entries.pop(key)
+        self.held_bytes -= len(body) + _ENTRY_BYTES
+
+
+@final
+class Flights(Generic[Flight]):
+    """What is being computed now, by key: whoever asks for the same joins instead of asking the model again."""
+
+    def __init__(self) -> None:
+        self._flights: dict[bytes, Flight] = {}
+
+    def __len__(self) -> int:
+        return len(self._flights)
+
+    def under_way(self, key: bytes) -> Flight | None:
+        """Return the flight to join, or None."""
+        return self._flights.get(key)
+
+    def begin(self, key: bytes, flight: Flight) -> None:
+        """Let others join a flight from now on."""
+        self._flights[key] = flight
+
+    def end(self, key: bytes, flight: Flight) -> None:
+        """Let nobody join this flight any more; one that began under the same key meanwhile is left alone."""
+        if self._flights.get(key) is flight:
+            del self._flights[key]

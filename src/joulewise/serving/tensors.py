@@ -1,0 +1,128 @@
+"""From JSON to tensors and back: strict, because what is let through here is what the model will believe.
+
+A list becomes a tensor of the model's type only if every element is such a number: no text, no null, no truth value
+for a number, no fraction for an integer, nothing that is not finite, nothing out of the type's range. Whatever does not
+fit is refused with the tensor's name, what was seen and what was expected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+# ONNX's name, the name in Open Inference Protocol v2, numpy's type
+TYPES: Mapping[str, tuple[str, Any]] = {
+    "tensor(bool)": ("BOOL", np.bool_),
+    "tensor(uint8)": ("UINT8", np.uint8),
+    "tensor(uint16)": ("UINT16", np.uint16),
+    "tensor(uint32)": ("UINT32", np.uint32),
+    "tensor(uint64)": ("UINT64", np.uint64),
+    "tensor(int8)": ("INT8", np.int8),
+    "tensor(int16)": ("INT16", np.int16),
+    "tensor(int32)": ("INT32", np.int32),
+    "tensor(int64)": ("INT64", np.int64),
+    "tensor(float16)": ("FP16", np.float16),
+    "tensor(float)": ("FP32", np.float32),
+    "tensor(double)": ("FP64", np.float64),
+}
+
+Tensor = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A tensor that the model takes or gives: name, v2 datatype, shape (None where any size goes)."""
+
+    name: str
+    datatype: str
+    shape: tuple[int | None, ...]
+
+    @property
+    def dtype(self) -> Any:
+        """Return numpy's type."""
+        return _DTYPES[self.datatype]
+
+
+_DTYPES: Mapping[str, Any] = dict(TYPES.values())
+
+
+class Refused(Exception):  # noqa: N818 - it names the state
+    """A request that gets an error: its HTTP status, and one line that says what is wrong with it."""
+
+    def __init__(self, status: int, reason: str, retry_after_s: int | None = None) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+        self.retry_after_s = retry_after_s
+
+
+def tensor(spec: Spec, data: Any, shape: Sequence[int] | None = None) -> Tensor:
+    """Return `data` (nested lists; flat ones if `shape` is given) as the tensor of `spec`. Raises Refused (400)."""
+    try:
+        raw = np.asarray(data)
+    except (ValueError, OverflowError):
+        raise Refused(400, f"tensor {spec.name!r} is ragged: its rows differ in length") from None
+    if raw.size and not _fits(raw.dtype.kind, spec.datatype):
+        raise Refused(400, f"tensor {spec.name!r} holds {_kind(raw)}, but must hold {spec.datatype}")
+    if shape is not None:
+        if raw.size != _product(shape):
+            raise Refused(
+                400,
+                f"tensor {spec.name!r} has {raw.size} elements, but its shape {list(shape)} needs {_product(shape)}",
+            )
+        raw = raw.reshape(tuple(shape))
+    if not _matches(raw.shape, spec.shape):
+        raise Refused(
+            400, f"tensor {spec.name!r} has shape {list(raw.shape)}, but must be {_shape_text(spec.shape)}"
+        )
+    return _cast(spec, raw)
+
+
+def _cast(spec: Spec, raw: Tensor) -> Tensor:
+    dtype = np.dtype(spec.dtype)
+    if dtype.kind in "iu" and raw.size:
+        limits = np.iinfo(dtype)
+        if int(raw.min()) < limits.min or int(raw.max()) > limits.max:
+            raise Refused(400, f"tensor {spec.name!r} holds a number outside of {spec.datatype}")
+    with np.errstate(over="ignore"):
+        cast = raw.astype(dtype)
+    if dtype.kind == "f" and not np.isfinite(cast).all():
+        raise Refused(400, f"tensor {spec.name!r} holds a number that is not finite in {spec.datatype}")
+    return np.ascontiguousarray(cast)
+
+
+def _fits(kind: str, datatype: str) -> bool:
+    if datatype == "BOOL":
+        return kind == "b"
+    return kind in "iuf" if datatype.startswith("FP") else kind in "iu"
+
+
+def _kind(raw: Tensor) -> str:
+    names = {
+        "b": "true or false",
+        "f": "numbers with a fraction",
+        "U": "text",
+        "i": "integers",
+        "u": "integers",
+    }
+    return names.get(raw.dtype.kind, "something else than numbers (null, text, or rows of unlike length)")
+
+
+def _matches(shape: Sequence[int], wanted: Sequence[int | None]) -> bool:
+    return len(shape) == len(wanted) and all(
+        size > 0 if want is None else size == want for size, want in zip(shape, wanted, strict=True)
+    )
+
+
+def _shape_text(shape: Sequence[int | None]) -> str:
+    return "[" + ", ".join("any" if size is None else str(size) for size in shape) + "]"
+
+
+def _product(shape: Sequence[int]) -> int:
+    product = 1
+    for size in shape:
+        product *= size
+    return product

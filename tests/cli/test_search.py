@@ -1,0 +1,88 @@
+"""`joulewise search` takes objective and space from a Python file."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from joulewise.cli.search import command
+from joulewise.vocabulary.errors import UnknownName, UsageError
+
+pytest.importorskip("threadpoolctl", reason="a search needs the extra `search`")
+pytest.importorskip("numpy", reason="a search needs the extra `search`")
+
+PROGRAM = """
+from joulewise.searching import Float, Int
+from offset import OFFSET
+
+space = {"x": Float(0.0, 1.0), "layers": Int(1, 3)}
+
+def objective(trial):
+    for epoch in trial.epochs():
+        yield (trial["x"] - 0.3) ** 2 + 1 / epoch + OFFSET
+"""
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.path", list(__import__("sys").path))
+    (tmp_path / "offset.py").write_text("OFFSET = 2\n")
+    path = tmp_path / "train.py"
+    path.write_text(PROGRAM)
+    return path
+
+
+def run(*arguments):
+    return CliRunner().invoke(command, [str(a) for a in arguments], catch_exceptions=False)
+
+
+def test_text(file):
+    """The report names the best settings, the reason and the journal."""
+    result = run(f"{file}:objective", "--budget", "1m,5trials", "--epochs", 3, "--minimise")
+
+    assert result.exit_code == 0
+    assert result.output.startswith("objective: 5 trials")
+    assert "\nended: all 5 trials of the budget are started" in result.output
+    assert "\njournal: " in result.output
+
+
+def test_json(file):
+    """As JSON every trial has its settings, values as they were reported, and costs."""
+    result = run(f"{file}:objective", "--budget", "1m,5trials", "--epochs", 3, "--minimise", "--json")
+
+    told = json.loads(result.output)
+    assert told["schema_version"] == 1
+    assert len(told["trials"]) == 5
+    assert told["best"]["value"] == min(v for t in told["trials"] for v in t["values"]) > 2
+    assert all(len(t["values"]) == len(t["costs"]) for t in told["trials"])
+
+
+def test_until(file):
+    """The search ends at the value that was asked for."""
+    result = run(f"{file}:objective", "--budget", "1m", "--minimise", "--until", "2.6")
+
+    assert "ended: the target 2.6 is reached by trial" in result.output
+
+
+@pytest.mark.parametrize(
+    ("target", "error", "message"),
+    [
+        ("train.py", UsageError, "must be FILE.py:OBJECTIVE"),
+        ("nowhere.py:objective", UsageError, "there is no file"),
+        ("{file}:objektive", UnknownName, "unknown objective 'objektive'; did you mean objective"),
+    ],
+)
+def test_refused(file, target, error, message):
+    """A target that is none, a file that is missing and a name that is not in it are refused in one line."""
+    with pytest.raises(error, match=message):
+        run(target.format(file=file), "--budget", "1m")
+
+
+def test_unreadable(file):
+    """A file that is no Python is refused in one line."""
+    file.write_text("def")
+
+    with pytest.raises(UsageError, match="cannot read"):
+        run(f"{file}:objective", "--budget", "1m")

@@ -1,0 +1,169 @@
+"""`joulewise serve` as a user runs it: a process on the loopback, and a recording of the serving period."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from click.testing import CliRunner
+
+from joulewise import wiring
+from joulewise.cli import serve as verb
+from joulewise.vocabulary.errors import UsageError
+from joulewise.vocabulary.recording import EndState
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("orjson")
+pytest.importorskip("onnx")
+
+from tests.serving import models
+
+
+def refusal(*arguments):
+    result = CliRunner().invoke(verb.command, [str(a) for a in arguments])
+    assert isinstance(result.exception, UsageError), result.exception
+    assert "\n" not in str(result.exception)
+    return str(result.exception)
+
+
+@pytest.fixture
+def server(home, tmp_path):
+    """Start the verb on a free port; returns the process and the port it told."""
+    started = []
+
+    def start(*options):
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-W",
+                "error",
+                "-m",
+                "joulewise",
+                "serve",
+                str(models.double(tmp_path)),
+                "--port",
+                "0",
+                *options,
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=home,
+        )
+        started.append(process)
+        for line in process.stderr:
+            if told := re.search(r"http://127\.0\.0\.1:(\d+)/docs", line):
+                return process, int(told[1])
+        raise AssertionError("the server did not start")
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def request(port, path="/predict", body=None, **headers):
+    for _ in range(50):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        try:
+            connection.request("POST" if body else "GET", path, body and json.dumps(body), headers)
+            answer = connection.getresponse()
+            return answer.status, dict(answer.getheaders()), answer.read()
+        except ConnectionRefusedError:
+            time.sleep(0.05)
+        finally:
+            connection.close()
+    raise AssertionError("nobody listens")
+
+
+def test_a_serving_period(server):
+    """Answers carry joules once a tick has told the rate; SIGTERM ends with 0, the account, and a recording with counts."""
+    process, port = server("--zone", "DE", "--json")
+    body = {"inputs": {"x": [[1, 2, 3]]}}
+    assert request(port, body=body)[2] == b'{"outputs":{"y":[[2.0,4.0,6.0]]}}'
+    until_s = time.monotonic() + 8
+    told = "unknown"
+    while told == "unknown" and time.monotonic() < until_s:
+        time.sleep(0.2)
+        status, headers, _ = request(port, body=body)
+        told = headers["x-joules"]
+    assert status == 200
+    assert float(told) > 0
+    assert float(headers["x-gco2e"]) > 0
+    assert headers["x-cache"] == "hit"
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=20)
+
+    assert process.returncode == 0, err
+    assert err == ""
+    account = json.loads(out)
+    recording = wiring.find("latest")
+    assert account["run_id"] == recording.run_id
+    assert account["role"] == recording.role == "serve"
+    assert recording.name == "serve-double"
+    assert recording.end.state is EndState.FINISHED
+    assert recording.params["version"]
+    last = recording.points[-1].values
+    assert last["requests"] == last["cache_hits"] + 1
+    assert last["rows"] == 1
+
+
+def test_key(server, monkeypatch):
+    """The key comes from the environment, is asked for, and stands in no recording."""
+    monkeypatch.setenv("JOULEWISE_API_KEY", "s3cret-key")
+    process, port = server()
+    body = {"inputs": {"x": [[1, 2, 3]]}}
+    assert request(port, body=body)[0] == 401
+    assert request(port, body=body, authorization="Bearer s3cret-key")[0] == 200
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 0
+    folder = wiring.settings().runs
+    kept = subprocess.run(["grep", "-r", "s3cret-key", folder], capture_output=True, text=True)
+    assert kept.stdout == ""
+
+
+def test_key_on_the_command_line(server):
+    """A key given as an option is not in the recording either."""
+    process, port = server("--api-key", "s3cret-option")
+    assert request(port, "/healthz")[0] == 200
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    recording = wiring.find("latest")
+    assert "s3cret-option" not in " ".join(recording.command)
+    assert "***" in recording.command
+
+
+def test_refusals(home, tmp_path):
+    """Wrong use is one line that says what is wrong, before anything listens or is recorded."""
+    model = models.double(tmp_path)
+    assert "others can reach" in refusal(model, "--host", "0.0.0.0")
+    assert "nothing is unpickled" in refusal(tmp_path / "model.pkl")
+    assert "--cache" in refusal(model, "--cache", "64 parsecs")
+    assert "--latency-target" in refusal(model, "--latency-target", "0")
+    assert "--deadline" in refusal(model, "--deadline", "0ms")
+    assert "--name" in refusal(model, "--name", "a/b")
+    assert "unknown zone" in refusal(model, "--zone", "Atlantis")
+    assert not list((home / "runs").glob("*")) if (home / "runs").exists() else True
+
+
+def test_needs_its_extra(home, monkeypatch):
+    """Without the extra the line says how to install it."""
+    monkeypatch.setattr(verb, "_NEEDED", ("onnxruntime", "joulewise_no_such_module"))
+    assert "pip install 'joulewise[serve]'" in refusal("m.onnx")
+
+
+def test_options():
+    """Times and sizes are read with their units; a file's name becomes one that can stand in a URL."""
+    assert verb.time_option("--deadline", "250ms") == 0.25
+    assert verb.time_option("--deadline", "1h") == 3600
+    assert verb.size_option("--cache", "64MB") == 64_000_000
+    assert verb.size_option("--cache", "0") == 0
+    assert verb.url_name("my model (2)") == "my-model-2"
+    assert verb.url_name("???") == "model"

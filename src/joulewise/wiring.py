@@ -441,10 +441,12 @@ def planning_grid(
     histories: Mapping[str, str],
     *,
     online: bool = False,
+    priced: bool = False,
 ) -> Grid:
     """Return the signals that a plan rests on: for each zone the best outlook at hand, and the tariff's prices.
 
     `histories` names a file of measured intensities by zone. What an outlook had to do without stands in its source.
+    `priced` says that prices are needed: without a tariff the day-ahead prices that were kept stand in.
     """
     from math import ceil
 
@@ -463,11 +465,14 @@ def planning_grid(
         source = "; ".join(dict.fromkeys((head, *told.notes)))
         carbon[zone] = replace(told.signal, source=source)
     chosen = settings()
-    prices = None
     if chosen.tariff:
         tariff = Tariff.parse(chosen.tariff)
-        prices = {zone: tariff_signal(tariff, zone, at_utc, until_utc) for zone in zones}
-    return Grid(carbon, prices)
+        return Grid(carbon, {zone: tariff_signal(tariff, zone, at_utc, until_utc) for zone in zones})
+    kept = {zone: price for zone in zones if (price := prices(zone, hours, at_utc))} if priced else {}
+    return Grid(
+        carbon,
+        {zone: replace(s, source=f"day-ahead of {s.source or 'a service'}") for zone, s in kept.items()},
+    )
 
 
 def _this_machine() -> Machine:

@@ -7,6 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from joulewise.grid.history import History
+from joulewise.vocabulary.signal import Meaning, Signal
+
 START = datetime(2026, 3, 2, tzinfo=UTC)
 DAY = [400] * 8 + [100] * 4 + [300] * 12
 
@@ -80,6 +83,35 @@ def test_money_and_the_front(planned, monkeypatch):
     assert "2026-03-19 20:00" in cheap.stdout
     assert "0.4 EUR" in cheap.stdout
     assert "The front" in cheap.stdout
+
+
+def test_kept_day_ahead_prices_stand_in_for_a_tariff(planned, home, monkeypatch):
+    """For money the kept prices are used and named; a tariff goes before them; for carbon they are not needed."""
+    start = datetime(2026, 3, 19, tzinfo=UTC)
+    values = [0.3] * 20 + [0.05] * 4
+    kept = Signal.of(
+        "DE", values, start, meaning=Meaning.price("EUR"), issued_utc=start, source="Energy-Charts"
+    )
+    History(home / "grid").add(kept)
+    cheap = planned("--objective", "cost")
+    monkeypatch.setenv("JOULEWISE_TARIFF", "0.30EUR/kWh 12:00-16:00=0.10EUR")
+    by_tariff = planned("--objective", "cost")
+
+    assert "2026-03-19 20:00" in cheap.stdout
+    assert "0.2 EUR" in cheap.stdout
+    assert "prices: day-ahead of Energy-Charts" in cheap.stdout
+    assert "2026-03-19 12:00" in by_tariff.stdout
+    assert "prices: tariff 0.3EUR/kWh" in by_tariff.stdout
+    monkeypatch.delenv("JOULEWISE_TARIFF")
+    assert "unknown" in planned().stdout
+
+
+def test_money_without_any_price_says_what_to_do(planned):
+    """No tariff and no kept price: one line that names both ways."""
+    done = planned("--objective", "weighted")
+
+    assert done.returncode == 2
+    assert "set a tariff (joulewise config), fetch day-ahead prices (--online)" in done.stderr
 
 
 def test_power_caps_are_a_pace(planned):

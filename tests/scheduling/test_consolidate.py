@@ -2,8 +2,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from joulewise.scheduling.consolidate import Machine, Small, consolidate, idle_devices, measured
+from joulewise.scheduling.consolidate import (
+    Machine,
+    Small,
+    consolidate,
+    idle_devices,
+    measured,
+    measured_run,
+    standing,
+)
+from joulewise.testing.meters import device
+from joulewise.testing.recordings import recording
 from joulewise.vocabulary.errors import UsageError
+from joulewise.vocabulary.recording import Component
 
 NODE = Machine("node", 16, 64e9, 2, 40e9, idle_w=120.0)
 shapes = st.lists(
@@ -92,3 +103,30 @@ def test_wrong_use_is_refused():
         consolidate([], NODE, fill=0)
     with pytest.raises(UsageError):
         measured("a", [], [])
+
+
+def test_a_run_is_packed_by_its_ticks():
+    """Cores are CPU seconds a second, the GPU counts by the work's share of it, and memory keeps its room."""
+    run = recording(
+        [device("perf:0", Component.CPU), device("nvml:0", Component.GPU)],
+        {"perf:0": 50.0, "nvml:0": 40.0},
+        work_cpus=2.5,
+        gpu_share=0.5,
+    )
+    small = measured_run(run)
+
+    assert small.name == "test"
+    assert small.cores == pytest.approx(2.5)
+    assert small.memory_bytes == pytest.approx(1.1e9)
+    assert small.gpu == pytest.approx(0.45)
+    assert small.gpu_memory_bytes == 0
+
+
+def test_a_gpu_that_the_work_never_held_is_not_its_own():
+    """A GPU with no share of the work's is not packed, but stands in what was seen with its watts."""
+    run = recording([device("nvml:0", Component.GPU)], {"nvml:0": 40.0}, gpu_share=0.0)
+
+    assert measured_run(run).gpu == 0
+    ((name, holder, utilisation, watts, seconds),) = standing(run)
+    assert (name, holder) == ("host nvml:0", "test")
+    assert (utilisation, watts, seconds) == pytest.approx((0.9, 40.0, 10.0))

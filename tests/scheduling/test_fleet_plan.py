@@ -6,6 +6,7 @@ import pytest
 np = pytest.importorskip("numpy", reason="the fleet needs the extra `schedule`")
 
 from joulewise.scheduling.plan import Grid, Terms, plan  # noqa: E402
+from joulewise.vocabulary.errors import UsageError  # noqa: E402
 from joulewise.vocabulary.job import Checkpoint, Duration, Objective, Place  # noqa: E402
 from joulewise.vocabulary.signal import Meaning  # noqa: E402
 from tests.scheduling.conftest import NOW, grid, job, signal  # noqa: E402
@@ -105,3 +106,13 @@ def test_jobs_spread_over_zones():
     made = plan(jobs, grid([100] * 8, NO=[200] * 8), NOW, places=[Place("DE", 1), Place("NO", 1)])
 
     assert sorted(p.zone for p in made.placements) == ["DE", "NO"]
+
+
+def test_a_zone_without_a_price_is_not_free():
+    """Where one zone has a price and the other none, the plan is refused: an unknown price is not zero."""
+    some = Grid(
+        {"DE": signal(VALLEY), "NO": signal(VALLEY, zone="NO")},
+        {"DE": signal(VALLEY, meaning=Meaning.price("EUR"))},
+    )
+    with pytest.raises(UsageError, match="no price for NO"):
+        plan([job(2, 8, zones=("DE", "NO"))], some, NOW, Terms(Objective.COST), [Place("DE", 1)])

@@ -19,7 +19,7 @@ from joulewise.vocabulary.job import (
     Stretch,
     Unplaced,
 )
-from joulewise.vocabulary.signal import Factors, Meaning
+from joulewise.vocabulary.signal import Factors, Meaning, Signal
 from tests.scheduling.conftest import NOW, WATTS, grid, job, placed_of, signal
 
 HOUR = timedelta(hours=1)
@@ -294,3 +294,12 @@ def test_a_capacity_without_numpy_says_what_to_install(monkeypatch):
 
     with pytest.raises(UsageError, match=r"pip install 'joulewise\[schedule\]'"):
         plan([job()], grid(DAY), NOW, places=[Place("DE", 1)])
+
+
+def test_the_prices_used_are_said():
+    """A plan names beside its signal where its prices come from; where they end is a note."""
+    price = Signal.of("DE", [0.3, 0.1], NOW, meaning=Meaning.price("EUR"), source="day-ahead of a service")
+    made = plan([job()], Grid(grid([100] * 8).carbon, {"DE": price}), NOW, Terms(Objective.COST))
+
+    assert "prices: day-ahead of a service; price, market (EUR/kWh)" in made.signals["DE"]
+    assert any("the price signal ends" in note for note in made.placements[0].notes)

@@ -10,29 +10,35 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from joulewise.cli.output import echo, echo_json, json_option, local_time, plain, table
+from joulewise.cli.reading import BYTES, WATTS, by_zone, quantity
 from joulewise.vocabulary.errors import UsageError
-from joulewise.vocabulary.job import Checkpoint, Duration, Job, Objective, Pace, Placement, Plan, Toll
+from joulewise.vocabulary.job import Checkpoint, Duration, Job, Objective, Pace, Place, Placement, Plan, Toll
 from joulewise.vocabulary.moments import parse_moment
 from joulewise.vocabulary.quantities import (
     ENERGY_UNITS,
     format_duration,
     format_si,
     parse_duration,
-    split_quantity,
 )
 
 if TYPE_CHECKING:
     from joulewise.scheduling.plan import Grid
-    from joulewise.scheduling.settle import Report
 
-_BYTES = {"": 1.0, "B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
-_WATTS = {"": 1.0, "W": 1.0, "kW": 1e3}
 _WORDS = {
     Objective.CARBON: "carbon",
     Objective.COST: "cost",
     Objective.JOULES: "energy",
     Objective.WEIGHTED: "weighted carbon and cost",
 }
+_ALONE = (  # options that a file of jobs does not know, and what they are where nobody gave them
+    ("like", "--like", None),
+    ("caps", "--cap", ()),
+    ("workers", "--workers", 1),
+    ("data", "--data", "0B"),
+    ("stay", "--stay", ()),
+    ("show_front", "--front", False),
+    ("chart", "--chart", False),
+)
 _BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -41,6 +47,13 @@ _BARS = "▁▂▃▄▅▆▇█"
     "--deadline", metavar="TIME", help="By when it must be done: 'tomorrow 08:00', 18:00, +12h, ISO 8601."
 )
 @click.option("--duration", metavar="TIME", help="How long it runs: 6h, 1h30m.")
+@click.option("--jobs", metavar="FILE", help="Plan many jobs: a CSV file with a row for each.")
+@click.option(
+    "--capacity",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="With --jobs: the units (machines, GPUs) that a zone has at any one time.",
+)
 @click.option(
     "--margin", default=0.0, metavar="SHARE", help="How much longer it may take: 0.5 for half as long again."
 )
@@ -110,7 +123,64 @@ def command(**options: Any) -> int:
     Times without an offset are local; the answer gives local time and UTC. Without --history a zone's typical month or
     yearly mean is used, and said; only --online asks the network.
     """
-    return _settle(options) if options["settled"] else _plan(options)
+    if options["settled"]:
+        from joulewise.cli.plan_settling import settle_plan
+
+        settle_plan(
+            options["settled"], options["histories"], options["marginals"], as_json=options["as_json"]
+        )
+        return 0
+    if options["jobs"]:
+        return _plan_jobs(options)
+    if options["capacity"]:
+        raise UsageError("--capacity is for many jobs; name their file with --jobs")
+    return _plan(options)
+
+
+def _plan_jobs(options: dict[str, Any]) -> int:
+    from joulewise import wiring
+    from joulewise.cli.plan_jobs import Defaults, fleet_text, read_jobs
+    from joulewise.scheduling.plan import Terms, plan
+    from joulewise.scheduling.saved import plan_as_json
+
+    used = [flag for name, flag, unset in _ALONE if options[name] != unset]
+    if used:
+        raise UsageError(f"{used[0]} is for one job; leave it out with --jobs")
+    now = datetime.now(UTC)
+    start = parse_moment(options["release"], now) if options["release"] else now
+    zones = _zones(options)
+    jobs = read_jobs(
+        Path(options["jobs"]),
+        Defaults(
+            now,
+            start,
+            zones,
+            _pause(options),
+            options["duration"] or "",
+            options["deadline"] or "",
+            options["power"] or "300W",
+            "yes" if options["interruptible"] else "no",
+            options["margin"],
+        ),
+    )
+    grid = wiring.planning_grid(
+        zones,
+        start,
+        max(job.deadline_utc for job in jobs),
+        by_zone(options["histories"], zones),
+        online=options["online"],
+        priced=options["objective"] in ("cost", "weighted"),
+    )
+    terms = Terms(Objective(options["objective"]), options["carbon_weight"], options["least_saving"])
+    places = [Place(zone, options["capacity"]) for zone in zones]
+    made = plan(jobs, grid, start, terms, places)
+    _keep(made, options["save"])
+    if options["as_json"]:
+        echo_json({"plan": plan_as_json(made), "front": []})
+    else:
+        echo(fleet_text(made))
+        _say_kept(options["save"])
+    return 1 if made.unplaced else 0
 
 
 def _plan(options: dict[str, Any]) -> int:
@@ -124,15 +194,14 @@ def _plan(options: dict[str, Any]) -> int:
         job.zones,
         release,
         job.deadline_utc,
-        _files(options["histories"], job.zones),
+        by_zone(options["histories"], job.zones),
         online=options["online"],
+        priced=options["objective"] in ("cost", "weighted"),
     )
     terms = Terms(Objective(options["objective"]), options["carbon_weight"], options["least_saving"])
     made = plan([job], grid, release, terms)
     kept = front(job, grid, release, terms) if options["show_front"] else ()
-    if options["save"]:
-        text = json.dumps({"schema_version": 1, "plan": plan_as_json(made)}, indent=2)
-        Path(options["save"]).write_text(text + "\n", encoding="utf-8")
+    _keep(made, options["save"])
     if options["as_json"]:
         echo_json({"plan": plan_as_json(made), "front": [placement_as_json(p) for p in kept]})
         return 0 if made.placements else 1
@@ -144,34 +213,52 @@ def _plan(options: dict[str, Any]) -> int:
         echo(f"{plain(left.job.name)} is left out: {left.reason}")
     if kept:
         echo(f"\n{_front(kept, made)}")
-    if options["save"]:
-        echo(
-            f"\nkept in {options['save']}; joulewise plan --settle {options['save']} --history FILE says what it saved"
-        )
+    _say_kept(options["save"])
     return 0 if made.placements else 1
 
 
-def _job(options: dict[str, Any], now: datetime) -> tuple[Job, datetime]:
+def _keep(made: Plan, file: str | None) -> None:
+    from joulewise.scheduling.saved import plan_as_json
+
+    if file:
+        text = json.dumps({"schema_version": 1, "plan": plan_as_json(made)}, indent=2)
+        Path(file).write_text(text + "\n", encoding="utf-8")
+
+
+def _say_kept(file: str | None) -> None:
+    if file:
+        echo(f"\nkept in {file}; joulewise plan --settle {file} --history FILE says what it saved")
+
+
+def _zones(options: dict[str, Any]) -> tuple[str, ...]:
     from joulewise import wiring
 
+    zones = tuple(options["zones"]) or tuple(filter(None, [wiring.settings().zone]))
+    if not zones:
+        raise UsageError("say where it runs, for instance --zone DE, or set a zone (joulewise config)")
+    return zones
+
+
+def _pause(options: dict[str, Any]) -> Checkpoint:
+    return Checkpoint(
+        parse_duration(options["pause_time"]),
+        quantity(options["pause_energy"], ENERGY_UNITS, "--pause-energy"),
+    )
+
+
+def _job(options: dict[str, Any], now: datetime) -> tuple[Job, datetime]:
     if not options["deadline"]:
         raise UsageError("say by when it must be done, for instance --deadline 'tomorrow 08:00'")
     release = parse_moment(options["release"], now) if options["release"] else now
     deadline = parse_moment(options["deadline"], release if options["deadline"].startswith("+") else now)
-    zones = tuple(options["zones"]) or tuple(filter(None, [wiring.settings().zone]))
-    if not zones:
-        raise UsageError("say where it runs, for instance --zone DE, or set a zone (joulewise config)")
+    zones = _zones(options)
     learnt_s, learnt_w = _like(options["like"]) if options["like"] else ([], [])
-    power_w = _quantity(options["power"], _WATTS, "--power") if options["power"] else None
+    power_w = quantity(options["power"], WATTS, "--power") if options["power"] else None
     power_w = power_w or (sum(learnt_w) / len(learnt_w) if learnt_w else 300.0)
     if options["duration"]:
         duration = Duration.of(parse_duration(options["duration"]), options["margin"])
     else:
         duration = Duration.learnt(learnt_s, f"{len(learnt_s)} runs like {options['like']}")
-    pause = Checkpoint(
-        parse_duration(options["pause_time"]),
-        _quantity(options["pause_energy"], ENERGY_UNITS, "--pause-energy"),
-    )
     return (
         Job(
             options["like"] or "job",
@@ -179,9 +266,9 @@ def _job(options: dict[str, Any], now: datetime) -> tuple[Job, datetime]:
             release,
             deadline,
             _paces(options, power_w),
-            pause if options["interruptible"] else None,
+            _pause(options) if options["interruptible"] else None,
             zones,
-            _quantity(options["data"], _BYTES, "--data"),
+            quantity(options["data"], BYTES, "--data"),
             tuple(options["stay"]),
         ),
         release,
@@ -197,7 +284,7 @@ def _paces(options: dict[str, Any], power_w: float) -> tuple[Pace, ...]:
     for text in options["caps"]:
         watts, _, speed = text.partition("=")
         try:
-            paces.append(Pace(f"capped at {watts}", float(speed), _quantity(watts, _WATTS, "--cap")))
+            paces.append(Pace(f"capped at {watts}", float(speed), quantity(watts, WATTS, "--cap")))
         except ValueError:
             raise UsageError(
                 f"cannot read --cap {text!r}; write watts and speed, for instance 200W=0.9"
@@ -219,21 +306,6 @@ def _like(name: str) -> tuple[list[float], list[float]]:
         if account.footprint.total_j is not None:
             watts.append(account.footprint.total_j.value / recording.duration_s)
     return seconds, watts
-
-
-def _files(texts: tuple[str, ...], zones: tuple[str, ...]) -> dict[str, str]:
-    files = {}
-    for text in texts:
-        zone, sign, path = text.partition("=")
-        files[zone if sign else zones[0]] = path if sign else text
-    return files
-
-
-def _quantity(text: str, units: dict[str, float] | Any, option: str) -> float:
-    number, unit = split_quantity(text)
-    if unit not in units:
-        raise UsageError(f"{option} is {text!r}; give it in {', '.join(u for u in units if u)}")
-    return number * float(units[unit])
 
 
 def _card(placed: Placement, made: Plan) -> str:
@@ -306,85 +378,3 @@ def _chart(placed: Placement, grid: Grid) -> str:
         used = any(s.start_utc.timestamp() < end and s.end_utc > when for s in placed.stretches)
         marks += "^" if used else " "
     return f"{high:5.0f} g/kWh highest\n  {bars}\n  {marks.rstrip()}\n{low:5.0f} g/kWh lowest, {local_time(signal.start_utc)} on"
-
-
-def _settle(options: dict[str, Any]) -> int:
-    from joulewise.grid.history import read_file
-    from joulewise.scheduling.saved import plan_from_json
-    from joulewise.scheduling.settle import settle
-    from joulewise.vocabulary.signal import Kind, Meaning
-
-    path = Path(options["settled"])
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"there is no plan {path}; joulewise plan --save FILE keeps one") from None
-    except ValueError as error:
-        raise UsageError(f"{path} is no plan: {error}") from None
-    made = plan_from_json(told.get("plan", {}) if isinstance(told, dict) else {})
-    zones = tuple(dict.fromkeys(z for p in made.placements for z in p.job.zones))
-    files = _files(options["histories"], zones or ("",))
-    if not files:
-        raise UsageError("settling needs what the grid really did: --history FILE with the hours of the plan")
-    actual = {zone: read_file(Path(file), zone) for zone, file in files.items()}
-    marginal = {
-        zone: read_file(Path(file), zone, meaning=Meaning(kind=Kind.MARGINAL))
-        for zone, file in _files(options["marginals"], zones or ("",)).items()
-    }
-    report = settle(made, actual, marginal or None)
-    if options["as_json"]:
-        echo_json(_report_fields(report))
-    else:
-        echo(_report_text(report))
-    return 0
-
-
-def _report_fields(report: Report) -> dict[str, Any]:
-    return {
-        "promised_g": report.promised_g,
-        "saved_g": report.saved_g,
-        "saved_share": report.saved_share,
-        "share_of_oracle": report.share_of_oracle,
-        "jobs": [
-            {
-                "name": p.name,
-                "start_utc": p.start_utc.isoformat(),
-                "promised_g": p.promised_g,
-                "allocated_difference_g": p.saved_g,
-                "estimated_consequence_g": p.consequence_g,
-                "share_of_oracle": p.share_of_oracle,
-                "regret_g": p.regret_g,
-                "energy_bought_j": p.energy_bought_j,
-                "verdict": p.verdict,
-            }
-            for p in report.parts
-        ],
-    }
-
-
-def _report_text(report: Report) -> str:
-    rows = [
-        [
-            plain(p.name, 30),
-            local_time(p.start_utc),
-            format_si(p.promised_g, "g"),
-            format_si(p.saved_g, "g"),
-            "no marginal signal" if p.consequence_g is None else format_si(p.consequence_g, "g"),
-            "nothing to save" if p.share_of_oracle is None else f"{p.share_of_oracle:.0%}",
-            format_si(p.regret_g, "g"),
-            p.verdict,
-        ]
-        for p in report.parts
-    ]
-    heads = (
-        "job",
-        "ran",
-        "promised",
-        "allocated difference",
-        "estimated consequence",
-        "of the oracle",
-        "regret",
-        "",
-    )
-    whole = f"saved {format_si(report.saved_g, 'g')} ({report.saved_share:.1%} of running now); promised {format_si(report.promised_g, 'g')}"
-    return f"{table(rows, heads, right=(2, 3, 4, 5, 6))}\n\n{whole}"

@@ -1,4 +1,4 @@
-"""`joulewise rightsize RUN...`: how many GPUs or cores to ask for, with what limits, and what is wasted now."""
+"""`joulewise rightsize RUN...`: how many GPUs or cores to ask for, or on how few machines small jobs fit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from joulewise.vocabulary.recording import Component
 
 
 @click.command("rightsize")
-@click.argument("runs", metavar="[RUN]...", nargs=-1)
+@click.argument("runs", metavar="[RUN|FILE.csv]...", nargs=-1)
 @click.option(
     "--probe",
     "probes",
@@ -32,6 +32,21 @@ from joulewise.vocabulary.recording import Component
     "--fixed-power", default=0.0, metavar="WATTS", help="What the machine draws beside its workers."
 )
 @click.option("--now", "present", type=int, metavar="N", help="The size asked for today.")
+@click.option("--pack", "packing", is_flag=True, help="Pack small jobs, RUN or FILE.csv, on few machines.")
+@click.option(
+    "--machine",
+    metavar="CORES,MEMORY[,GPUS,MEMORY]",
+    help="With --pack: the machine to fill, 16,64GB,2,40GB (default: this one).",
+)
+@click.option(
+    "--idle-power",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="WATTS",
+    help="With --pack: what such a machine draws at the wall standing by.",
+)
+@click.option("--fill", default=0.9, metavar="SHARE", help="With --pack: how full cores and GPUs may be.")
+@click.option("--mig", is_flag=True, help="With --pack: GPUs are sliced, each job has its own memory.")
 @json_option
 def command(
     runs: tuple[str, ...],
@@ -43,12 +58,24 @@ def command(
     worker_power: float,
     fixed_power: float,
     present: int | None,
+    packing: bool,
+    machine: str | None,
+    idle_power: float,
+    fill: float,
+    mig: bool,
     as_json: bool,
 ) -> int:
     """Say how many GPUs or cores to ask for, time and memory limits, and what the present size wastes.
 
-    RUN are recordings of one work at several sizes; --probe adds rates that were measured elsewhere.
+    RUN are recordings of one work at several sizes; --probe adds rates that were measured elsewhere. With --pack they
+    are different small jobs, packed on few machines by what they were measured to use; idle devices are named.
     """
+    if packing:
+        from joulewise.cli.packing import pack
+
+        return pack(runs, machine, idle_power, fill, sliced=mig, as_json=as_json)
+    if machine or idle_power or mig:
+        raise UsageError("--machine, --idle-power and --mig are for packing small jobs; add --pack")
     from joulewise import wiring
 
     accounts = [wiring.account(wiring.find(text)) for text in runs]

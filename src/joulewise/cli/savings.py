@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from joulewise import wiring
-from joulewise.cli.output import echo, echo_json, plain, table
+from joulewise.cli.output import echo, echo_json, local_time, plain, table
+from joulewise.cli.plan_settling import part_fields, report_fields
 from joulewise.cli.settle import settlement_fields
-from joulewise.ledger.savings import TrackRecord, settlements, track_record
+from joulewise.ledger.savings import TrackRecord, plans, settlements, track_record
 from joulewise.vocabulary.figures import Figure
 from joulewise.vocabulary.finding import Settlement
+from joulewise.vocabulary.quantities import format_si
+from joulewise.vocabulary.settled import Report, Settled
 
-_FIRST = "nothing has been settled yet; settle a promise: joulewise settle BEFORE AFTER"
+_FIRST = (
+    "nothing has been settled yet; settle a promise: joulewise settle BEFORE AFTER, or joulewise settle PLAN"
+)
 
 
 def show(limit: int, *, as_json: bool) -> None:
-    """Print at most `limit` settlements, newest first, and the track record over all of them."""
+    """Print at most `limit` settlements of findings and of plans, newest first, and the track record over all of them."""
     ledger = wiring.store()
     try:
-        settled = settlements(ledger)
+        settled, planned = settlements(ledger), plans(ledger)
     finally:
         ledger.close()
-    record = track_record(settled)
+    record, report = track_record(settled), Report(tuple(part for _, part in planned))
     if as_json:
         echo_json(
             {
@@ -29,20 +34,32 @@ def show(limit: int, *, as_json: bool) -> None:
                 "bias": record.bias,
                 "mean_error": record.mean_error,
                 "savings": [settlement_fields(s) for s in settled[:limit]],
+                "plans": {
+                    **report_fields(report),
+                    "jobs": [{"plan": name, **part_fields(part)} for name, part in planned[:limit]],
+                },
             }
         )
         return
-    if not settled:
+    if not settled and not planned:
         echo(_FIRST)
         return
-    echo(
-        table(
+    parts = []
+    if settled:
+        shown = table(
             [_row(s) for s in settled[:limit]],
             ("finding", "promised", "realised", "quality", "kept", "before", "after"),
             right=(1, 2),
         )
-    )
-    echo(f"\n{_record_words(record)}")
+        parts.append(f"{shown}\n\n{_record_words(record)}")
+    if planned:
+        shown = table(
+            [_plan_row(name, part) for name, part in planned[:limit]],
+            ("job", "ran", "promised", "realised", "of the oracle", "regret", "", "plan"),
+            right=(2, 3, 4, 5),
+        )
+        parts.append(f"{shown}\n\n{_plan_words(report)}")
+    echo("\n\n".join(parts))
 
 
 def _row(settled: Settlement) -> list[str]:
@@ -68,4 +85,27 @@ def _record_words(record: TrackRecord) -> str:
     return (
         f"{record.within} of {record.promised} promises agree with their outcome; realised were on average "
         f"{100 * abs(record.bias):.1f} points {way} than promised, the mean error is {100 * record.mean_error:.1f} points"
+    )
+
+
+def _plan_row(name: str, part: Settled) -> list[str]:
+    return [
+        plain(part.name, 30),
+        local_time(part.start_utc),
+        format_si(part.promised_g, "g"),
+        format_si(part.saved_g, "g"),
+        "nothing to save" if part.share_of_oracle is None else f"{part.share_of_oracle:.0%}",
+        format_si(part.regret_g, "g"),
+        plain(part.verdict, 80),
+        plain(name, 40),
+    ]
+
+
+def _plan_words(report: Report) -> str:
+    share = report.share_of_oracle
+    of = "" if share is None else f", {share:.0%} of what knowing the hours would have saved"
+    return (
+        f"plans saved {format_si(report.saved_g, 'g')} ({report.saved_share:.1%} of running now) and promised "
+        f"{format_si(report.promised_g, 'g')}{of}; regret {format_si(report.regret_g, 'g')}; "
+        f"{len(report.wrong)} of {len(report.parts)} went wrong: worse than running now"
     )

@@ -1,7 +1,8 @@
-"""`joulewise settle BEFORE AFTER`: whether the promised saving was real, at equal quality."""
+"""`joulewise settle (BEFORE AFTER | PLAN)`: whether the promised saving was real; between runs, at equal quality."""
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,6 +10,7 @@ import click
 
 from joulewise import wiring
 from joulewise.cli.output import echo, echo_json, figure_fields, json_option, plain
+from joulewise.cli.plan_settling import settle_plan
 from joulewise.diagnosing import diagnose
 from joulewise.diagnosing.quality import quality
 from joulewise.diagnosing.settling import REPEAT_ARM, settle
@@ -25,16 +27,50 @@ _UNITS = {"J": "J", "cpu_s": "s"}
 
 @click.command("settle")
 @click.argument("before", metavar="BEFORE")
-@click.argument("after", metavar="AFTER")
+@click.argument("after", metavar="[AFTER]", required=False)
 @click.option(
     "--cause", type=click.Choice([c.value for c in Cause]), help="Settle this finding instead of the first."
 )
+@click.option(
+    "--history",
+    "histories",
+    multiple=True,
+    metavar="[ZONE=]FILE",
+    help="For a plan: the intensities that were measured in its hours.",
+)
+@click.option(
+    "--marginal",
+    "marginals",
+    multiple=True,
+    metavar="[ZONE=]FILE",
+    help="For a plan: marginal intensities, for the estimated consequence.",
+)
 @json_option
-def command(before: str, after: str, cause: str | None, as_json: bool) -> None:
-    """Compare what a finding of BEFORE promised with what AFTER realised, and keep it in the ledger.
+def command(
+    before: str,
+    after: str | None,
+    cause: str | None,
+    histories: tuple[str, ...],
+    marginals: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Compare what was promised with what was realised, and keep it in the ledger.
 
-    Each side is a RUN as `show` takes it, or several with commas between them: repeats make the noise known.
+    Of two runs, what a finding of BEFORE promised with what AFTER realised; each side is a RUN as `show` takes it, or
+    several with commas between them: repeats make the noise known. With one file that `plan --save` kept in BEFORE's
+    place, what the plan promised with what the grid really did.
     """
+    if after is None:
+        if not os.path.isfile(before):
+            raise UsageError(
+                f"{plain(before)!r} is no file; give two runs, BEFORE and AFTER, or a plan that joulewise plan --save kept"
+            )
+        if cause is not None:
+            raise UsageError("--cause chooses a finding of a run, but a plan has none; leave it out")
+        settle_plan(before, histories, marginals, as_json=as_json)
+        return
+    if histories or marginals:
+        raise UsageError("--history and --marginal belong to a plan, but two runs were given; leave them out")
     sides = [_accounts(before), _accounts(after)]
     shared = {a.recording.run_id for a in sides[0]} & {a.recording.run_id for a in sides[1]}
     if shared:

@@ -1,10 +1,14 @@
-"""Savings that were settled: what findings promised and what was realised, kept for good.
+"""Savings that were settled: what findings and plans promised and what was realised, kept for good.
 
-`track_record` says how good the promises have been: their bias, and how often the outcome lay in the interval.
+`track_record` says how good the promises of findings have been: their bias, and how often the outcome lay in the
+interval. Plans stand in the same table, one row a placement, told apart by their unit: grams, where findings have
+joules or CPU seconds. A plan's row names the plan where a finding's names the earlier run, and the placement's number
+where that names the later one; `quality` holds the whole of the settled placement as JSON.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +17,7 @@ from typing import Any
 from joulewise.ledger.store import Store, upsert
 from joulewise.vocabulary.figures import Basis, Figure
 from joulewise.vocabulary.finding import Cause, Settlement
+from joulewise.vocabulary.settled import Report, Settled, settled_as_json, settled_from_json
 
 _KEY = ("before_run", "after_run")
 _COLUMNS = (
@@ -32,6 +37,9 @@ _COLUMNS = (
     "settled_utc",
 )
 _KEEP = upsert("savings", _COLUMNS, _KEY)
+_PLAN_UNIT = "g"
+_ALL = "SELECT * FROM savings"
+_NEWEST = "ORDER BY settled_utc DESC, before_run DESC, after_run DESC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +82,41 @@ def keep(store: Store, settlement: Settlement, now_utc: datetime) -> None:
 
 
 def settlements(store: Store) -> list[Settlement]:
-    """Return everything that was settled, newest first."""
-    rows = store.query("SELECT * FROM savings ORDER BY settled_utc DESC, before_run DESC, after_run DESC")
-    return [_settlement(row) for row in rows]
+    """Return the promises of findings that were settled, newest first."""
+    return [_settlement(row) for row in store.query(f"{_ALL} WHERE unit <> '{_PLAN_UNIT}' {_NEWEST}")]
+
+
+def keep_plan(store: Store, plan_id: str, report: Report, now_utc: datetime) -> None:
+    """Write what a plan came to, one row a placement; settling the same plan again replaces it."""
+    for number, part in enumerate(report.parts):
+        now_g = part.now_g if part.now_g > 0 else 1.0  # of nothing, nothing was saved
+        promised, saved = part.promised_g / now_g, part.saved_g / now_g
+        store.execute(
+            _KEEP,
+            {
+                "before_run": plan_id,
+                "after_run": str(number),
+                "cause": "",
+                "unit": _PLAN_UNIT,
+                "promised_share": promised,
+                "promised_low": promised,
+                "promised_high": promised,
+                "realised_share": saved,
+                "realised_low": saved,
+                "realised_high": saved,
+                "realised": part.saved_g,
+                "wall_share": 0.0,  # a plan moves work; how long it runs is not what it promises
+                "equal_quality": 1,  # the same work at another time
+                "quality": json.dumps(settled_as_json(part)),
+                "settled_utc": now_utc.astimezone(UTC).isoformat(timespec="seconds"),
+            },
+        )
+
+
+def plans(store: Store) -> list[tuple[str, Settled]]:
+    """Return every placement that was settled with its plan's name, the newest settled first."""
+    rows = store.query(f"{_ALL} WHERE unit = '{_PLAN_UNIT}' {_NEWEST}")
+    return [(row["before_run"], settled_from_json(json.loads(row["quality"]))) for row in rows]
 
 
 def track_record(settled: Iterable[Settlement]) -> TrackRecord:

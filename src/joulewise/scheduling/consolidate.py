@@ -14,11 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise, zip_longest
 from math import ceil
 
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.quantities import JOULES_PER_KWH
+from joulewise.vocabulary.recording import Component, Device, Recording
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +62,95 @@ class Packed:
         return len(self.machines) / self.bound - 1 if self.bound else 0.0
 
 
-def measured(name: str, cores: Sequence[float], memory_bytes: Sequence[float], room: float = 0.1) -> Small:
-    """Return a job by its samples: cores at the 95th percentile, memory at its peak and `room` beyond.
+def measured(
+    name: str,
+    cores: Sequence[float],
+    memory_bytes: Sequence[float],
+    room: float = 0.1,
+    gpu: Sequence[float] = (),
+    gpu_memory_bytes: Sequence[float] = (),
+) -> Small:
+    """Return a job by its samples: cores and GPU at the 95th percentile, memories at their peak and `room` beyond.
 
     Memory that still grew in the last quarter of its samples is drawn on by as much as it grew since the first quarter.
     """
     if not cores or not memory_bytes:
         raise UsageError(f"job {name!r} has no samples to pack it by")
-    ordered = sorted(cores)
-    quarter = max(1, len(memory_bytes) // 4)
-    grew = max(0.0, max(memory_bytes[-quarter:]) - max(memory_bytes[:quarter]))
-    growing = max(memory_bytes[-quarter:]) >= max(memory_bytes) and len(memory_bytes) > 1
-    peak = max(memory_bytes) + (grew if growing else 0.0)
-    return Small(name, ordered[min(len(ordered) - 1, ceil(0.95 * len(ordered)) - 1)], peak * (1 + room))
+    return Small(
+        name,
+        _high(cores),
+        _peak(memory_bytes) * (1 + room),
+        _high(gpu) if gpu else 0.0,
+        _peak(gpu_memory_bytes) * (1 + room) if gpu_memory_bytes else 0.0,
+    )
+
+
+def _high(samples: Sequence[float]) -> float:
+    ordered = sorted(samples)
+    return ordered[min(len(ordered) - 1, ceil(0.95 * len(ordered)) - 1)]
+
+
+def _peak(samples: Sequence[float]) -> float:
+    quarter = max(1, len(samples) // 4)
+    grew = max(0.0, max(samples[-quarter:]) - max(samples[:quarter]))
+    growing = max(samples[-quarter:]) >= max(samples) and len(samples) > 1
+    return max(samples) + (grew if growing else 0.0)
+
+
+def measured_run(recording: Recording, name: str = "") -> Small:
+    """Return a recording as a job to pack, by its ticks.
+
+    A GPU's utilisation counts by the work's share of it; its memory counts whole, for drivers tell it by device only.
+    """
+    ticks = recording.ticks
+    cpu_s = ticks.counters.get("work_cpu_s", [])
+    cores = [
+        (now - before) / (t1 - t0)
+        for (t0, before), (t1, now) in pairwise(zip(ticks.t_s, cpu_s, strict=False))
+        if before is not None and now is not None and t1 > t0
+    ]
+    gpus = [d.id for d in _gpus(recording) if any(ticks.gauges.get(f"gpu_work_share:{d.id}", [1.0]))]
+    shares = [
+        [
+            busy * (1.0 if share is None else share)
+            for busy, share in zip_longest(
+                ticks.gauges.get(f"gpu_utilisation:{d}", []), ticks.gauges.get(f"gpu_work_share:{d}", [])
+            )
+            if busy is not None
+        ]
+        for d in gpus
+    ]
+    memories = [_known(ticks.gauges.get(f"gpu_memory_bytes:{d}", [])) for d in gpus]
+    return measured(
+        name or recording.name,
+        cores,
+        _known(ticks.gauges.get("resident_bytes", [])),
+        gpu=[sum(at) for at in zip(*(s for s in shares if s), strict=False)],
+        gpu_memory_bytes=[sum(at) for at in zip(*(m for m in memories if m), strict=False)],
+    )
+
+
+def standing(recording: Recording) -> tuple[tuple[str, str, float, float, float], ...]:
+    """Return what `idle_devices` takes of a recording's GPUs: name, holder, mean utilisation, mean watts, seconds."""
+    seen = []
+    for device in _gpus(recording):
+        busy = _known(recording.ticks.gauges.get(f"gpu_utilisation:{device.id}", []))
+        drawn = recording.ticks.energy_j.get(device.id, [])
+        told = [(t, j) for t, j in zip(recording.ticks.t_s, drawn, strict=False) if j is not None]
+        if busy and len(told) > 1 and told[-1][0] > told[0][0]:
+            seconds = told[-1][0] - told[0][0]
+            watts = (told[-1][1] - told[0][1]) / seconds
+            name = f"{recording.machine.host} {device.id}"
+            seen.append((name, recording.name, sum(busy) / len(busy), watts, seconds))
+    return tuple(seen)
+
+
+def _gpus(recording: Recording) -> list[Device]:
+    return [d for d in recording.devices if d.component is Component.GPU and d.counted]
+
+
+def _known(samples: Sequence[float | None]) -> list[float]:
+    return [s for s in samples if s is not None]
 
 
 def consolidate(jobs: Iterable[Small], machine: Machine, fill: float = 0.9) -> Packed:

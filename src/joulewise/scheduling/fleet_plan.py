@@ -159,7 +159,7 @@ class _Board:
         return f"the capacity of {names} is taken by other jobs in every {hours} before its deadline"
 
     def _slots(self, zone: str, end: datetime, count: int, there: Place | None) -> list[Slot]:
-        price = (self.grid.prices or {}).get(zone)
+        price = self.grid.price_of(zone)
         cut = window(self.grid.carbon[zone], self.origin, end, price, there.pue if there else 1.0).slots
         merged: list[Slot] = []
         index = 0

@@ -87,9 +87,19 @@ class Grid:
         """The currency of the prices, or an empty string."""
         return next((s.meaning.unit.partition("/")[0] for s in (self.prices or {}).values()), "")
 
+    def price_of(self, zone: str) -> Signal | None:
+        """Return what a kWh costs in a zone, None where no price is known; raise UsageError where only others have one."""
+        if self.prices and zone not in self.prices:
+            raise UsageError(f"no price for {zone}, though other zones have one; give one for each")
+        return self.prices[zone] if self.prices else None
+
     def said(self) -> dict[str, str]:
-        """Return by zone where its signal comes from and what it means."""
-        return {zone: f"{s.source or 'given'}; {s.meaning}" for zone, s in self.carbon.items()}
+        """Return by zone where its signal and its prices come from and what they mean."""
+        told = {zone: f"{s.source or 'given'}; {s.meaning}" for zone, s in self.carbon.items()}
+        for zone, price in (self.prices or {}).items():
+            if zone in told:
+                told[zone] += f"; prices: {price.source or 'given'}; {price.meaning}"
+        return told
 
 
 def plan(
@@ -105,7 +115,7 @@ def plan(
     jobs = tuple(jobs)
     if terms.objective in (Objective.COST, Objective.WEIGHTED) and not grid.prices:
         raise UsageError(
-            f"objective {terms.objective} needs what electricity costs; set a tariff (joulewise config) or use carbon"
+            f"objective {terms.objective} needs what electricity costs; set a tariff (joulewise config), fetch day-ahead prices (--online) or use carbon"
         )
     if any(p.capacity is not None for p in places):
         try:
@@ -440,9 +450,7 @@ class _Desk:
     def _window(self, zone: str) -> Window:
         if zone not in self._windows:
             there = self.places.get(zone)
-            price = (self.grid.prices or {}).get(zone)
-            if self.grid.prices and price is None:
-                raise UsageError(f"no price for {zone}, though other zones have one; give one for each")
+            price = self.grid.price_of(zone)
             # running now may end after the deadline where only a faster pace fits
             until = after(self.origin, max(self.window_s, self.expected_s))
             self._windows[zone] = window(

@@ -5,8 +5,10 @@ Every decision is kept with what it was made from (job, terms, predictions), so 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
 
 from joulewise.vocabulary.errors import UsageError
@@ -42,6 +44,12 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
         "placements": [placement_as_json(p) for p in plan.placements],
         "unplaced": [{"job": job_as_json(u.job), "reason": u.reason} for u in plan.unplaced],
     }
+
+
+def plan_id(plan: Plan) -> str:
+    """Return a name for the plan that only this decision has: when it was made, and a digest of all that it holds."""
+    text = json.dumps(plan_as_json(plan), sort_keys=True)
+    return f"plan-{plan.made_utc:%Y%m%dT%H%M}-{sha256(text.encode()).hexdigest()[:8]}"
 
 
 def plan_from_json(told: Mapping[str, Any]) -> Plan:

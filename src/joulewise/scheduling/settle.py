@@ -12,7 +12,7 @@ a day that went wrong is shown like any other. Pure; the actual signals are argu
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from joulewise.scheduling.ladder import FREE
@@ -20,76 +20,8 @@ from joulewise.scheduling.plan import DEFAULT_TERMS, Grid, Terms, place
 from joulewise.scheduling.slots import Prices, Weights, window
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.job import Duration, Placement, Plan, Stretch, after
+from joulewise.vocabulary.settled import Report, Settled
 from joulewise.vocabulary.signal import Kind, Signal
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """What one placement came to. Grams by average intensity; the consequence is None where no marginal signal is.
-
-    `promised_g` is the saving that the plan predicted, `saved_g` the one realised, `oracle_g` the one of a planner who
-    knew. `saved_cost` is None where no actual price is known.
-    """
-
-    name: str
-    start_utc: datetime
-    promised_g: float
-    now_g: float
-    ran_g: float
-    oracle_g: float
-    consequence_g: float | None
-    saved_cost: float | None
-    energy_bought_j: float
-    verdict: str
-
-    @property
-    def saved_g(self) -> float:
-        """The allocated difference: grams of running now less grams of the run as it ran."""
-        return self.now_g - self.ran_g
-
-    @property
-    def share_of_oracle(self) -> float | None:
-        """The part of the possible saving that was had; None where nothing could be saved."""
-        return self.saved_g / self.oracle_g if self.oracle_g > 1e-9 * max(1.0, self.now_g) else None
-
-    @property
-    def regret_g(self) -> float:
-        """Grams that a planner who knew the actual hours would have saved beyond this plan."""
-        return max(0.0, self.oracle_g - self.saved_g)
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """Several settled placements together."""
-
-    parts: tuple[Settled, ...]
-
-    @property
-    def promised_g(self) -> float:
-        """The sum of what was predicted."""
-        return sum(p.promised_g for p in self.parts)
-
-    @property
-    def saved_g(self) -> float:
-        """The sum of what was saved, losses included."""
-        return sum(p.saved_g for p in self.parts)
-
-    @property
-    def saved_share(self) -> float:
-        """What was saved as a share of running everything now."""
-        now = sum(p.now_g for p in self.parts)
-        return self.saved_g / now if now > 0 else 0.0
-
-    @property
-    def share_of_oracle(self) -> float | None:
-        """The part of the possible saving that was had; None where nothing could be saved."""
-        oracle = sum(p.oracle_g for p in self.parts)
-        return self.saved_g / oracle if oracle > 0 else None
-
-    @property
-    def wrong(self) -> tuple[Settled, ...]:
-        """The placements that were worse than running now, worst first."""
-        return tuple(sorted((p for p in self.parts if p.saved_g < 0), key=lambda p: p.saved_g))
 
 
 def settle(

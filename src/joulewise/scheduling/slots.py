@@ -18,7 +18,7 @@ from itertools import pairwise
 
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.quantities import JOULES_PER_KWH
-from joulewise.vocabulary.signal import Signal
+from joulewise.vocabulary.signal import Kind, Signal
 
 _DAY_S = 86400
 
@@ -153,8 +153,9 @@ class _Steps:
             chosen.append(value)
         self._values = chosen
         if repeated:
+            what = "price signal" if signal.meaning.kind is Kind.PRICE else "forecast"
             notes.append(
-                f"the forecast ends {signal.end_utc:%Y-%m-%d %H:%M} UTC; beyond it its last day is repeated"
+                f"the {what} ends {signal.end_utc:%Y-%m-%d %H:%M} UTC; beyond it its last day is repeated"
             )
         if filled > repeated:
             notes.append(

@@ -188,6 +188,8 @@ class GridServices:
             )
         now = self.clock.now_utc()
         zone = query.get("zone", "")
+        if path.startswith("price-day-ahead/"):
+            return self._priced(path.removeprefix("price-day-ahead/"), zone, query)
         what = path.removeprefix("carbon-intensity/")
         if what == "forecast":
             updated = now.replace(minute=5, second=0, microsecond=0)
@@ -223,6 +225,31 @@ class GridServices:
             for t, v in self.rows(start, end + timedelta(seconds=1), 3600)
         ]  # fmt: skip
         return 200, json.dumps({"zone": zone, name: told, "temporalGranularity": "hourly"})
+
+    def _priced(self, what: str, zone: str, query: dict[str, str]) -> _Answer:
+        """Return Electricity Maps' day-ahead prices: the truth in EUR/MWh, some below zero, known to tomorrow's end."""
+        if what not in ("past-range", "forecast"):
+            return 404, json.dumps({"status": "error", "message": "Endpoint not available"})
+        if not {"start", "end"} <= query.keys():
+            return 400, json.dumps(
+                {"status": "error", "message": 'Missing or invalid date parameter "start"'}
+            )
+        now = self.clock.now_utc()
+        tomorrow = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=2)
+        start, end = (
+            _time(query["start"]),
+            min(_time(query["end"]), now if what == "past-range" else tomorrow),
+        )
+        if end - start > timedelta(days=10):
+            return 400, json.dumps({"status": "error", "message": "at most 10 days"})
+        told = [
+            {
+                "zone": zone, "datetime": f"{t:%Y-%m-%dT%H:%M:%S.000Z}", "unit": "EUR/MWh",
+                "value": None if v is None else v / 10 - 5, "source": "of the double", "temporalGranularity": "hourly",
+            }
+            for t, v in self.rows(start, end, 3600)
+        ]  # fmt: skip
+        return 200, json.dumps({"zone": zone, "data": told, "temporalGranularity": "hourly"})
 
     def _watttime(self, path: str, query: dict[str, str], headers: dict[str, str]) -> _Answer:
         if path == "login":

@@ -19,7 +19,10 @@ class TestElectricityMaps(SourceContract):
     @pytest.fixture
     def rig(self, services, fetcher):
         return SourceRig(
-            ElectricityMaps(fetcher, KEY, services.base("electricity_maps")), "DE", secrets=(KEY,)
+            ElectricityMaps(fetcher, KEY, services.base("electricity_maps")),
+            "DE",
+            has_prices=True,
+            secrets=(KEY,),
         )
 
     def test_estimates_are_marked(self, rig):
@@ -59,3 +62,34 @@ class TestElectricityMaps(SourceContract):
         assert ahead is not None
         assert ahead.meaning.factors is Factors.DIRECT
         assert "emissionFactorType=direct" in services.requests[-1]
+
+    def test_prices_reach_to_the_end_of_tomorrow(self, rig, services):
+        """A week behind and two days ahead are two questions, without factors, and end where the auction did."""
+        prices = rig.source.prices("DE", NOW - timedelta(days=7), NOW + timedelta(days=5))
+
+        assert prices.start_utc == NOW.replace(minute=0) + timedelta(hours=1) - timedelta(days=7)
+        assert prices.end_utc == NOW.replace(hour=0, minute=0) + timedelta(days=2)
+        assert prices.meaning.unit == "EUR/kWh"
+        asked = [path for path in services.requests if "price-day-ahead" in path]
+        assert [path.partition("?")[0].rpartition("/")[2] for path in asked] == ["forecast", "past-range"]
+        assert not any("emissionFactorType" in path for path in asked)
+
+    def test_long_ranges_of_prices_are_asked_in_parts(self, rig, services):
+        """More than ten days are asked ten days at a time."""
+        prices = rig.source.prices("DE", NOW - timedelta(days=25), NOW - timedelta(days=1))
+
+        assert prices.gaps == 0
+        assert len([path for path in services.requests if "price-day-ahead" in path]) == 3
+
+    def test_no_price_of_the_coming_hours(self, rig):
+        """Where the market knows nothing of the hours asked there is no signal, so that the next service is asked."""
+        assert rig.source.prices("DE", NOW + timedelta(days=4), NOW + timedelta(days=5)) is None
+
+    @pytest.mark.parametrize("unit", ["EUR/kWh", "cent", None])
+    def test_a_price_of_another_unit_is_refused(self, rig, monkeypatch, unit):
+        """Prices in a unit that is not documented are a fault of one line, never a number."""
+        answer = {"data": [{"datetime": f"{NOW:%Y-%m-%dT%H}:00:00Z", "value": 30, "unit": unit}]}
+        monkeypatch.setattr(rig.source, "_answer", lambda *_: answer)
+
+        with pytest.raises(GridError, match="where EUR/MWh or the like belongs"):
+            rig.source.prices("DE", NOW.replace(minute=0), NOW + timedelta(hours=6))

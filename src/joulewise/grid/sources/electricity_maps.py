@@ -1,18 +1,21 @@
 """Most of the world: Electricity Maps v3. Needs a key; what it may ask is a matter of its plan.
 
 Hours (flow-traced consumption, lifecycle unless told otherwise), the provider's own estimates marked; history of 24 h,
-past ranges of ten days a request, forecasts of up to 72 h on paid plans. The look-up by the caller's address is
+past ranges of ten days a request, forecasts of up to 72 h on paid plans. Day-ahead prices per MWh in the market's
+currency: the hours that have begun as a past range, those to come as a forecast from start to end. The look-up by the caller's address is
 always switched off: an unknown place must fail, not become ours.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, final
 
 from joulewise.grid.fetching import Fetcher, Request
 from joulewise.grid.sources.port import chunks, ended, moment, number, rows, series
+from joulewise.vocabulary.errors import GridError
 from joulewise.vocabulary.signal import Factors, Meaning, Scope, Signal, SignalPoint
 
 BASE = "https://api.electricitymaps.com/v3"
@@ -24,7 +27,7 @@ _ZONES = {
 
 @final
 class ElectricityMaps:
-    """Average intensity of a zone as consumed, and its forecast where the plan has one."""
+    """Average intensity of a zone as consumed, its forecast and its prices where the plan has them."""
 
     name = "Electricity Maps"
     step_s = 3600
@@ -47,8 +50,7 @@ class ElectricityMaps:
             told = rows(self.name, self._asked("history", zone, {}), "history")
         else:
             for begin, stop in chunks(start, end, _DAYS):
-                span = {"start": f"{begin:%Y-%m-%dT%H:%M:%SZ}", "end": f"{stop:%Y-%m-%dT%H:%M:%SZ}"}
-                told += rows(self.name, self._asked("past-range", zone, span), "data")
+                told += rows(self.name, self._asked("past-range", zone, _span(begin, stop)), "data")
         points = {}
         for row in told:
             when = moment(self.name, row.get("datetime"))
@@ -72,16 +74,50 @@ class ElectricityMaps:
         }
         return series(zone, self._meaning, self.step_s, points, self.name)
 
-    def prices(self, zone: str, start: datetime, end: datetime) -> Signal | None:  # noqa: ARG002 - the port's
-        """Return None: prices are not asked here."""
-        return None
+    def prices(self, zone: str, start: datetime, end: datetime) -> Signal | None:
+        """Return day-ahead prices per kWh; None where those of the coming hours were asked and there are none."""
+        now = ended(end, self._fetcher.now_utc(), self.step_s)
+        told: list[Mapping[str, Any]] = []
+        for begin, stop in chunks(now, end, _DAYS):
+            told += self._priced("forecast", zone, begin, stop)
+        if now < end and not told:
+            return None
+        running = min(end, now + timedelta(seconds=self.step_s))  # either may hold the hour that has begun
+        for begin, stop in chunks(start, running, _DAYS):
+            told += self._priced("past-range", zone, begin, stop)
+        points, currency = {}, ""
+        for row in told:
+            when = moment(self.name, row.get("datetime"))
+            if start <= when < end:
+                currency = self._currency(row.get("unit"), currency)
+                value = number(self.name, row.get("value"))
+                points[when] = SignalPoint(
+                    None if value is None else value / 1000, estimated=row.get("isEstimated") is True
+                )
+        return series(zone, Meaning.price(currency), self.step_s, points, self.name) if points else None
+
+    def _priced(self, what: str, zone: str, start: datetime, end: datetime) -> list[Mapping[str, Any]]:
+        answer = self._answer(f"price-day-ahead/{what}", zone, _span(start, end))
+        return rows(self.name, answer, "data")
+
+    def _currency(self, told: Any, before: str) -> str:
+        """Return the currency of a unit like `EUR/MWh`; another unit, or a second currency, is refused."""
+        currency, _, per = str(told).partition("/")
+        if per != "MWh" or not re.fullmatch("[A-Z]{3}", currency) or before not in ("", currency):
+            raise GridError(
+                f"{self.name} answered prices in {str(told)[:40]!r}, where EUR/MWh or the like belongs"
+            )
+        return currency
 
     def _asked(self, what: str, zone: str, params: Mapping[str, str]) -> Any:
+        factors = {"emissionFactorType": self._meaning.factors.value}
+        return self._answer(f"carbon-intensity/{what}", zone, {**factors, **params})
+
+    def _answer(self, path: str, zone: str, params: Mapping[str, str]) -> Any:
         request = Request(
-            f"{self._base}/carbon-intensity/{what}",
+            f"{self._base}/{path}",
             {
                 "zone": _ZONES.get(zone, zone),
-                "emissionFactorType": self._meaning.factors.value,
                 "temporalGranularity": "hourly",
                 "disableCallerLookup": "true",
                 **params,
@@ -89,3 +125,7 @@ class ElectricityMaps:
             secret_headers={"auth-token": self._key},
         )
         return self._fetcher.json(self.name, request, self.step_s)
+
+
+def _span(start: datetime, end: datetime) -> dict[str, str]:
+    return {"start": f"{start:%Y-%m-%dT%H:%M:%SZ}", "end": f"{end:%Y-%m-%dT%H:%M:%SZ}"}

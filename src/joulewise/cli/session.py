@@ -204,6 +204,8 @@ class Session:
                 write(account, path)
             except OSError as error:
                 self._say(f"cannot write {path}: {error.strerror}")
+            else:
+                self._say(f"wrote {os.path.abspath(path)} ({os.path.getsize(path) / 1000:.0f} kB)")
 
     def _latest(self) -> Snapshot | None:
         return self._recorder.latest

@@ -86,3 +86,16 @@ def test_unreadable(file):
 
     with pytest.raises(UsageError, match="cannot read"):
         run(f"{file}:objective", "--budget", "1m")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("nowhere", "needs nowhere, which is not installed$"), ("numpy", r"pip install 'joulewise\[search\]'$")],
+)
+def test_missing_module(file, monkeypatch, name, message):
+    """A module that the file needs and that is not installed is named, with the extra if it is ours."""
+    monkeypatch.setitem(__import__("sys").modules, name, None)
+    file.write_text(f"import {name}")
+
+    with pytest.raises(UsageError, match=message):
+        run(f"{file}:objective", "--budget", "1m")

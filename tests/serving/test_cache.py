@@ -5,14 +5,14 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from joulewise.serving.cache import Flights, PredictionCache, request_key
+from joulewise.serving.cache import Flights, Keys, PredictionCache
 
 
 def test_key():
     """The key depends on version, dialect and body, and parts cannot be moved from one to the other."""
     keys = {
-        request_key(*parts)
-        for parts in (
+        Keys(version, dialect).of(body)
+        for version, dialect, body in (
             ("1", "plain", b"x"),
             ("2", "plain", b"x"),
             ("1", "v2", b"x"),
@@ -21,7 +21,8 @@ def test_key():
         )
     }
     assert len(keys) == 5
-    assert request_key("1", "plain", b"x") == request_key("1", "plain", b"x")
+    one = Keys("1", "plain")
+    assert one.of(b"x") == one.of(b"x") == Keys("1", "plain").of(b"x")
 
 
 def test_ttl():

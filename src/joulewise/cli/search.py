@@ -120,6 +120,10 @@ def _load(file: str) -> dict[str, Any]:
     sys.path.insert(0, os.path.dirname(os.path.abspath(file)))
     try:
         return runpy.run_path(file, run_name="joulewise_objective")
+    except ModuleNotFoundError as missing:
+        ours = missing.name in ("numpy", "threadpoolctl")
+        remedy = "; pip install 'joulewise[search]'" if ours else ""
+        raise UsageError(f"{file} needs {missing.name}, which is not installed{remedy}") from None
     except SyntaxError as error:
         raise UsageError(f"cannot read {file}: {error}") from None
 

@@ -8,7 +8,6 @@ Every response, errors too, says what it cost: `x-joules`, `x-joules-basis`, `x-
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -21,11 +20,12 @@ import orjson
 
 from joulewise.serving import openapi, protocol
 from joulewise.serving.batching import Bounds, admit
-from joulewise.serving.cache import Flights, PredictionCache, request_key
+from joulewise.serving.cache import Flights, Keys, PredictionCache
 from joulewise.serving.energy import Rate, Tally
 from joulewise.serving.engine import Engine, Job, Outcome
 from joulewise.serving.metrics import CONTENT_TYPE, Counters, Metric, text
 from joulewise.serving.onnx_model import Model
+from joulewise.serving.reading import Readers
 from joulewise.serving.tensors import Refused
 
 Scope = MutableMapping[str, Any]
@@ -88,7 +88,9 @@ class Service:
         self._rate = rate
         self._api_key = api_key.encode()
         self._cache = PredictionCache(limits.cache_bytes if model.repeats else 0, limits.cache_ttl_s)
+        self._keys = {dialect: Keys(model.version, dialect) for dialect in _DIALECTS}
         self._flights: Flights[Job] = Flights()
+        self._readers = Readers(limits.body_s)
         self._held_bytes = 0
         self._variant = f"{model.name}@{model.version[:8]}".encode("ascii", "replace")
         self._engine = Engine(
@@ -180,7 +182,8 @@ class Service:
 
     async def _predict(self, dialect: str, headers: dict[bytes, bytes], receive: Receive) -> Reply:
         deadline_s = self._deadline_s(headers)
-        self._let_in(0, deadline_s)  # before the body is read: a full server reads none
+        if self._engine.busy:
+            self._let_in(0, deadline_s)  # before the body is read: a full server reads none
         body = await self._body(headers, receive)
         self._held_bytes += len(body)
         try:
@@ -191,7 +194,7 @@ class Service:
     async def _answer(self, dialect: str, body: bytes, deadline_s: float) -> Reply:
         key = b""
         if self._cache.on:
-            key = request_key(self.model.version, dialect, body)
+            key = self._keys[dialect].of(body)
             kept = self._cache.get(key, time.monotonic())
             if kept is not None:
                 self.counters.hits += 1
@@ -245,39 +248,36 @@ class Service:
         told = headers.get(b"content-length", b"0")
         if told.isdigit() and int(told[:20]) > most:
             raise _too_large(most)
-        message = await self._receive(receive)
-        if not message.get("more_body"):
-            body: bytes = message.get("body", b"")
-            if len(body) > most:
-                raise _too_large(most)
-            return body
-        parts, size = [], 0
-        until_s = time.monotonic() + self._limits.body_s
-        try:
-            while True:
-                part = message.get("body", b"")
-                size += len(part)
-                self._held_bytes += len(part)
-                parts.append(part)
-                if size > most:
-                    raise _too_large(most)
-                if self._held_bytes > 2 * self._limits.bounds.most_held_bytes:
-                    raise Refused(429, f"{self._held_bytes} bytes of requests are being held already", 1)
-                if not message.get("more_body"):
-                    return b"".join(parts)
-                message = await self._receive(receive, until_s - time.monotonic())
-        finally:
-            self._held_bytes -= size
+        with self._readers.reading():
+            message = await receive()
+            if not message.get("more_body"):  # as a rule it is here already
+                return self._whole(message)
+            parts, size = [], 0
+            try:
+                while True:
+                    part = message.get("body", b"")
+                    size += len(part)
+                    self._held_bytes += len(part)
+                    parts.append(part)
+                    if size > most:
+                        raise _too_large(most)
+                    if self._held_bytes > 2 * self._limits.bounds.most_held_bytes:
+                        raise Refused(429, f"{self._held_bytes} bytes of requests are being held already", 1)
+                    if not message.get("more_body"):
+                        return b"".join(parts)
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise Refused(400, "the body was cut short")
+            finally:
+                self._held_bytes -= size
 
-    async def _receive(self, receive: Receive, within_s: float | None = None) -> Message:
-        try:
-            async with asyncio.timeout(self._limits.body_s if within_s is None else max(0.0, within_s)):
-                message = await receive()
-        except TimeoutError:
-            raise Refused(408, f"the body did not arrive within {self._limits.body_s:.3g} s") from None
+    def _whole(self, message: Message) -> bytes:
         if message["type"] == "http.disconnect":
             raise Refused(400, "the body was cut short")
-        return message
+        body: bytes = message.get("body", b"")
+        if len(body) > self._limits.most_body_bytes:
+            raise _too_large(self._limits.most_body_bytes)
+        return body
 
     async def _send(self, reply: Reply, send: Send) -> None:
         rate = self._rate()

@@ -16,13 +16,20 @@ Flight = TypeVar("Flight")
 _ENTRY_BYTES = 250  # what Python's own objects around an entry take
 
 
-def request_key(version: str, dialect: str, body: bytes) -> bytes:
-    """Return the key of a request: 16 bytes that depend on the model's version, the dialect and every byte."""
-    digest = blake2b(digest_size=16)
-    for part in (version.encode(), dialect.encode()):
-        digest.update(len(part).to_bytes(4, "big") + part)
-    digest.update(body)
-    return digest.digest()
+@final
+class Keys:
+    """Keys of the requests of one dialect to one version of a model: 16 bytes that depend on both and on every byte."""
+
+    def __init__(self, version: str, dialect: str) -> None:
+        self._begun = blake2b(digest_size=16)
+        for part in (version.encode(), dialect.encode()):
+            self._begun.update(len(part).to_bytes(4, "big") + part)
+
+    def of(self, body: bytes) -> bytes:
+        """Return the key of a request's body."""
+        digest = self._begun.copy()
+        digest.update(body)
+        return digest.digest()
 
 
 @final

@@ -125,6 +125,11 @@ class Engine:
         """Return what waits and runs now."""
         return Load(len(self._queue), self._rows, held_bytes)
 
+    @property
+    def busy(self) -> bool:
+        """Whether anything waits or runs."""
+        return self._rows > 0
+
     def submit(self, job: Job) -> None:
         """Put a job into the queue; whoever waits for it will have the outcome."""
         self._queue.append(job)

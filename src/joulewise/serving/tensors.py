@@ -87,11 +87,15 @@ def _cast(spec: Spec, raw: Tensor) -> Tensor:
         limits = np.iinfo(dtype)
         if int(raw.min()) < limits.min or int(raw.max()) > limits.max:
             raise Refused(400, f"tensor {spec.name!r} holds a number outside of {spec.datatype}")
+    if dtype.kind != "f" or (
+        raw.dtype.kind != "f" and dtype.itemsize > 2
+    ):  # every integer is finite in 32 bits
+        return raw.astype(dtype)
     with np.errstate(over="ignore"):
         cast = raw.astype(dtype)
-    if dtype.kind == "f" and not np.isfinite(cast).all():
+    if not np.isfinite(cast).all():
         raise Refused(400, f"tensor {spec.name!r} holds a number that is not finite in {spec.datatype}")
-    return np.ascontiguousarray(cast)
+    return cast
 
 
 def _fits(kind: str, datatype: str) -> bool:
@@ -112,9 +116,12 @@ def _kind(raw: Tensor) -> str:
 
 
 def _matches(shape: Sequence[int], wanted: Sequence[int | None]) -> bool:
-    return len(shape) == len(wanted) and all(
-        size > 0 if want is None else size == want for size, want in zip(shape, wanted, strict=True)
-    )
+    if len(shape) != len(wanted):
+        return False
+    for size, want in zip(shape, wanted, strict=True):
+        if size <= 0 if want is None else size != want:
+            return False
+    return True
 
 
 def _shape_text(shape: Sequence[int | None]) -> str:

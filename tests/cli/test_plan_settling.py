@@ -58,3 +58,18 @@ def test_wrong_use(planned, joulewise, history):
         assert done.returncode == 2
         assert said in done.stderr
         assert done.stderr.count("\n") == 1
+
+
+def test_money_is_settled_by_the_tariff(planned, joulewise, history, monkeypatch):
+    """A plan made for money says what money it saved, beside its grams; without a tariff money is unknown."""
+    monkeypatch.setenv("JOULEWISE_TARIFF", "0.30EUR/kWh 20:00-24:00=0.10EUR")
+    planned("--objective", "cost", "--save", "plan.json")
+    told = json.loads(joulewise("settle", "plan.json", "--history", history, "--json").stdout)
+
+    assert told["jobs"][0]["saved_cost"] == pytest.approx(4 * 0.20)
+    assert told["saved_g"] == pytest.approx(400)
+    text = joulewise("settle", "plan.json", "--history", history).stdout
+    assert "0.8 EUR saved by the tariff" in text
+    monkeypatch.delenv("JOULEWISE_TARIFF")
+    told = json.loads(joulewise("settle", "plan.json", "--history", history, "--json").stdout)
+    assert told["jobs"][0]["saved_cost"] is None

@@ -18,6 +18,7 @@ from joulewise.vocabulary.settled import Report, Settled
 
 if TYPE_CHECKING:
     from joulewise.vocabulary.job import Plan
+    from joulewise.vocabulary.signal import Signal
 
 
 def settle_plan(file: str, histories: Sequence[str], marginals: Sequence[str], *, as_json: bool) -> None:
@@ -37,7 +38,7 @@ def settle_plan(file: str, histories: Sequence[str], marginals: Sequence[str], *
         zone: read_file(Path(file), zone, meaning=Meaning(kind=Kind.MARGINAL))
         for zone, file in by_zone(marginals, zones or ("",)).items()
     }
-    report = settle(made, actual, marginal or None)
+    report = settle(made, actual, marginal or None, _tariff(made))
     name = plan_id(made)
     ledger = wiring.store()
     try:
@@ -47,7 +48,29 @@ def settle_plan(file: str, histories: Sequence[str], marginals: Sequence[str], *
     if as_json:
         echo_json({"plan": name, **report_fields(report)})
     else:
-        echo(_report_text(report))
+        echo(_report_text(report, _currency()))
+
+
+def _tariff(made: Plan) -> dict[str, Signal] | None:
+    """Return what a kWh cost by the tariff of the settings while the plan's jobs could run; None without a tariff."""
+    from joulewise.catalogue.tariffs import Tariff
+    from joulewise.scheduling.prices import tariff_signal
+
+    text = wiring.settings().tariff
+    if not text or not made.placements:
+        return None
+    start = min(made.made_utc, *(p.job.release_utc for p in made.placements))
+    end = max(max(p.job.deadline_utc, p.end_utc) for p in made.placements)
+    end += end - start  # running now may end after the deadline
+    zones = dict.fromkeys(z for p in made.placements for z in p.job.zones)
+    return {zone: tariff_signal(Tariff.parse(text), zone, start, end) for zone in zones}
+
+
+def _currency() -> str:
+    from joulewise.catalogue.tariffs import Tariff
+
+    text = wiring.settings().tariff
+    return Tariff.parse(text).currency if text else ""
 
 
 def _read(path: Path) -> Plan:
@@ -86,12 +109,13 @@ def part_fields(part: Settled) -> dict[str, Any]:
         "estimated_consequence_g": part.consequence_g,
         "share_of_oracle": part.share_of_oracle,
         "regret_g": part.regret_g,
+        "saved_cost": part.saved_cost,
         "energy_bought_j": part.energy_bought_j,
         "verdict": part.verdict,
     }
 
 
-def _report_text(report: Report) -> str:
+def _report_text(report: Report, currency: str) -> str:
     rows = [
         [
             plain(p.name, 30),
@@ -116,4 +140,6 @@ def _report_text(report: Report) -> str:
         "",
     )
     whole = f"saved {format_si(report.saved_g, 'g')} ({report.saved_share:.1%} of running now); promised {format_si(report.promised_g, 'g')}"
-    return f"{table(rows, heads, right=(2, 3, 4, 5, 6))}\n\n{whole}"
+    costs = [p.saved_cost for p in report.parts if p.saved_cost is not None]
+    money = f"; {sum(costs):.3g} {currency} saved by the tariff" if costs else ""
+    return f"{table(rows, heads, right=(2, 3, 4, 5, 6))}\n\n{whole}{money}"

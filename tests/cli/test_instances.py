@@ -69,6 +69,8 @@ def test_wrong_use_is_one_line(joulewise):
         (("--work", "1", "--probe", "g4dn.xlarg=1"), "did you mean g4dn.xlarge"),
         (("--work", "1", "--probe", "g4dn.xlarge"), "cannot read --probe"),
         (("--probe", "g4dn.xlarge=1"), "say how much work it is"),
+        (("--for", "nope"), "unknown recording 'nope'"),
+        (("--work", "1000"), "run 10.0 units or so of this work on each and give its rate"),
     ):
         done = joulewise("instances", *arguments)
         assert done.returncode == 2

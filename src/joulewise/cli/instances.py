@@ -55,6 +55,12 @@ def command(
     Without a probe the catalogue is listed: nothing but a run on a type tells how fast it is.
     """
     prices = {kind: p for (kind, where), p in sky_prices(catalogue).items() if where == region}
+    if not probes and (run is not None or work is not None):
+        amount, _load = _work(run, work)
+        raise UsageError(
+            f"nothing but a run on a type tells how fast it is: run {format_si(amount / 100, 'units')} or so of this work on "
+            "each and give its rate, for instance --probe g4dn.xlarge=310 --probe m6i.4xlarge=45"
+        )
     if not probes:
         kinds = [k for k in instance_types() if k.gpus or not gpu_only]
         if as_json:

@@ -245,3 +245,13 @@ def test_what_cannot_be_split_stands_apart():
 def test_no_ticks_no_tenants():
     """A recording without a device has nobody who used anything."""
     assert sum(sum(column) for column in tenants_by_tick(recording([], {}, seconds=0)).values()) == 0.0
+
+    def test_a_moment_that_was_not_seen_to_cost_anything(self):
+        """Where hardly anything was seen after the first reading, the model tells what the seconds before it cost."""
+        which = device("cpu", basis=Basis.MODELLED, model={"full_load_w": 100.0, "idle_share": 0.12})
+        split = Attribution([which], MACHINE)
+        split.add(0.1, {"cpu": 0.0}, {"work_cpu_s": 0.09, "busy_cpu_s": 50.0}, {})
+        split.add(0.13, {"cpu": 0.3}, {"work_cpu_s": 0.19, "busy_cpu_s": 50.1}, {}, last=True)
+        part = split.split().devices[0]
+
+        assert part.work_j.value >= 0.09 * 88.0 / MACHINE.cpus

@@ -35,6 +35,7 @@ from joulewise.vocabulary.figures import Basis, Figure, shared_total, total
 from joulewise.vocabulary.recording import Component, Device, Machine, Recording
 
 _WINDOW_S = 1.0  # clock ticks are 10 ms: shares over less than a second are too coarse
+_ENOUGH_S = 0.5  # CPU seconds from which on the cost of one is better known from the run than from the model
 _UNEQUAL_SECONDS = 0.10  # two CPU seconds of different programs do not cost quite the same
 
 Counters = Mapping[str, float | None]
@@ -305,10 +306,10 @@ def _early_joules(device: Device, sums: _Sums, machine: Machine) -> tuple[float,
     """Return the joules of this work's CPU seconds before the first reading; 0 where their cost is not known."""
     if device.component is not Component.CPU or not sums.early_s:
         return (0.0, 0.0, 0.0)
-    if sums.covered_s > sums.early_s:
+    full_w = device.model.get("full_load_w")
+    if sums.covered_s > (sums.early_s if full_w is None else _ENOUGH_S):
         ratio = sums.early_s / sums.covered_s
         return (sums.work[0] * ratio, sums.work[1] * ratio, sums.work[2] * ratio)
-    full_w = device.model.get("full_load_w")
     if full_w is None or not machine.cpus:
         return (0.0, 0.0, 0.0)
     dynamic_w = (

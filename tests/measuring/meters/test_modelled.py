@@ -62,6 +62,15 @@ class TestModelledCpuMeter(MeterContract):
 
         assert last.energy_j == pytest.approx(1000.0 * share_of_full_load(utilisation))
 
+    def test_first_look_comes_soon(self, proc, clock):
+        """A tenth of a second of full load right after opening is not taken for standing by."""
+        meter = ModelledCpuMeter(MACHINE, 100.0, proc=str(proc.root), monotonic=clock.monotonic_s)
+        meter.read()
+        clock.sleep(0.1)
+        proc.machine(busy_s=0.4)
+
+        assert meter.read().energy_j == pytest.approx(10.0)
+
     def test_never_takes_back(self, proc, clock):
         """What was said between two looks is not taken back when the load turns out lower."""
         meter = ModelledCpuMeter(MACHINE, 100.0, proc=str(proc.root), monotonic=clock.monotonic_s)

@@ -41,6 +41,7 @@ NETWORK_J_PER_BYTE = 0.001 * JOULES_PER_KWH / 1e9
 _SECTOR_BYTES = 512  # the unit of /proc/diskstats, whatever the disk's own is
 _WHOLE_DISK = re.compile(r"(?:sd[a-z]+|vd[a-z]+|xvd[a-z]+|hd[a-z]+|nvme\d+n\d+|mmcblk\d+)$")
 _LOOK_EVERY_S = 0.2  # utilisation over less than this is too coarse: the kernel counts in 10 ms
+_FIRST_LOOK_S = 0.05  # but a coarse first look is better than none: until then idle watts are all there is
 
 
 def find_modelled(
@@ -109,6 +110,7 @@ class ModelledCpuMeter:
         self._cpus = machine.cpus or 1
         self._monotonic = monotonic
         self._joules = 0.0
+        self._look_after_s = _FIRST_LOOK_S
         self._said_j = 0.0  # what was said between two looks is never taken back
         self._power_w = watts.value * share_of_full_load(0.0)
         self._at_s, self._busy_s = monotonic(), self._busy()
@@ -118,7 +120,7 @@ class ModelledCpuMeter:
         now_s = self._monotonic()
         span_s = max(0.0, now_s - self._at_s)
         joules = self._joules + self._power_w * span_s
-        if span_s >= _LOOK_EVERY_S:
+        if span_s >= self._look_after_s:
             busy_s = self._busy()
             if busy_s is None or self._busy_s is None:
                 self._busy_s = busy_s if self._busy_s is None else self._busy_s
@@ -126,7 +128,7 @@ class ModelledCpuMeter:
             utilisation = min(1.0, max(0.0, busy_s - self._busy_s) / (span_s * self._cpus))
             self._power_w = self._full_load_w * share_of_full_load(utilisation)
             self._joules = joules = self._joules + self._power_w * span_s
-            self._at_s, self._busy_s = now_s, busy_s
+            self._at_s, self._busy_s, self._look_after_s = now_s, busy_s, _LOOK_EVERY_S
         self._said_j = max(self._said_j, joules)
         return Reading(self.device.id, self._said_j, self.device.basis)
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+
+import pytest
 
 
 def test_side_by_side(joulewise, recorded):
@@ -52,3 +56,30 @@ def test_needs_two(joulewise, recorded):
         done.stderr
         == "joulewise: compare needs two recordings or more, but was given 1: joulewise compare A B\n"
     )
+
+
+def test_together_counts_each_device_once(joulewise, home):
+    """Two recorders at once on one machine: their works add up, the machine's devices are counted once."""
+    command = [sys.executable, "-m", "joulewise", "run", "--quiet", "--name"]
+    code = "import time; time.sleep(2.5)"
+    both = [
+        subprocess.Popen([*command, name, "--", sys.executable, "-c", code]) for name in ("rank-0", "rank-1")
+    ]
+    assert [running.wait(60) for running in both] == [0, 0]
+    fields = json.loads(joulewise("compare", "rank-0", "rank-1", "--json").stdout)
+
+    together = fields["together"]
+    machines = [run["footprint"]["machine_j"]["value"] for run in fields["runs"]]
+    works = [run["footprint"]["total_j"]["value"] for run in fields["runs"]]
+    assert together["overlapping"]
+    assert together["machine_j"]["value"] < 0.9 * sum(machines)
+    assert together["footprint"]["total_j"]["value"] == pytest.approx(sum(works))
+    text = joulewise("compare", "rank-0", "rank-1").stdout
+    assert "each counted once (seen by more than one recording: " in text
+
+
+def test_one_recording_is_not_added_to_itself(joulewise, recorded):
+    """A recording named twice is compared with itself, and nothing is added up."""
+    recorded("one")
+
+    assert json.loads(joulewise("compare", "one", "one", "--json").stdout)["together"] is None

@@ -24,7 +24,7 @@ def test_json(joulewise, recorded):
     assert fields["schema_version"] == 1
     assert (fields["name"], fields["state"], fields["exit_code"]) == ("first", "finished", 0)
     total = fields["footprint"]["total_j"]
-    assert 0 <= total["low"] <= total["value"] <= total["high"] > 0
+    assert 0 < total["low"] <= total["value"] <= total["high"]
     assert total["basis"] in ("measured", "modelled", "assumed")
     assert fields["footprint"]["cost"] is None
     assert "tariff" in fields["footprint"]["unknown"]["cost"]

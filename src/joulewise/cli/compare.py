@@ -17,9 +17,10 @@ from joulewise.cli.output import (
     table,
     zone_option,
 )
-from joulewise.cli.results import account_fields, last_values
+from joulewise.cli.results import account_fields, footprint_fields, last_values
 from joulewise.measuring.accounting import Account
 from joulewise.measuring.comparing import Difference, difference
+from joulewise.measuring.reconciling import Reconciled, reconcile
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.figures import Figure
 from joulewise.vocabulary.quantities import format_duration, format_money, format_si
@@ -42,6 +43,7 @@ def command(runs: tuple[str, ...], zone: str | None, as_json: bool) -> None:
         )
     accounts = [wiring.account(wiring.find(run), zone) for run in runs]
     differences = [difference(accounts[0], other) for other in accounts[1:]]
+    once = list({a.recording.run_id: a for a in accounts}.values())
     if as_json:
         echo_json(
             {
@@ -49,6 +51,7 @@ def command(runs: tuple[str, ...], zone: str | None, as_json: bool) -> None:
                 "differences": [
                     _fields(a, accounts[0], d) for a, d in zip(accounts[1:], differences, strict=True)
                 ],
+                "together": _together_fields(reconcile(once)) if len(once) > 1 else None,
             }
         )
         return
@@ -58,6 +61,29 @@ def command(runs: tuple[str, ...], zone: str | None, as_json: bool) -> None:
         echo(f"\n{name} against {names[0]}")
         for line in _difference_lines(accounts[0], account, change):
             echo(f"  {line}")
+    if len(once) > 1:
+        echo(f"\ntogether\n  {_together(reconcile(once))}")
+
+
+def _together(both: Reconciled) -> str:
+    """Return what the recordings come to as one: ranks of a job, recorders on one host; each device counted once."""
+    cost = both.footprint
+    words = f"{figure_text(cost.total_j, 'J')} of work, {figure_text(cost.carbon_g, 'g')} CO2e"
+    words += f"; the machines' devices {figure_text(both.machine_j, 'J')}, each counted once"
+    if both.overlapping:
+        words += f" (seen by more than one recording: {', '.join(plain(d, 40) for d in both.overlapping)})"
+    if both.inside:
+        words += f"; inside another and not added: {', '.join(both.inside)}"
+    return words
+
+
+def _together_fields(both: Reconciled) -> dict[str, Any]:
+    return {
+        "footprint": footprint_fields(both.footprint),
+        "machine_j": figure_fields(both.machine_j),
+        "overlapping": list(both.overlapping),
+        "inside": list(both.inside),
+    }
 
 
 def _names(accounts: list[Account]) -> list[str]:

@@ -106,7 +106,6 @@ def _run(
             click.echo(f"\r{name}: {read:,} entities of {rows:,} rows", err=True, nl=False)
 
     with wiring.track(f"materialise {view.name}", view=view.name, rows=0, bytes=0) as run:
-        recorder = run._recorder  # noqa: SLF001 - its id goes into the view's history
         done = materialise_view(
             offline,
             view,
@@ -115,7 +114,7 @@ def _run(
             full=full,
             migrate=migrate,
             progress=progress,
-            run_id=recorder.run_id if recorder else "",
+            run_id=run.run_id,
         )
         run.param(rows=done.run.rows_written, bytes=done.run.bytes_written, full=done.run.full)
     if told:

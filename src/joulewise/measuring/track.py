@@ -59,6 +59,11 @@ class Run:
         self._verdict: Verdict | None = None
         self.recording: Recording | None = None  # set when the run has ended
 
+    @property
+    def run_id(self) -> str:
+        """The id of its own recording; "" where it is part of the recording around it."""
+        return "" if self._recorder is None else self._recorder.run_id
+
     @contextmanager
     def span(self, name: str) -> Iterator[None]:
         """Mark a stretch of work; usable as a decorator, too. Raises BudgetExceeded if the budget is spent."""

@@ -550,6 +550,23 @@ def find(text: str) -> Recording:
         ledger.close()
 
 
+def repeats(text: str, most: int = 20) -> list[Recording]:
+    """Return the latest finished recordings of exactly that name, newest first; else the one that `find` finds."""
+    from joulewise.ledger.index import list_runs
+    from joulewise.vocabulary.recording import EndState
+
+    ledger = refresh()
+    try:
+        named = [
+            s
+            for s in list_runs(ledger, name=text, state=EndState.FINISHED, limit=10 * most)
+            if s.name == text
+        ]
+    finally:
+        ledger.close()
+    return [read_recording(Path(s.folder)) for s in named[:most]] or [find(text)]
+
+
 def recordings(text: str = "", limit: int = 20) -> list[Account]:
     """Return the accounts of the newest recordings whose name begins with `text`, newest first."""
     from joulewise.ledger.index import list_runs

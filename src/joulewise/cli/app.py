@@ -22,6 +22,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "diagnose": ("joulewise.cli.diagnose", "Name what drove a run's cost, and what each remedy would save."),
     "settle": ("joulewise.cli.settle", "Say whether a promised saving was real, at equal quality."),
     "compare": ("joulewise.cli.compare", "Compare recordings: joules, grams, money, time, quality."),
+    "gate": ("joulewise.cli.gate", "Pass or fail a change by what a unit of work costs, at equal quality."),
     "report": ("joulewise.cli.report", "Write a recording's report: HTML, JSON or LaTeX."),
     "attach": ("joulewise.cli.attach", "Record a program that already runs."),
     "top": ("joulewise.cli.top", "Show who uses and who holds what now, and what standing by costs."),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import sys
 import unicodedata
@@ -17,6 +18,7 @@ from typing import Any
 
 import click
 
+from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.figures import Figure
 from joulewise.vocabulary.quantities import format_figure
 
@@ -52,6 +54,19 @@ def echo(text: str = "") -> None:
     """Print text to standard output; a character that its encoding lacks is replaced."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     click.echo(text.encode(encoding, "replace").decode(encoding), color=None)
+
+
+def write_text(option: str, path: str, text: str) -> None:
+    """Write text to a file and say so on standard error; `-` prints it."""
+    if path == "-":
+        echo(text.rstrip("\n"))
+        return
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise UsageError(f"{option} is {path!r}, which cannot be written: {error.strerror}") from None
+    click.echo(f"wrote {os.path.abspath(path)} ({len(text.encode()) / 1000:.0f} kB)", err=True)
 
 
 def echo_json(fields: Mapping[str, Any]) -> None:

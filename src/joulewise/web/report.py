@@ -302,8 +302,8 @@ def _power_chart(power: _Power, end_s: float) -> dict[str, Any] | None:
         "layers": stacked[::-1],
         "legend": [_legend(name, power, end_s) for name in power.layers],
         "extremes": drawn(charts.band(extremes)),
-        "watts": _ticks(watts),
-        "time": _ticks(time),
+        "watts": ticks(watts),
+        "time": ticks(time),
         "unread": f"{100 * unread_s / end_s:.0f} %" if end_s > 0 and unread_s > 0.005 * end_s else "",
         "words": f"The machine drew {power.words(mean_w)} on average and {power.words(peak_w)} at most "
         f"over {format_duration(end_s)}.",
@@ -339,7 +339,7 @@ def _range_words(power: _Power, part: Bin) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _ticks(axis: Axis) -> list[dict[str, Any]]:
+def ticks(axis: Axis) -> list[dict[str, Any]]:
     """Return the ticks of an axis; every second one may be left out where there is little room."""
     return [
         {
@@ -450,8 +450,8 @@ def _panel(
         "title": title,
         "kind": kind,
         "path": drawn(charts.line([(time.at(t), axis.at(v)) for t, v in points])),
-        "time": _ticks(time),
-        "values": _ticks(axis),
+        "time": ticks(time),
+        "values": ticks(axis),
         "x": f"{100 * time.at(points[-1][0]):.2f}%",
         "y": f"{100 - 100 * axis.at(points[-1][1]):.2f}%",
         "words": f"{title}: from {label(values[0], _step(axis))} to {label(values[-1], _step(axis))}",

@@ -37,6 +37,11 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "search": ("joulewise.cli.search", "Find good settings with few full trainings, within a budget."),
     "materialise": ("joulewise.cli.materialise", "Bring online features up to date with their views."),
     "features": ("joulewise.cli.features", "List features, what they cost, and which nobody reads."),
+    "export": (
+        "joulewise.cli.export",
+        "Write recordings as CSV, LaTeX, a model card, SCI, or for other tools.",
+    ),
+    "import": ("joulewise.cli.import_", "Make recordings of what another tool recorded."),
     "web": ("joulewise.cli.web", "Show the ledger in a browser."),
     "prune": ("joulewise.cli.prune", "Delete old recordings."),
     "ledger": ("joulewise.cli.ledger", "Check, rebuild or back up the ledger; list pots."),

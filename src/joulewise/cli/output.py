@@ -11,7 +11,6 @@ import math
 import os
 import shutil
 import sys
-import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -21,6 +20,7 @@ import click
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.figures import Figure
 from joulewise.vocabulary.quantities import format_figure
+from joulewise.vocabulary.text import plain as plain  # noqa: PLC0414 - the verbs take it from here
 
 SCHEMA_VERSION = 1
 UNKNOWN = "unknown"
@@ -34,15 +34,6 @@ zone_option = click.option(
     default=None,
     help="Count grams for this zone (DE, US-CA) instead of the recording's.",
 )
-
-
-def plain(text: object, most: int = 200) -> str:
-    """Return text on one line without control characters, cut to `most` characters."""
-    words = "".join(
-        " " if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c for c in str(text)[: 4 * most]
-    )
-    words = " ".join("".join(c for c in words if unicodedata.category(c) != "Cf").split())
-    return words if len(words) <= most else f"{words[: most - 1]}…"
 
 
 def columns() -> int:

@@ -33,6 +33,6 @@ def command(run: str, html: str | None, json_file: str | None, latex: str | None
 
         write_text("--json", json_file, account_json(account, series=True) + "\n")
     if latex:
-        from joulewise.cli.latex import sentence
+        from joulewise.exchange.latex import sentence
 
         write_text("--latex", latex, sentence(account) + "\n")

@@ -13,7 +13,7 @@ from joulewise.measuring.accounting import Account
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.recording import Recording
 
-FORMS = ("csv", "latex", "bibtex", "model-card", "sci", "codecarbon", "boamps")
+FORMS = ("csv", "latex", "bibtex", "model-card", "sci", "codecarbon", "boamps", "otlp", "mlflow")
 
 
 @click.command("export")
@@ -22,6 +22,7 @@ FORMS = ("csv", "latex", "bibtex", "model-card", "sci", "codecarbon", "boamps")
 @click.option(
     "--output", "-o", metavar="FILE", default="-", help="Where to write it; - prints it (the default)."
 )
+@click.option("--to", metavar="URL", default="", help="For otlp and mlflow: the service to send it to.")
 @click.option(
     "--unit",
     metavar="NAME",
@@ -52,6 +53,7 @@ def command(
     runs: tuple[str, ...],
     form: str,
     output: str,
+    to: str,
     unit: str,
     units: float | None,
     training_type: str,
@@ -67,6 +69,10 @@ def command(
     if not runs:
         raise UsageError("export needs a RUN: joulewise export latest --as csv")
     found = {r.run_id: r for name in runs for r in wiring.repeats(name)}
+    if to and form not in ("otlp", "mlflow"):
+        raise UsageError(
+            f"--to sends otlp or mlflow, but the form is {form}; write it to a file with --output"
+        )
     accounts = [_account(recording, zone) for recording in found.values()]
     match form:
         case "csv":
@@ -93,11 +99,36 @@ def command(
             from joulewise.exchange import codecarbon
 
             text = codecarbon.write(accounts)
+        case "otlp":
+            from joulewise.exchange import otlp
+
+            text = otlp.write(accounts)
+            if to:
+                _send_otlp(text, to)
+                return
+        case "mlflow":
+            from joulewise.exchange import mlflow
+
+            if not to:
+                raise UsageError(
+                    "mlflow is no file: give the server, for instance --to http://localhost:5000"
+                )
+            runs_there = mlflow.send(accounts, to)
+            click.echo(f"logged to {len(runs_there)} run(s) of MLflow: {', '.join(runs_there)}", err=True)
+            return
         case _:
             from joulewise.exchange import boamps
 
             text = boamps.write(_one(accounts), stage=stage, family=family)
     write_text("--output", output, text)
+
+
+def _send_otlp(text: str, to: str) -> None:
+    from joulewise.exchange.sending import request
+
+    url = to if to.rstrip("/").endswith("/v1/metrics") else f"{to.rstrip('/')}/v1/metrics"
+    request("POST", url, content=text.encode(), headers={"content-type": "application/json"})
+    click.echo(f"sent {len(text) / 1000:.0f} kB to {url}", err=True)
 
 
 def _account(recording: Recording, zone: str | None) -> Account:

@@ -31,6 +31,7 @@ from joulewise.vocabulary.settled import Settled
 
 PAGE = 50
 _FRESH_S, _KEPT_S, _MOST_KEPT = 2.0, 10.0, 16
+_MOST_CURRENT, _LINGER = 200, timedelta(minutes=10)
 _LOOK_S, _MOST_LINES, _MOST_RUNS = 0.2, 50_000, 2000
 _SINCE = {"": None, "day": 1, "week": 7, "month": 31, "year": 366}
 
@@ -96,6 +97,20 @@ class Shelf:
                 limit=PAGE, offset=PAGE * (query.page - 1),
             )  # fmt: skip
         return rows, count
+
+    def current(self) -> tuple[list[Summary], dict[str, int]]:
+        """Return the runs that go on or ended in the last ten minutes, and how many recordings there are by state."""
+        now = datetime.now(UTC)
+        with self.ledger() as store:
+            running = list_runs(store, state=EndState.RUNNING, limit=_MOST_CURRENT)
+            late = [
+                r
+                for r in list_runs(store, since=now - timedelta(days=1), limit=_MOST_CURRENT)
+                if r.state is not EndState.RUNNING
+                and r.started_utc + timedelta(seconds=r.duration_s) > now - _LINGER
+            ]
+            rows = store.query("SELECT state, COUNT(*) AS count FROM recordings GROUP BY state")
+        return running + late, {r["state"]: r["count"] for r in rows}
 
     def account(self, text: str) -> Account:
         """Return the account of the run that an id, `latest` or a name means; raises UsageError where none does."""

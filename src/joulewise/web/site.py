@@ -21,6 +21,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from joulewise.exchange import prometheus
 from joulewise.vocabulary.errors import UsageError
 from joulewise.web import compare_page, experiment_page, grid_page, run_page, runs_page, savings_page
 from joulewise.web.shelf import Query, Shelf
@@ -58,6 +59,10 @@ def site(*, token: str = "", hosts: Sequence[str] = LOOPBACK) -> Starlette:
     shelf = Shelf()
     routes = [Route(path, _endpoint(page, shelf), name=page.__name__) for path, page in _PAGES.items()]
     routes += [
+        Route(
+            "/metrics",
+            lambda _request: Response(prometheus.write(*shelf.current()), media_type=prometheus.CONTENT_TYPE),
+        ),
         Route("/static/{name}", _static),
         Route("/healthz", lambda _request: PlainTextResponse("ok")),
     ]

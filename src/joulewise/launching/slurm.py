@@ -36,6 +36,7 @@ from joulewise.launching.slurm_commands import Row, SlurmCommands
 from joulewise.launching.slurm_script import script
 
 _START_S = 2.0  # from due to running, on a cluster with room: one round of the scheduler
+_CANCEL_SOON = '(sleep 3; exec scancel --quiet "$1") >/dev/null 2>&1 </dev/null &'
 _STATES = {
     "CONFIGURING": State.QUEUED,
     "SUSPENDED": State.SUSPENDED,
@@ -115,19 +116,8 @@ class Slurm:
         return job and f"{job}/{os.path.basename(folder)}"
 
     def status(self, handle: str) -> Status:
-        """Return where the job is; a requeue that was asked for goes on when the program has ended."""
-        job, folder = self._of(handle)
-        wish = read_json(folder, "wish.json") or {}
-        rows = self._commands.rows(job)
-        if not rows:
-            return _forgotten(folder, job, wish)
-        told = _combined(rows)
-        if wish.get("requeue_of") == told.restarts and told.state is not State.CANCELLED:
-            return self._requeueing(job, wish, told)
-        if wish.get("stopped") and told.state is State.RUNNING:
-            reason = "stopped by SIGSTOP: it keeps its allocation, and its time limit runs on"
-            return replace(told, state=State.SUSPENDED, reason=reason)
-        return told
+        """Return where the job is, as of a second ago; a requeue that was asked for goes on when the program has ended."""
+        return self._status(handle, fresh=False)
 
     def begin(self, handle: str, when_utc: datetime) -> None:
         """Move the start of a job that waits (scontrol update StartTime)."""
@@ -202,11 +192,15 @@ class Slurm:
 
     def cancel(self, handle: str, grace_s: float = 10.0) -> None:
         """Cancel a job; the grace is the cluster's KillWait, but for 0."""
-        job, folder = self._of(handle)
-        if not self.status(handle).live:
+        job, _folder = self._of(handle)
+        now = self._status(handle, fresh=True)
+        if not now.live:
             return
-        if (read_json(folder, "wish.json") or {}).get("stopped"):
-            self._commands.run("scancel", "--signal=CONT", "--full", job)
+        if now.state is State.SUSPENDED and grace_s:
+            # Slurm kills a suspended job unheard, and lets go of one that it just suspended after two seconds only
+            self.resume(handle)
+            self._commands.run("sh", "-c", _CANCEL_SOON, "sh", job)
+            return
         if not grace_s:
             self._commands.run("scancel", "--quiet", "--signal=KILL", "--full", job)
         self._commands.run("scancel", "--quiet", job)
@@ -246,8 +240,7 @@ class Slurm:
                 raise Refused(
                     "sbatch --comment cannot be given: joulewise finds the job again by its comment"
                 )
-            words = [*self._options, *options, *order.argv[1:]]
-            told = self._commands.run("sbatch", f"--chdir={order.cwd}", *words, holds=held)
+            words = [*self._options, *options, f"--chdir={order.cwd}", *order.argv[1:]]
         else:
             bad = [name for name in order.env if not re.fullmatch(r"[A-Za-z_]\w*", name)]
             if bad:
@@ -259,8 +252,16 @@ class Slurm:
                 "--open-mode=append",
             ]
             words = [*self._options, *options, *_resources(order), os.path.join(folder, "script")]
-            told = self._commands.run("sbatch", *words, holds=held)
-        return told.strip().partition(";")[0]
+        self._try(words)
+        return self._commands.run("sbatch", *words, holds=held).strip().partition(";")[0]
+
+    def _try(self, words: Sequence[str]) -> None:
+        """Refuse what can never run here: many clusters would let it wait for ever."""
+        try:
+            self._commands.run("sbatch", "--test-only", *words)
+        except Refused as error:
+            if not re.search(r"required node|busy|reserved", str(error), re.IGNORECASE):
+                raise
 
     def _remember(self, folder: str, job: str, order: Order) -> None:
         own = os.path.basename(order.argv[0]) == "sbatch"
@@ -282,6 +283,20 @@ class Slurm:
         claimed = read_from(os.path.join(folder, "claim"), 0).decode().strip()
         return claimed or self._commands.job_of(_comment(folder))
 
+    def _status(self, handle: str, *, fresh: bool) -> Status:
+        job, folder = self._of(handle)
+        wish = read_json(folder, "wish.json") or {}
+        rows = self._commands.rows(job, fresh=fresh)
+        if not rows:
+            return _forgotten(folder, job, wish)
+        told = _combined(rows)
+        if wish.get("requeue_of") == told.restarts and told.state is not State.CANCELLED:
+            return self._requeueing(job, wish, told)
+        if wish.get("stopped") and told.state is State.RUNNING:
+            reason = "stopped by SIGSTOP: it keeps its allocation, and its time limit runs on"
+            return replace(told, state=State.SUSPENDED, reason=reason)
+        return told
+
     def _requeueing(self, job: str, wish: Mapping[str, Any], told: Status) -> Status:
         if told.live and time.time() < wish["requeue_until"]:
             return replace(told, reason="asked to save its state and end")
@@ -289,7 +304,7 @@ class Slurm:
         return _combined(self._commands.rows(job, fresh=True))
 
     def _live(self, handle: str, what: str) -> Status:
-        now = self.status(handle)
+        now = self._status(handle, fresh=True)
         if not now.live:
             raise Refused(f"job {self._of(handle)[0]} has ended ({now.state}), so it cannot be {what}")
         return now

@@ -1,4 +1,4 @@
-"""The batch script around a command of ours: plain sh, since nothing but the program need be on the compute nodes.
+"""The batch script around a command of ours: plain bash, since nothing but the program need be on the compute nodes.
 
 The program is a child of the script, so that its exit code reaches a file: without accounting Slurm forgets a job some
 minutes after its end. SIGUSR1 to the script is passed on as the order's checkpoint signal. The script runs the program
@@ -14,7 +14,7 @@ from joulewise.launching.port import Order
 TAKEN = 125  # the exit code of a job that found its key claimed
 
 _SCRIPT = """\
-#!/bin/sh
+#!/bin/bash
 # {title}
 cd {folder} || exit 125
 (set -C; echo "$SLURM_JOB_ID" > claim) 2>/dev/null || [ "$(cat claim)" = "$SLURM_JOB_ID" ] || exit {taken}

@@ -30,8 +30,26 @@ from math import ceil
 from pathlib import Path
 from typing import Any, final
 
-from joulewise.launching.folders import folder_name, locked, read_from, read_json, write_json, write_text
-from joulewise.launching.port import BEGIN, HOLD, REQUEUE, SUSPEND, Delays, Order, Refused, State, Status
+from joulewise.launching.folders import (
+    folder_name,
+    locked,
+    read_from,
+    read_json,
+    write_json,
+    write_text,
+)
+from joulewise.launching.port import (
+    BEGIN,
+    HOLD,
+    REQUEUE,
+    SUSPEND,
+    Delays,
+    Order,
+    Refused,
+    State,
+    Status,
+    require_names,
+)
 from joulewise.launching.slurm_commands import Row, SlurmCommands
 from joulewise.launching.slurm_script import script
 
@@ -242,9 +260,7 @@ class Slurm:
                 )
             words = [*self._options, *options, f"--chdir={order.cwd}", *order.argv[1:]]
         else:
-            bad = [name for name in order.env if not re.fullmatch(r"[A-Za-z_]\w*", name)]
-            if bad:
-                raise Refused(f"{bad[0]!r} is no name of an environment variable that a shell can set")
+            require_names(order.env)
             write_text(folder, "script", script(order, folder))
             options += [
                 f"--job-name={order.name or 'joulewise'}",

@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
+from typing import Any
 
 _TRIES = 4
 
@@ -43,7 +44,12 @@ def private_ray(nodes: int = 2, *, cpus: int = 4) -> Iterator[str]:
                 stderr=log,
                 text=True,
                 start_new_session=True,
-                env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_DEDUP_LOGS": "0"},
+                env={
+                    **os.environ,
+                    "RAY_USAGE_STATS_ENABLED": "0",
+                    "RAY_AUTH_MODE": "disabled",
+                    "RAY_DEDUP_LOGS": "0",
+                },
             )
             with process:
                 assert process.stdout is not None  # noqa: S101 - it was asked for
@@ -68,19 +74,25 @@ def _serve(nodes: int, cpus: int) -> None:
     from ray.cluster_utils import Cluster
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    settings = {"num_cpus": cpus, "object_store_memory": 100 << 20, "num_gpus": 0}
+    settings: dict[str, Any] = {"num_cpus": cpus, "object_store_memory": 100 << 20, "num_gpus": 0}
     cluster = Cluster(
         initialize_head=True,
-        head_node_args={**settings, "include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": 0},
+        head_node_args={
+            **settings,
+            "include_dashboard": True,
+            "dashboard_host": "127.0.0.1",
+            "dashboard_port": 0,
+        },
     )
     try:
         for _node in range(nodes - 1):
             cluster.add_node(**settings)
         cluster.wait_for_nodes()
-        print(f"http://{cluster.head_node.webui_url}", flush=True)
+        head: Any = cluster.head_node
+        print(f"http://{head.webui_url}", flush=True)
         sys.stdin.read()
     finally:
-        cluster.shutdown()
+        cluster.shutdown()  # type: ignore[no-untyped-call,unused-ignore]
 
 
 if __name__ == "__main__":

@@ -175,7 +175,7 @@ class Ray:
                 self._api.stop(_attempt(handle, told))
 
     def logs(self, handle: str, offset: int = 0) -> bytes:
-        """Return what the job wrote in all its starts, without Ray's own two lines."""
+        """Return what the job wrote in all its starts, without Ray's own lines."""
         told = self._told(self._of(handle))
         text = b""
         for restart in range(told["restarts"] + (not told["shelf"])):

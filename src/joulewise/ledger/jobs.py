@@ -87,13 +87,14 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try to run a job: who had it, the engine's handle, when it ran (None: it still does), how it ended."""
+    """One try to run a job: who had it, the engine's handle, its GPUs, when it ran (None: it still does), how it ended."""
 
     fence: int
     worker: str
     host: str
     boot: str
     handle: str
+    devices: tuple[int, ...]
     begun_utc: datetime
     ended_utc: datetime | None
     end_state: str
@@ -370,6 +371,7 @@ def attempt(row: Mapping[str, Any]) -> Attempt:
         row["host"],
         row["boot"],
         row["handle"],
+        tuple(int(d) for d in row["devices"].split(",") if d),
         datetime.fromisoformat(row["begun_utc"]),
         _moment(row["ended_utc"]),
         row["end_state"],

@@ -40,12 +40,12 @@ _WORKER = (
     "name", "host", "zone", "engine", "owners", "cpus", "gpus", "memory_bytes", "since_utc", "clock", "until_s",
 )  # fmt: skip
 _ATTEMPT = (
-    "job", "fence", "worker", "host", "boot", "handle", "begun_utc", "ended_utc", "end_state", "exit_code", "reason",
+    "job", "fence", "worker", "host", "boot", "handle", "devices", "begun_utc", "ended_utc", "end_state", "exit_code", "reason",
     "ran",
 )  # fmt: skip
 _MINE = "EXISTS (SELECT 1 FROM leases WHERE name = :id AND fence = :fence AND worker = :worker)"
 _JOINED = (
-    f"SELECT {LINE}, a.worker, a.host, a.boot, a.handle, a.begun_utc, a.ended_utc AS a_ended, a.end_state, "  # noqa: S608
+    f"SELECT {LINE}, a.worker, a.host, a.boot, a.handle, a.devices, a.begun_utc, a.ended_utc AS a_ended, a.end_state, "  # noqa: S608
     "a.exit_code AS a_exit, a.reason AS a_reason, a.ran, l.worker AS l_worker, l.host AS l_host, l.boot AS l_boot, "
     "l.pid, l.pid_start, l.clock, l.until_s FROM jobs JOIN leases l ON l.name = jobs.id "
     "JOIN job_attempts a ON a.job = jobs.id AND a.fence = jobs.fence WHERE jobs.stage IN ('running', 'paused')"
@@ -109,8 +109,11 @@ class Leases:
     def enrol(self, zone: str, engine: str, owners: str, capacity: Needs, now_utc: datetime) -> None:
         """Say that this worker is there, and what it takes."""
         clock, now_s = self._clock(self._store)
-        row = dict(zip(_WORKER, (self.worker, self._process["host"], zone, engine, owners, capacity.cpus, capacity.gpus,
-                                 capacity.memory_bytes, iso(now_utc), clock, now_s + self._lease_s), strict=True))  # fmt: skip
+        row = {
+            "name": self.worker, "host": self._process["host"], "zone": zone, "engine": engine, "owners": owners,
+            "cpus": capacity.cpus, "gpus": capacity.gpus, "memory_bytes": capacity.memory_bytes,
+            "since_utc": iso(now_utc), "clock": clock, "until_s": now_s + self._lease_s,
+        }  # fmt: skip
         self._store.execute(upsert("workers", _WORKER, ("name",)), row)
 
     def leave(self) -> None:
@@ -132,7 +135,9 @@ class Leases:
                     values,
                 )
 
-    def claim(self, job_id: str, fence: int, reason: str, now_utc: datetime) -> int | None:
+    def claim(
+        self, job_id: str, fence: int, reason: str, now_utc: datetime, devices: Sequence[int] = ()
+    ) -> int | None:
         """Take a job that waits at `fence` and return the fence of the new attempt; None where somebody was first."""
         mine = fence + 1
         with self._store.transaction():
@@ -145,8 +150,11 @@ class Leases:
             if not taken:
                 return None
             self._take_lease(job_id, mine)
-            row = dict(zip(_ATTEMPT, (job_id, mine, self.worker, self._process["host"], self._process["boot"], "",
-                                      iso(now_utc), "", "", None, "", "[]"), strict=True))  # fmt: skip
+            row = {
+                "job": job_id, "fence": mine, "worker": self.worker, "host": self._process["host"],
+                "boot": self._process["boot"], "handle": "", "devices": ",".join(map(str, devices)),
+                "begun_utc": iso(now_utc), "ended_utc": "", "end_state": "", "exit_code": None, "reason": "", "ran": "[]",
+            }  # fmt: skip
             self._store.execute(insert("job_attempts", _ATTEMPT), row)
             decide(self._store, now_utc, (job_id, "claimed", reason), who=self.worker)
         return mine

@@ -214,6 +214,7 @@ attempts = Table(
     Column("host", _WORDS, nullable=False),
     Column("boot", _WORDS, nullable=False),
     Column("handle", _WORDS, nullable=False),  # the engine's; "" until it has started
+    Column("devices", _WORDS, nullable=False),  # the GPUs that it was given, by number: "0,1"
     Column("begun_utc", _WORDS, nullable=False),
     Column("ended_utc", _WORDS, nullable=False),
     Column("end_state", _WORDS, nullable=False),

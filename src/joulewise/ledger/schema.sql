@@ -159,6 +159,7 @@ CREATE TABLE job_attempts (
     host TEXT NOT NULL,
     boot TEXT NOT NULL,
     handle TEXT NOT NULL,
+    devices TEXT NOT NULL,
     begun_utc TEXT NOT NULL,
     ended_utc TEXT NOT NULL,
     end_state TEXT NOT NULL,

@@ -81,6 +81,7 @@ def upgrade() -> None:
         sa.Column("host", _WORDS, nullable=False),
         sa.Column("boot", _WORDS, nullable=False),
         sa.Column("handle", _WORDS, nullable=False),
+        sa.Column("devices", _WORDS, nullable=False),
         sa.Column("begun_utc", _WORDS, nullable=False),
         sa.Column("ended_utc", _WORDS, nullable=False),
         sa.Column("end_state", _WORDS, nullable=False),

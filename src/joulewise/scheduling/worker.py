@@ -106,10 +106,11 @@ class Worker:
         wrap: Wrap = lambda ticket, _key: ticket.argv,
         plan: Callable[[], None] | None = None,
         say: Callable[[str], None] = lambda _line: None,
+        leases: Leases | None = None,
     ) -> None:
         self._store, self._engine, self._post, self._clock = store, engine, post, clock
         self._wrap, self._plan, self._say = wrap, plan, say
-        self._leases = Leases(store, post.name, post.place, post.lease_s)
+        self._leases = leases or Leases(store, post.name, post.place, post.lease_s)
         self._hands: dict[str, _Hand] = {}
         self._renew_at = self._adopt_at = self._plan_at = self._used_at = float("-inf")
         self._used: dict[str, float] = {}

@@ -188,11 +188,9 @@ def _output(store: Store, text: str) -> int:
         raise UsageError(f"{line.id} has not started yet, so it wrote nothing")
     engine = wiring.engine(line.engine)
     offset = 0
-    out = click.get_binary_stream("stdout")
     while part := engine.logs(tries[-1].handle, offset):
-        out.write(part)
+        click.echo(part, nl=False)
         offset += len(part)
-    out.flush()
     return 0
 
 

@@ -67,7 +67,7 @@ def test_learns_from_past_runs(joulewise):
             "unknown zone 'Atlantis'",
         ),
         (("--deadline", "+8h", "--duration", "1h", "--", "true"), "say where it runs"),
-        ((*GOOD, "--engine", "lokal", "--", "true"), "unknown engine 'lokal'; did you mean local?"),
+        ((*GOOD, "--engine", "loca", "--", "true"), "unknown engine 'loca'; did you mean local?"),
         ((*GOOD, "--", "no-such-program"), "there is no program 'no-such-program'"),
         ((*GOOD, "--checkpoint", "KILL", "--", "true"), "--checkpoint is 'KILL'"),
         ((*GOOD, "--env", "NO_SUCH_VARIABLE", "--", "true"), "there is no variable of this name"),

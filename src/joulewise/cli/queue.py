@@ -162,6 +162,7 @@ def _one(store: Store, text: str, as_json: bool) -> int:
         echo(f"  carbon    {_carbon(placed)}")
         for note in placed.notes:
             echo(f"  note      {plain(note, 300)}")
+        echo(f"  grid      {plain((told or {}).get('signal', ''), 300)}")
     echo("")
     echo("\n".join(_story(story)))
     return 0

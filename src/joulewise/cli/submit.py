@@ -110,6 +110,7 @@ def command(**options: Any) -> None:
                 "end_utc": placed.end_utc.isoformat() if placed else None,
                 "saving": placed.saving if placed else None,
                 "notes": list(placed.notes) if placed else [],
+                "signal": done.signal,
             }
         )
         return
@@ -128,6 +129,7 @@ def command(**options: Any) -> None:
     )
     for note in placed.notes:
         echo(f"  note     {plain(note, 300)}")
+    echo(f"  grid     {plain(done.signal, 300)}")
 
 
 def _ticket(options: dict[str, Any], now: datetime) -> Ticket:

@@ -78,7 +78,7 @@ def planned_alone(ticket: Ticket, grid: Grid, now_utc: datetime, terms: Terms = 
     placed = place(job, grid, now_utc, terms)
     if isinstance(placed, Unplaced):
         raise UsageError(f"{job.name}: {placed.reason}")
-    return _planned("", placed)
+    return _planned("", placed, grid)
 
 
 def _plan_waiting(
@@ -125,7 +125,7 @@ def _plan_waiting(
         busy,
     )
     known = dict(movable)
-    planned += [_planned(p.job.name, _renamed(p, known[p.job.name].job)) for p in made.placements]
+    planned += [_planned(p.job.name, replace(p, job=known[p.job.name].job), grid) for p in made.placements]
     for left in made.unplaced:
         planned.append(_without_room(left.job.name, known[left.job.name].job, left.reason, now_utc))
     return planned
@@ -135,24 +135,24 @@ def _alone(key: str, job: Job, grid: Grid, now_utc: datetime, terms: Terms) -> P
     placed = place(job, grid, now_utc, terms)
     if isinstance(placed, Unplaced):
         return _without_room(key, job, placed.reason, now_utc)
-    return _planned(key, placed)
+    return _planned(key, placed, grid)
 
 
-def _renamed(placed: Placement, job: Job) -> Placement:
-    """Return a placement of the job itself, which was planned under its id and in units."""
-    return replace(placed, job=job)
-
-
-def _planned(key: str, placed: Placement) -> Planned:
+def _planned(key: str, placed: Placement, grid: Grid) -> Planned:
+    """Return what the queue keeps of a placement; the signal that it rests on stands beside it."""
     job = placed.job
     share = placed.saving
     if placed.risk:
         why = f"at risk: {placed.risk}"
     elif share > 0:
-        why = f"{placed.rung}: {share:.1%} less than running at once"
+        how = "with the room there is" if placed.rung == "fleet" else placed.rung
+        why = f"{how}: {share:.1%} less than running at once"
+    elif len(set(grid.carbon[placed.zone].values)) == 1:
+        why = "nothing is known that tells one hour from another"
     else:
         why = "no later hour is cleaner"
-    return Planned(key, placed.zone, placed.start_utc, _latest(job), why, placement_as_json(placed))
+    told = placement_as_json(placed) | {"signal": grid.said()[placed.zone]}
+    return Planned(key, placed.zone, placed.start_utc, _latest(job), why, told)
 
 
 def _without_room(key: str, job: Job, reason: str, now_utc: datetime) -> Planned:

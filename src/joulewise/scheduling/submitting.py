@@ -24,11 +24,15 @@ CARRIED = ("PATH", "VIRTUAL_ENV", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "PYTHONPA
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """A job that is in the queue: its id, why it runs when it does, and its placement as if it were alone (None: at once)."""
+    """A job that is in the queue: its id, why it runs when it does, its placement as if it were alone, and by which signal.
+
+    `placement` is None for a job that runs as soon as there is room.
+    """
 
     id: str
     reason: str
     placement: Placement | None
+    signal: str = ""
 
 
 def submit(
@@ -43,8 +47,10 @@ def submit(
         require_command(ticket.argv[0], ticket.cwd, ticket.env)
     planned = planned_alone(ticket, grid, now_utc, terms)
     job_id = queue.add(store, ticket, planned, now_utc)
-    placement = None if planned.placement is None else placement_from_json(planned.placement)
-    return Submitted(job_id, planned.reason, placement)
+    if planned.placement is None:
+        return Submitted(job_id, planned.reason, None)
+    told = planned.placement
+    return Submitted(job_id, planned.reason, placement_from_json(told), told["signal"])
 
 
 def carried(environment: Mapping[str, str], named: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -16,15 +16,15 @@ Run as `python -I -S`, it needs 5 MB and wakes once a minute.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, final
 
+from joulewise.launching.folders import locked, read_json, write_json
 from joulewise.launching.processes import Member, kill, members, posix_spawn, refusal, started
 
 MARK = "JOULEWISE_JOB"  # in the environment of a job's processes: its folder
@@ -35,39 +35,9 @@ _LEFTOVERS_S = 5.0  # what the program leaves behind may take to end
 _HEARD = {signal.SIGCHLD, signal.SIGUSR1, signal.SIGTERM, signal.SIGHUP, signal.SIGINT}
 
 
-def read_json(folder: str, name: str) -> dict[str, Any] | None:
-    """Return what a file of the job's folder holds, or None if it is not there yet."""
-    try:
-        with open(os.path.join(folder, name), encoding="utf-8") as file:
-            told: dict[str, Any] = json.load(file)
-            return told
-    except FileNotFoundError:
-        return None
-
-
-def write_json(folder: str, name: str, told: Mapping[str, Any]) -> None:
-    """Write a file of the job's folder, whole or not at all, and see it onto the disk."""
-    temporary = os.path.join(folder, f".{name}-{os.getpid()}")
-    with open(
-        os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
-    ) as file:
-        json.dump(told, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, os.path.join(folder, name))
-
-
 def first_wish(order: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is asked for before anybody asked."""
     return {"hold": order["held"], "begin": order["begin"], "suspend": False, "requeue": 0, "cancel": None}
-
-
-@contextmanager
-def wishes(folder: str) -> Iterator[None]:
-    """Keep everybody else from changing the wishes, and the keeper from acting on half of them."""
-    with open(os.path.join(folder, "wish.lock"), "a", encoding="ascii") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def boot() -> str:
@@ -153,7 +123,7 @@ class Keeper:
                 self._end(code)
         if self._told.get("state") in ENDED:
             return
-        with wishes(self._folder):  # nobody holds what is being started
+        with locked(self._folder, "wish.lock"):  # nobody holds what is being started
             wish = read_json(self._folder, "wish.json") or first_wish(self._order)
             if self._pid is None:
                 self._look_idle(wish)

@@ -22,15 +22,14 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any, final
-from urllib.parse import quote
 
 import joulewise
-from joulewise.launching.keeper import ENDED, MARK, boot, first_wish, read_json, wishes, write_json
+from joulewise.launching.folders import folder_name, locked, read_from, read_json, write_json
+from joulewise.launching.keeper import ENDED, MARK, boot, first_wish
 from joulewise.launching.port import BEGIN, HOLD, REQUEUE, SUSPEND, Delays, Order, Refused, State, Status
 from joulewise.launching.processes import kill, started
 from joulewise.vocabulary.errors import EngineError
 
-_MOST_BYTES = 1 << 20
 _KEEPER = "import sys; sys.path.insert(0, sys.argv[1]); from joulewise.launching.keeper import main; main(sys.argv[2])"
 _STARTED = frozenset({"starting", "running", "suspended"})
 
@@ -118,19 +117,14 @@ class LocalJobs:
 
     def logs(self, handle: str, offset: int = 0) -> bytes:
         """Return what the job wrote from byte `offset` on."""
-        try:
-            with open(os.path.join(self._of(handle), "output"), "rb") as file:
-                file.seek(offset)
-                return file.read(_MOST_BYTES)
-        except FileNotFoundError:
-            return b""
+        return read_from(os.path.join(self._of(handle), "output"), offset)
 
     def delays(self) -> Delays:
         """Return no delays: a local start takes a few hundredths of a second."""
         return Delays()
 
     def _path(self, key: str) -> str:
-        return os.path.join(os.path.abspath(self._folder), quote(key, safe="")[:200])
+        return os.path.join(os.path.abspath(self._folder), folder_name(key))
 
     def _of(self, handle: str) -> str:
         host, _, name = handle.partition("/")
@@ -151,7 +145,7 @@ class LocalJobs:
     ) -> None:
         """Change what is asked for, and tell the keeper; refuse what the job's state does not allow."""
         folder = self._of(handle)
-        with wishes(folder):
+        with locked(folder, "wish.lock"):
             state = (read_json(folder, "state.json") or {"state": "queued"})["state"]
             if state in ENDED:
                 raise Refused(f"{handle} has ended ({state}), so it cannot be {what}")

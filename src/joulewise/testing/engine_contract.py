@@ -169,7 +169,7 @@ class EngineContract:
 
         rig.await_log(handle, "out")
         rig.await_log(handle, "err")
-        assert rig.engine.status(handle).state is State.RUNNING
+        assert rig.await_state(handle, State.RUNNING).live
 
     @pytest.mark.parametrize("code", [1, 42, 255])
     def test_exit_codes(self, rig: EngineRig, code: int) -> None:
@@ -362,6 +362,8 @@ class EngineContract:
         with pytest.raises(Refused):
             rig.engine.requeue(handle)
 
+        said = len(rig.whole_log(handle).split())
+        rig.await_log(handle, f"{said + 5}\n")
         assert rig.engine.status(handle).state is State.RUNNING
 
     def test_cancel(self, rig: EngineRig) -> None:
@@ -450,7 +452,7 @@ class EngineContract:
                 asks[ability]()
             assert "\n" not in str(refused.value)
 
-        assert rig.engine.status(handle).state is State.RUNNING
+        assert rig.await_state(handle, State.RUNNING).live
         assert rig.engine.find("x") is None
 
     def test_unknown_handle(self, rig: EngineRig) -> None:

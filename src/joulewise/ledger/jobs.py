@@ -8,7 +8,7 @@ values here (a placement as `scheduling.saved` writes it): the ledger keeps them
 from __future__ import annotations
 
 import json
-import secrets
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,15 +18,16 @@ from joulewise.ledger.store import Store, insert
 from joulewise.vocabulary.errors import UnknownName, UsageError
 from joulewise.vocabulary.ticket import OPEN, Needs, Stage, Ticket, ticket_as_json, ticket_from_json
 
-_ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"  # nothing that is taken for another
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # 32 letters, none taken for another (Crockford)
 _LINE = (
     "id", "name", "owner", "engine", "zone", "stage", "priority", "cpus", "gpus", "memory_bytes", "submitted_utc",
     "deadline_utc", "start_utc", "latest_utc", "fence", "failures", "wanted", "reason", "exit_code", "ended_utc",
     "planned_utc",
 )  # fmt: skip
 LINE = ", ".join(f"jobs.{c}" for c in _LINE)
-_COLUMNS = (*_LINE, "ticket", "placement", "promise")
-_INSERT = insert("jobs", _COLUMNS)
+_PAPERS = ("job", "ticket", "placement", "promise")
+_INSERT, _INSERT_PAPERS = insert("jobs", _LINE), insert("job_papers", _PAPERS)
+_FIRST = "CASE WHEN promise = '' THEN {} ELSE promise END"
 _DECIDE = (
     "INSERT INTO job_decisions (job, number, at_utc, what, reason, who) "
     "SELECT :job, COALESCE(MAX(number), 0) + 1, :at_utc, :what, :reason, :who FROM job_decisions WHERE job = :job"
@@ -105,7 +106,7 @@ class Attempt:
 
 def add(store: Store, ticket: Ticket, planned: Planned, now_utc: datetime, *, who: str = "") -> str:
     """Write a new job into the queue and return its id. All or nothing; `planned.job` is not looked at."""
-    job_id = "".join(secrets.choice(_ALPHABET) for _ in range(8))
+    job_id = "".join(_ALPHABET[byte % 32] for byte in os.urandom(8))
     placement = "" if planned.placement is None else _json(planned.placement)
     row = {
         "id": job_id,
@@ -129,12 +130,11 @@ def add(store: Store, ticket: Ticket, planned: Planned, now_utc: datetime, *, wh
         "exit_code": None,
         "ended_utc": "",
         "planned_utc": "",
-        "ticket": _json(ticket_as_json(ticket)),
-        "placement": placement,
-        "promise": "",
     }
+    papers = {"job": job_id, "ticket": _json(ticket_as_json(ticket)), "placement": placement, "promise": ""}
     with store.transaction():
         store.execute(_INSERT, row)
+        store.execute(_INSERT_PAPERS, papers)
         decide(store, now_utc, (job_id, "submitted", planned.reason), who=who or ticket.owner)
     return job_id
 
@@ -151,12 +151,10 @@ def lines(
     where, values = _in("stage", names)
     if owner is not None:
         where, values = f"{where} AND owner = :owner", {**values, "owner": owner}
-    most = "" if limit is None else f" LIMIT {int(limit)}"
-    rows = store.query(
-        f"SELECT {LINE} FROM jobs WHERE {where} ORDER BY submitted_utc DESC, id DESC{most}",  # noqa: S608 - names of ours
-        values,
-    )
-    return [line(row) for row in reversed(rows)]
+    newest = "" if limit is None else f" ORDER BY submitted_utc DESC, id DESC LIMIT {int(limit)}"
+    rows = store.query(f"SELECT {LINE} FROM jobs WHERE {where}{newest}", values)  # noqa: S608 - names of ours
+    rows.sort(key=lambda row: (row["submitted_utc"], row["id"]))
+    return [line(row) for row in rows]
 
 
 def count(store: Store) -> dict[Stage, int]:
@@ -233,9 +231,7 @@ def write_plans(store: Store, planned: Sequence[Planned], now_utc: datetime, *, 
         if kept:
             store.execute(
                 "UPDATE jobs SET zone = :zone, start_utc = :start, latest_utc = :latest, reason = :reason, "
-                "placement = :placement, planned_utc = :now, "
-                "promise = CASE WHEN promise = '' THEN :placement ELSE promise END "
-                "WHERE id = :id AND stage = 'queued'",
+                "planned_utc = :now WHERE id = :id AND stage = 'queued'",
                 *(
                     {
                         "id": p.job,
@@ -243,9 +239,15 @@ def write_plans(store: Store, planned: Sequence[Planned], now_utc: datetime, *, 
                         "start": iso(p.start_utc),
                         "latest": iso(p.latest_utc),
                         "reason": p.reason,
-                        "placement": "" if p.placement is None else _json(p.placement),
                         "now": now,
                     }
+                    for p in kept
+                ),
+            )
+            store.execute(
+                f"UPDATE job_papers SET placement = :placement, promise = {_FIRST.format(':placement')} WHERE job = :job",  # noqa: S608
+                *(
+                    {"job": p.job, "placement": "" if p.placement is None else _json(p.placement)}
                     for p in kept
                 ),
             )
@@ -268,11 +270,15 @@ def replace_placement(
     """Write another plan for a job that a worker has; False where that attempt is over."""
     with store.transaction():
         changed = store.execute(
-            "UPDATE jobs SET placement = :placement, planned_utc = :now, reason = :reason "
+            "UPDATE jobs SET planned_utc = :now, reason = :reason "
             "WHERE id = :id AND fence = :fence AND stage IN ('running', 'paused')",
-            {"placement": _json(told), "now": iso(now_utc), "reason": reason, "id": job_id, "fence": fence},
+            {"now": iso(now_utc), "reason": reason, "id": job_id, "fence": fence},
         )
         if changed:
+            store.execute(
+                "UPDATE job_papers SET placement = :placement WHERE job = :id",
+                {"placement": _json(told), "id": job_id},
+            )
             decide(store, now_utc, (job_id, "moved", reason), who=who)
     return bool(changed)
 
@@ -398,14 +404,23 @@ def iso(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds")
 
 
+def make_promise(store: Store, job_id: str) -> None:
+    """Let the plan in force be what a job is settled against, if no planning has made a promise yet."""
+    sql = f"UPDATE job_papers SET promise = {_FIRST.format('placement')} WHERE job = :id"  # noqa: S608
+    store.execute(sql, {"id": job_id})
+
+
 def _texts(store: Store, column: str, ids: Sequence[str]) -> dict[str, str]:
     if len(ids) > 500:  # one scan beats many parameters
         wanted = set(ids)
-        rows = store.query(f"SELECT id, {column} FROM jobs WHERE stage IN ('queued', 'running', 'paused')")  # noqa: S608
-        return {row["id"]: row[column] for row in rows if row["id"] in wanted}
-    where, values = _in("id", ids)
-    rows = store.query(f"SELECT id, {column} FROM jobs WHERE {where}", values)  # noqa: S608 - names of ours
-    return {row["id"]: row[column] for row in rows}
+        rows = store.query(
+            f"SELECT job, {column} FROM job_papers JOIN jobs ON jobs.id = job_papers.job "  # noqa: S608
+            "WHERE stage IN ('queued', 'running', 'paused')"
+        )
+        return {row["job"]: row[column] for row in rows if row["job"] in wanted}
+    where, values = _in("job", ids)
+    rows = store.query(f"SELECT job, {column} FROM job_papers WHERE {where}", values)  # noqa: S608 - names of ours
+    return {row["job"]: row[column] for row in rows}
 
 
 def _in(column: str, values: Iterable[str]) -> tuple[str, dict[str, str]]:

@@ -29,7 +29,17 @@ from datetime import datetime
 from typing import Any, final
 
 from joulewise.ledger.files import boot_id, process_start
-from joulewise.ledger.jobs import LINE, Attempt, Line, attempt, decide, iso, line, stretches_as_text
+from joulewise.ledger.jobs import (
+    LINE,
+    Attempt,
+    Line,
+    attempt,
+    decide,
+    iso,
+    line,
+    make_promise,
+    stretches_as_text,
+)
 from joulewise.ledger.store import Store, insert, upsert
 from joulewise.vocabulary.ticket import Needs, Stage
 
@@ -142,13 +152,13 @@ class Leases:
         mine = fence + 1
         with self._store.transaction():
             taken = self._store.execute(
-                "UPDATE jobs SET stage = 'running', fence = :mine, reason = :reason, "
-                "promise = CASE WHEN promise = '' THEN placement ELSE promise END "
+                "UPDATE jobs SET stage = 'running', fence = :mine, reason = :reason "
                 "WHERE id = :id AND stage = 'queued' AND fence = :fence AND wanted = ''",
                 {"mine": mine, "reason": reason, "id": job_id, "fence": fence},
             )
             if not taken:
                 return None
+            make_promise(self._store, job_id)
             self._take_lease(job_id, mine)
             row = {
                 "job": job_id, "fence": mine, "worker": self.worker, "host": self._process["host"],

@@ -181,13 +181,19 @@ jobs = Table(
     Column("reason", _WORDS, nullable=False),  # of the last decision
     Column("exit_code", Integer),
     Column("ended_utc", _WORDS, nullable=False),  # "" while it is open
-    Column("ticket", _WORDS, nullable=False),  # JSON
-    Column("placement", _WORDS, nullable=False),  # JSON of the plan in force; "" where there is none
-    Column("promise", _WORDS, nullable=False),  # JSON of the plan that is settled against what happened
     Column("planned_utc", _WORDS, nullable=False),
     Index("jobs_due", "stage", "start_utc"),
     Index("jobs_latest", "stage", "latest_utc"),
     Index("jobs_submitted", "submitted_utc", "id"),
+)
+
+papers = Table(  # apart from the lines, so that a list of ten thousand does not read past them
+    "job_papers",
+    metadata,
+    Column("job", _WORDS, ForeignKey("jobs.id"), primary_key=True),
+    Column("ticket", _WORDS, nullable=False),  # JSON
+    Column("placement", _WORDS, nullable=False),  # JSON of the plan in force; "" where there is none
+    Column("promise", _WORDS, nullable=False),  # JSON of the plan that is settled against what happened
 )
 
 leases = Table(

@@ -29,9 +29,6 @@ CREATE TABLE jobs (
     reason TEXT NOT NULL,
     exit_code INTEGER,
     ended_utc TEXT NOT NULL,
-    ticket TEXT NOT NULL,
-    placement TEXT NOT NULL,
-    promise TEXT NOT NULL,
     planned_utc TEXT NOT NULL,
     PRIMARY KEY (id)
 );
@@ -177,6 +174,14 @@ CREATE TABLE job_decisions (
     reason TEXT NOT NULL,
     who TEXT NOT NULL,
     PRIMARY KEY (job, number),
+    FOREIGN KEY(job) REFERENCES jobs (id)
+);
+CREATE TABLE job_papers (
+    job TEXT NOT NULL,
+    ticket TEXT NOT NULL,
+    placement TEXT NOT NULL,
+    promise TEXT NOT NULL,
+    PRIMARY KEY (job),
     FOREIGN KEY(job) REFERENCES jobs (id)
 );
 CREATE TABLE pot_spending (

@@ -34,6 +34,7 @@ PRIMARY_TABLES = (  # known nowhere else: never dropped
     "pot_spending",
     "savings",
     "jobs",
+    "job_papers",
     "job_attempts",
     "job_decisions",
     "leases",
@@ -158,13 +159,14 @@ class SqliteStore:
         self._connection = connection
         self._within = False
         connection.isolation_level = None  # transactions are ours to begin
-        connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA foreign_keys = ON")
 
     def query(self, sql: str, values: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """Return the rows of a SELECT as dictionaries by column name."""
         with self._plainly():
-            return [dict(row) for row in self._connection.execute(sql, values or {})]
+            cursor = self._connection.execute(sql, values or {})
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor]
 
     def execute(self, sql: str, *rows: Mapping[str, Any]) -> int:
         """Run a statement once, or once for each mapping in `rows`; return how many rows it touched."""

@@ -58,6 +58,15 @@ class Needs:
         """Whether a machine with `room` holds it."""
         return self.cpus <= room.cpus and self.gpus <= room.gpus and self.memory_bytes <= room.memory_bytes
 
+    def __str__(self) -> str:
+        """Return it in words: `4 CPUs, 1 GPU, 16 GB`."""
+        parts = [
+            f"{n} {what}{'s' if n != 1 else ''}" for n, what in ((self.cpus, "CPU"), (self.gpus, "GPU")) if n
+        ]
+        if self.memory_bytes:
+            parts.append(f"{self.memory_bytes / 1e9:.3g} GB")
+        return ", ".join(parts) or "nothing"
+
     @property
     def at_rest(self) -> Needs:
         """What it keeps while it is suspended: its GPUs and its memory, but no processor."""

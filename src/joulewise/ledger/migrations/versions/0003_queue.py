@@ -35,15 +35,21 @@ def upgrade() -> None:
         sa.Column("reason", _WORDS, nullable=False),
         sa.Column("exit_code", sa.Integer(), nullable=True),
         sa.Column("ended_utc", _WORDS, nullable=False),
-        sa.Column("ticket", _WORDS, nullable=False),
-        sa.Column("placement", _WORDS, nullable=False),
-        sa.Column("promise", _WORDS, nullable=False),
         sa.Column("planned_utc", _WORDS, nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("jobs_due", "jobs", ["stage", "start_utc"])
     op.create_index("jobs_latest", "jobs", ["stage", "latest_utc"])
     op.create_index("jobs_submitted", "jobs", ["submitted_utc", "id"])
+    op.create_table(
+        "job_papers",
+        sa.Column("job", _WORDS, nullable=False),
+        sa.Column("ticket", _WORDS, nullable=False),
+        sa.Column("placement", _WORDS, nullable=False),
+        sa.Column("promise", _WORDS, nullable=False),
+        sa.ForeignKeyConstraint(["job"], ["jobs.id"]),
+        sa.PrimaryKeyConstraint("job"),
+    )
     op.create_table(
         "leases",
         sa.Column("name", _WORDS, nullable=False),

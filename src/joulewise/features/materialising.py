@@ -224,8 +224,7 @@ def _try_entities(offline: Offline, view: View, whole: Computed, now: datetime) 
 
 def _whole(offline: Offline, computed: Computed, view: View) -> bool:
     """Whether the key is one whole number, which SQLite keeps best."""
-    kinds = offline.key_types(computed, view)
-    return len(kinds) == 1 and kinds[0] not in ("VARCHAR", "UUID")
+    return offline.key_kinds(computed, view) == ("whole",)
 
 
 def _write(
@@ -302,6 +301,9 @@ def _state(
         refresh_s=view.refresh_s,
         owner=view.owner,
         about=view.about,
+        stale=view.stale,
+        away=view.away,
+        key_kinds=offline.key_kinds(computed, view),
         made_from=tuple(offline.lineage(view)),
         sources={n: _public(s.place) for n, s in view.sources.items()},
         derivations=derivations(offline, view),

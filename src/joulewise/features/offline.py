@@ -25,6 +25,7 @@ from joulewise.vocabulary.errors import UsageError
 
 MEMORY_BYTES = 1_000_000_000
 _PARAMETER = re.compile(r"\$(now|since)\b")
+_CLOCK = re.compile(r"\bnow\s*\(|\bcurrent_(timestamp|date)\b", re.IGNORECASE)
 _BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 _INTEGERS = {"TINYINT": "int8", "SMALLINT": "int16", "INTEGER": "int32", "BIGINT": "int64", "UTINYINT": "int16",
              "USMALLINT": "int32", "UINTEGER": "int64"}  # fmt: skip
@@ -191,10 +192,10 @@ class Offline:
                 ).fetchnumpy()
             yield chunk
 
-    def key_types(self, computed: Computed, view: View) -> list[str]:
-        """Return DuckDB's types of a view's keys."""
+    def key_kinds(self, computed: Computed, view: View) -> tuple[str, ...]:
+        """Return what each of a view's keys is: `whole` (a number) or `text`."""
         given = {r[0]: r[1] for r in self.connection.execute(f"DESCRIBE {computed.table}").fetchall()}
-        return [given[k] for k in view.keys]
+        return tuple("text" if given[k] in ("VARCHAR", "UUID") else "whole" for k in view.keys)
 
     def vanished(self, changed: str, computed: Computed, view: View) -> dict[str, Any]:
         """Return the keys of `changed` for which the view gives no row any more."""
@@ -456,9 +457,10 @@ class Offline:
         if future:
             if view.future == "refuse":
                 seen = datetime.fromtimestamp(newest / 1e6, UTC)
+                mend = "write $now for now()" if _CLOCK.search(view.sql) else "mend the source or its zone"
                 raise UsageError(
                     f"view {view.name}: {future} of {count} rows have an event time in the future (up to {seen:%Y-%m-%dT%H:%MZ}, "
-                    f"now is {now:%Y-%m-%dT%H:%MZ}); mend the source or its zone, or set future = 'drop'"
+                    f"now is {now:%Y-%m-%dT%H:%MZ}); {mend}, or set future = 'drop'"
                 )
             self.connection.execute(f"DELETE FROM {table} WHERE at_us > {_us(now)}")
             count, newest = self.first(f"SELECT count(*), max(at_us) FROM {table}")

@@ -153,3 +153,13 @@ def test_watch(views, tmp_path):
     assert watcher.returncode == 0
     assert "first run" in output
     assert spent == 1  # its TTL is two days
+
+
+def test_waste_is_noted(views, tmp_path):
+    """A run's recording tells what the store knew of its view: here, that another one derives the same."""
+    (tmp_path / "views.toml").write_text(VIEWS + VIEWS.replace("[spend]", "[twin]").partition("[more]")[0])
+    run(views)
+    twin, spend = (wiring.find(f"materialise {name}").params for name in ("twin", "spend"))
+
+    assert (twin["derived_also"], twin["derived_share"]) == ("spend.amount", 1.0)
+    assert "derived_also" not in spend

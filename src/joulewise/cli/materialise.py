@@ -94,6 +94,7 @@ def _run(
     offline: Offline, view: View, online: OnlineStore, since: datetime | None, *, full: bool, migrate: bool
 ) -> tuple[Done, Account | None]:
     """Materialise one view inside a recording of its own."""
+    from joulewise.features.hygiene import told_of
     from joulewise.features.materialising import materialise_view
 
     began_s = time.monotonic()
@@ -117,6 +118,7 @@ def _run(
             run_id=run.run_id,
         )
         run.param(rows=done.run.rows_written, bytes=done.run.bytes_written, full=done.run.full)
+        run.param(**told_of(view.name, online.states(), online.tallies(), datetime.now(UTC)))
     if told:
         click.echo("", err=True)
     return done, wiring.account(run.recording) if run.recording else None

@@ -308,6 +308,7 @@ def _state(
         sources={n: _public(s.place) for n, s in view.sources.items()},
         derivations=derivations(offline, view),
         row_bytes=layout.size,
+        since_utc=before.since_utc or (before.runs or (run,))[0].at_utc if before else run.at_utc,
         runs=runs,
     )
 

@@ -57,6 +57,7 @@ class ViewState:
     derivations: Mapping[str, str] = field(default_factory=dict)  # column: fingerprint of how it is computed
     row_bytes: int = 0
     rows: int = 0
+    since_utc: str = ""  # the first run; of the runs only the last are kept
     runs: tuple[Materialisation, ...] = ()
 
     def to_json(self) -> str:

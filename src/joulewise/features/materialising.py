@@ -11,15 +11,13 @@ A run of one view is all or nothing (SQLite) or whole row by row (Redis, increme
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from joulewise.features.derivation import aggregates, derivations
 from joulewise.features.offline import MEMORY_BYTES, Computed, Offline
 from joulewise.features.online import KEPT_RUNS, Materialisation, OnlineStore, ViewState, Writer, now_text
 from joulewise.features.rows import Key, Layout, differences, key_of, tombstone
@@ -307,43 +305,15 @@ def _state(
         made_from=tuple(offline.lineage(view)),
         sources={n: _public(s.place) for n, s in view.sources.items()},
         derivations=derivations(offline, view),
+        aggregates=_own(aggregates(offline.connection, view.sql), layout) if view.sql else {},
         row_bytes=layout.size,
         since_utc=before.since_utc or (before.runs or (run,))[0].at_utc if before else run.at_utc,
         runs=runs,
     )
 
 
-def derivations(offline: Offline, view: View) -> dict[str, str]:
-    """Return for each column of a view in SQL a fingerprint of how it is computed: equal ones compute the same thing.
-
-    The expression, without its alias and place in the text, with everything that decides over its rows: FROM, WHERE,
-    GROUP BY and the WITH parts; sources count by what they are, not by what they are called.
-    """
-    if not view.sql:
-        return {}
-    text = view.sql.replace("$now", "NULL").replace("$since", "NULL")
-    node = json.loads(offline.first("SELECT json_serialize_sql($1)", text)[0])["statements"][0]["node"]
-    if node.get("type") != "SELECT_NODE":
-        return {}
-    around = {k: v for k, v in _plain(node, view).items() if k != "select_list"}
-    given: dict[str, str] = {}
-    for expression in node["select_list"]:
-        name = expression.get("alias") or (expression.get("column_names") or [""])[-1]
-        told = json.dumps([_plain({**expression, "alias": ""}, view), around], sort_keys=True)
-        given[name] = hashlib.blake2b(told.encode(), digest_size=8).hexdigest()
-    return {c.name: given[c.name] for c in offline.columns(view) if c.name in given}
-
-
-def _plain(tree: Any, view: View) -> Any:
-    """Return a parsed statement without what changes nothing: positions, and the names of sources."""
-    if isinstance(tree, list):
-        return [_plain(item, view) for item in tree]
-    if not isinstance(tree, dict):
-        return tree
-    if tree.get("type") == "BASE_TABLE" and tree.get("table_name") in view.sources:
-        source = view.sources[tree["table_name"]]
-        return {"source": [os.path.abspath(source.place), source.query]}
-    return {k: _plain(v, view) for k, v in tree.items() if not k.startswith("query_location")}
+def _own(fingerprints: Mapping[str, str], layout: Layout) -> dict[str, str]:
+    return {c.name: fingerprints[c.name] for c in layout.columns if c.name in fingerprints}
 
 
 def _public(place: str) -> str:
@@ -351,4 +321,4 @@ def _public(place: str) -> str:
     return f"{head.partition('://')[0]}://{tail}" if at and "://" in head else place
 
 
-__all__ = ["Done", "Due", "Materialisation", "derivations", "due", "materialise", "materialise_view"]
+__all__ = ["Done", "Due", "Materialisation", "due", "materialise", "materialise_view"]

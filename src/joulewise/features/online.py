@@ -55,6 +55,9 @@ class ViewState:
     made_from: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
     derivations: Mapping[str, str] = field(default_factory=dict)  # column: fingerprint of how it is computed
+    aggregates: Mapping[str, str] = field(
+        default_factory=dict
+    )  # the same, whoever it is asked for (derivation.py)
     row_bytes: int = 0
     rows: int = 0
     since_utc: str = ""  # the first run; of the runs only the last are kept

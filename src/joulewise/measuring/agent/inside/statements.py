@@ -54,9 +54,15 @@ class Statements:
             self._wrap_execute(module.Cursor, time.thread_time)
 
     def asked(self, sql: Any, given: Any, wall_s: float, cpu_s: float, *, again: bool = False) -> None:
-        """Count a statement; `again` adds to what its last call took."""
+        """Count a statement; `again` adds to what its last call took. Whatever goes wrong is ours, not the program's."""
         if type(sql) is not str:
             return
+        try:
+            self._count(sql, given, wall_s, cpu_s, again=again)
+        except Exception as error:  # noqa: BLE001 - it would be raised in the program's own statement
+            self._line.facts.add("faults", f"statements: {type(error).__name__}: {error}"[:300])
+
+    def _count(self, sql: str, given: Any, wall_s: float, cpu_s: float, *, again: bool) -> None:
         with self._lock:
             known = self._by_given.get(sql) or self._new(sql)
             if known is None:

@@ -22,14 +22,23 @@ from typing import Any, Protocol, final
 
 from joulewise.vocabulary.errors import LedgerError
 
-SCHEMA = "0002"  # the newest migration; `schema.sql` creates a ledger that stands there
+SCHEMA = "0003"  # the newest migration; `schema.sql` creates a ledger that stands there
 INDEX_TABLES = (
     "recordings",
     "minutes",
     "shards",
     "damaged",
 )  # a view of the recordings: may be dropped and rebuilt
-PRIMARY_TABLES = ("pots", "pot_spending", "savings")  # known nowhere else: never dropped
+PRIMARY_TABLES = (  # known nowhere else: never dropped
+    "pots",
+    "pot_spending",
+    "savings",
+    "jobs",
+    "job_attempts",
+    "job_decisions",
+    "leases",
+    "workers",
+)
 
 _MAGIC = b"SQLite format 3\x00"
 _WAIT_S = 30.0

@@ -211,7 +211,7 @@ def test_submitted_and_run(joulewise, tmp_path):
     assert (done.full, done.rows_written) == (False, 1)
     recording = wiring.find(done.run_id)
     assert (recording.name, recording.params["rows"]) == ("materialise-spend", 1)
-    assert f"job:{put['job']}-1" in json.dumps(recording.metadata)
+    assert f"job:{put['job']}-1" in joulewise("show", "materialise-spend", "--json").stdout
     online.close()
 
 

@@ -91,6 +91,7 @@ class Offline:
             raise
         self._from = Sources(self.connection, Path(self._spilled.name))
         self._partition = partition
+        self._types: dict[str, dict[str, str]] = {}
         self._count = 0
 
     def __enter__(self) -> Offline:
@@ -208,9 +209,9 @@ class Offline:
                 ).fetchnumpy()
             yield chunk
 
-    def key_kinds(self, computed: Computed, view: View) -> tuple[str, ...]:
+    def key_kinds(self, view: View) -> tuple[str, ...]:
         """Return what each of a view's keys is: `whole` (a number) or `text`."""
-        given = {r[0]: r[1] for r in self.connection.execute(f"DESCRIBE {computed.table}").fetchall()}
+        given = self._described(view)
         return tuple("text" if given[k] in ("VARCHAR", "UUID") else "whole" for k in view.keys)
 
     def vanished(self, changed: str, computed: Computed, view: View) -> dict[str, Any]:
@@ -252,13 +253,20 @@ class Offline:
     def columns(self, view: View) -> tuple[Column, ...]:
         """Return a view's columns, as declared or as its SQL gives them."""
         with self._plainly(view):
-            now = datetime.now(UTC)
-            self._define(view, now, None, "")
-            given = {
-                r[0]: r[1]
-                for r in self.connection.execute(f"DESCRIBE {self._body(view, now, None)}").fetchall()
-            }
-            return self._columns(view, given)
+            return self._columns(view, self._described(view))
+
+    def _described(self, view: View) -> dict[str, str]:
+        """Return the columns and types that a view's SQL gives. Of sources in SQL no row is read for it."""
+        if view.name not in self._types:
+            with self._plainly(view):
+                now = datetime.now(UTC)
+                plain = all(v.function is None for v in (view, *(self.views[n] for n in self._inner(view))))
+                self._define(view, now, None, "", empty=plain)
+                body = self._body(view, now, None)
+                self._types[view.name] = {
+                    r[0]: r[1] for r in self.connection.execute(f"DESCRIBE {body}").fetchall()
+                }
+        return self._types[view.name]
 
     @contextmanager
     def _plainly(self, view: View) -> Iterator[None]:
@@ -298,11 +306,13 @@ class Offline:
                 names[name] = None
         return list(names)
 
-    def _define(self, view: View, now: datetime, since: datetime | None, only: str) -> None:
-        """Make every name that the view's SQL uses known to DuckDB."""
+    def _define(
+        self, view: View, now: datetime, since: datetime | None, only: str, *, empty: bool = False
+    ) -> None:
+        """Make every name that the view's SQL uses known to DuckDB; with `empty` without a row."""
         times = Times(now, since or BEGINNING)
         for name in self._leaves(view):
-            source, where = self._sources[name], []
+            source, where = self._sources[name], ["false"] if empty else []
             keyed = bool(only or self._partition) and set(view.keys) <= set(
                 self._from.columns(view, name, source, times)
             )

@@ -893,11 +893,13 @@ def cached(
     )
 
 
-def online_store(place: str | None = None) -> OnlineStore:
-    """Return the online store of features at `place`, or the one that the settings name."""
+def online_store(place: str | None = None, *, wait_s: float = 5.0) -> OnlineStore:
+    """Return the online store of features at `place`, or the one that the settings name; Redis answers within `wait_s`."""
     from joulewise.features.online import open_online
 
-    return open_online(place or settings().online_store or str(_features_folder() / "online.db"))
+    return open_online(
+        place or settings().online_store or str(_features_folder() / "online.db"), wait_s=wait_s
+    )
 
 
 def _features_folder() -> Path:

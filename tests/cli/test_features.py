@@ -103,3 +103,29 @@ def test_empty():
     """An empty store says how to begin."""
     assert "begin with: joulewise materialise" in run("list")
     assert run("unused") == "Nothing is derived for nobody.\n"
+
+
+def test_unused_beside_requests(views, tmp_path):  # noqa: F811
+    """What a served model aggregates in its requests is named, with the view that has the same derivation."""
+    from tests.measuring.agent.running import run as recorded
+
+    (tmp_path / "views.toml").write_text(
+        """
+[spend]
+keys = "user"
+event_time = "ts"
+ttl = "2d"
+sql = 'SELECT "user", max(ts) AS ts, sum(amount) AS total FROM events GROUP BY "user"'
+sources = { events = "events.parquet" }
+"""
+    )
+    assert CliRunner().invoke(materialise, [views]).exception is None
+    ran = recorded(
+        "import http.server, sqlite3\nc = sqlite3.connect(':memory:')\nc.execute('CREATE TABLE events (user, amount)')\n"
+        "for n in range(30): c.execute('SELECT sum(amount) FROM events WHERE user = ?', (n,)).fetchone()",
+        tmp_path,
+    )
+    (join,) = told("unused", "--run", str(ran.folder))["request_joins"]
+
+    assert (join["calls"], join["what"], join["views"]) == (30, "SUM", ["spend.total"])
+    assert "the same derivation is in the store: read spend.total" in run("unused", "--run", str(ran.folder))

@@ -71,7 +71,7 @@ def _headline(account: Account, views: tuple[ProcessView, ...], found: tuple[Fin
     recording = account.recording
     cost = figure_text(account.footprint.total_j, "J")
     head = f"{plain(recording.name, 60)} · {format_duration(recording.duration_s)} · {cost}"
-    if not views:
+    if not views and not found:
         return f"{head}\n  no process of it was seen from inside (no Python, or started with -I, -S or -E): nothing can be named"
     if not found:
         return f"{head}\n  nothing is surely wasted: no remedy that we know would save 5 % of it"

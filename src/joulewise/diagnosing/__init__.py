@@ -16,16 +16,20 @@ from joulewise.diagnosing import (
     busy_idle_service,
     checkpoint_too_often,
     costly_shuffle,
+    derived_twice,
     logging_overhead,
     over_training,
     repeated_experiments,
     repeated_preprocessing,
+    request_time_join,
     slow_transforms,
     small_batch,
     thread_oversubscription,
     too_many_loader_workers,
     unbatched_inference,
     validation_too_often,
+    values_too_fresh,
+    view_nobody_reads,
 )
 from joulewise.diagnosing.case import Case, Estimate
 from joulewise.diagnosing.ranking import rank
@@ -49,6 +53,10 @@ ESTIMATORS: tuple[Callable[[Case], list[Estimate]], ...] = (
     repeated_experiments.estimate,
     logging_overhead.estimate,
     costly_shuffle.estimate,
+    request_time_join.estimate,
+    view_nobody_reads.estimate,
+    values_too_fresh.estimate,
+    derived_twice.estimate,
 )
 
 

@@ -30,6 +30,7 @@ How each thing is known
                   are fingerprinted whenever they come up: `same_items` of `compared_items` were bit for bit as before.
     preparations  an estimator's input is fingerprinted (at most 1 MB of it); `before_s` is the unhooked time directly
                   before the call, in which the input was made.
+    statements    SELECTs run through sqlite3, DuckDB or psycopg (psycopg 3, not its async cursors), by their text.
     files         opened for reading, by path: how often, and the file's size (what was read of it is not known).
     fingerprints  BLAKE2 over the main script, over its arguments, over name, size and time of the data files read;
                   `seeds` as given to torch.manual_seed, numpy.random.seed and random.seed.
@@ -186,6 +187,21 @@ class Preparation:
 
 
 @dataclass(frozen=True, slots=True)
+class Statement:
+    """A SELECT that a program ran on a database: its text without values, how often, seconds until it answered.
+
+    `different` is how many different parameters it was asked with; None: more than could be told apart. CPU seconds
+    are the program's own, not those of a server elsewhere.
+    """
+
+    sql: str
+    calls: int
+    wall_s: float
+    cpu_s: float
+    different: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class FileRead:
     """A file that was opened for reading: its path, how often, its size in bytes at the last time."""
 
@@ -242,6 +258,8 @@ class ProcessView:
     curve: tuple[CurvePoint, ...] = ()
     preparations: tuple[Preparation, ...] = ()
     files: tuple[FileRead, ...] = ()
+    statements: tuple[Statement, ...] = ()
+    server: str = ""  # a library that answers requests, where statements were run beside it
     requests: int = 0  # answered by a server loop: HTTP requests, or forward passes in a second thread
     schedulers: tuple[str, ...] = ()  # classes of learning-rate schedulers
     early_stop: str = ""  # the framework's own early stopping, where one is known to be on
@@ -325,6 +343,8 @@ def _view(process: str, seen: Mapping[str, Any], children: Iterable[Mapping[str,
         curve=tuple(CurvePoint(float(p[0]), int(p[1]), p[2], dict(p[3])) for p in seen.get("curve", ())),
         preparations=tuple(Preparation(**p) for p in _numbered(seen, "preparation")),
         files=tuple(FileRead(*f) for f in _numbered(seen, "file")),
+        statements=tuple(Statement(*s) for s in _numbered(seen, "statement")),
+        server=str(seen.get("server", "")),
         requests=int(page["requests"]) + in_threads,
         schedulers=tuple(seen.get("schedulers", ())),
         early_stop=str(seen.get("early_stop", "")),

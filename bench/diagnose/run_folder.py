@@ -167,7 +167,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     only = {n for n in options.only.split(",") if n}
-    base = Path(options.keep or tempfile.mkdtemp(prefix="joulewise-bench-"))
+    base = Path(options.keep or tempfile.mkdtemp(prefix="joulewise-bench-")).resolve()
     predicted: dict[str, list[dict[str, object]]] = {}
     measured: dict[str, dict[str, list[dict[str, float]]]] = {}
     try:

@@ -29,6 +29,7 @@ class Case:
     recording: Recording
     views: tuple[ProcessView, ...]
     account: Account
+    requests: int | None = None  # that a server answered by its own log or metrics; None: nobody told
 
     @property
     def cpu_s(self) -> float:
@@ -107,6 +108,12 @@ def epochs_made(view: ProcessView) -> int | None:
         if point.epoch is not None and point.epoch != last:
             named, last = named + 1, point.epoch
     return max(view.epochs, passes, named)
+
+
+def loop(view: ProcessView) -> tuple[float, float]:
+    """Return when a process was ready, and when its work ended, in seconds since the start of the recording."""
+    ready_s = view.start_s + view.phase(Phase.SETUP).wall_s + view.phase(Phase.IMPORT).wall_s
+    return ready_s, view.start_s + view.duration_s - view.phase(Phase.IDLE).wall_s
 
 
 def step_cpu_s(view: ProcessView) -> float:

@@ -64,7 +64,9 @@ def _worth(saving: Saving, *, allow_slower: bool) -> bool:
         return False
     if max(saving.cpu_s.value, saving.wall_s.value) < LEAST_S:
         return False
-    if max(saving.cpu_s.low, saving.wall_s.low) <= 0 or saving.cpu_share < 0:
+    if max(saving.cpu_s.low, saving.wall_s.low) <= 0:
+        return False
+    if saving.cpu_share < 0 and (saving.energy_share or 0.0) < LEAST_SHARE:  # more work, for fewer joules only
         return False
     if saving.energy_j is not None and saving.energy_j.value < LEAST_J:
         return False

@@ -151,6 +151,7 @@ class OptimiserView:
     parameters: int
     steps: int
     rates: tuple[tuple[int, float], ...] = ()
+    settings: str = ""  # as the optimiser was made, in one line; "" where it is not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +184,7 @@ class Preparation:
     before_cpu_s: float
     first_before_s: float | None = None
     iterations: int | None = None  # n_iter_ after a fit, where the estimator tells
+    candidates: int | None = None  # settings that a search (GridSearchCV and its kin) tried in this fit
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +234,8 @@ class ProcessView:
     samples: int = 0  # that went through training steps
     parameters: int | None = None
     model: str = ""  # class of the model, by its outermost call
+    shapes: tuple[tuple[int, ...], ...] = ()  # of its weights with two dimensions and more, the first 64
+    world: int = 1  # processes that train one model together (torch.distributed)
     precision: str = ""  # float32, bfloat16, or `float16 (autocast)`
     device: str = ""  # cpu, cuda:0
     threads: Threads = field(default_factory=Threads)
@@ -310,6 +314,8 @@ def _view(process: str, seen: Mapping[str, Any], children: Iterable[Mapping[str,
         samples=samples,
         parameters=model.get("parameters"),
         model=str(model.get("name", "")),
+        shapes=tuple(tuple(map(int, shape)) for shape in model.get("shapes", ())),
+        world=int(seen.get("world", (1,))[0]),
         precision=str(model.get("precision", "")),
         device=str(model.get("device", "")),
         threads=Threads(
@@ -444,6 +450,7 @@ def _optimisers(seen: Mapping[str, Any]) -> tuple[OptimiserView, ...]:
             int(facts["parameters"]),
             int(steps.get(str(number), 0)),
             tuple((int(s), float(r)) for s, r in seen.get(f"rates/{number}", ())),
+            str(facts.get("settings", "")),
         )
         for number, facts in _keyed(seen, "optimiser")
     )

@@ -72,15 +72,17 @@ def diagnose(
     account: Account,
     *,
     allow_slower: bool = False,
+    most_s: float | None = None,
     requests: int | None = None,
 ) -> tuple[Finding, ...]:
     """Return the findings of a run, the largest predicted saving first; empty where nothing is surely wasted.
 
+    Remedies that lengthen the run by more than 5 % are left out, unless slower is allowed or it may last `most_s`.
     `requests` is how many a foreign server answered, by its own log or metrics (see traffic.py).
     """
     case = Case(recording, tuple(views), account, requests)
     estimates = [e for estimator in ESTIMATORS for e in estimator(case)]
-    return rank(case, estimates, allow_slower=allow_slower)
+    return rank(case, estimates, allow_slower=allow_slower, most_s=most_s)
 
 
 def first_line(findings: Sequence[Finding]) -> str:

@@ -116,6 +116,16 @@ def loop(view: ProcessView) -> tuple[float, float]:
     return ready_s, view.start_s + view.duration_s - view.phase(Phase.IDLE).wall_s
 
 
+def loop_cpu_s(view: ProcessView) -> float:
+    """Return CPU seconds of the program's own code between hooked calls of its loop; the interpreter's end is none of it."""
+    return max(0.0, view.phase(Phase.OTHER).cpu_s - view.tail_cpu_s)
+
+
+def loop_wall_s(view: ProcessView) -> float:
+    """Return wall seconds of the same."""
+    return max(0.0, view.phase(Phase.OTHER).wall_s - view.tail_wall_s)
+
+
 def step_cpu_s(view: ProcessView) -> float:
     """Return CPU seconds of all training steps, data included."""
     return sum(view.phase(p).cpu_s for p in _STEP_PHASES)

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from joulewise.diagnosing.case import Case
-from joulewise.vocabulary.figures import Figure
-from joulewise.vocabulary.figures import Basis
+from joulewise.vocabulary.figures import Basis, Figure
 from joulewise.vocabulary.recording import Component, Device, Recording
 
 FULL_SM = 0.8
@@ -58,7 +58,7 @@ def watts(recording: Recording, device: Device) -> list[tuple[float, float, floa
     ]
     return [
         (t0, t1, (j1 - j0) / (t1 - t0))
-        for (t0, j0), (t1, j1) in zip(known, known[1:], strict=False)
+        for (t0, j0), (t1, j1) in pairwise(known)
         if t1 > t0
     ]
 

@@ -33,7 +33,7 @@ def estimate(case: Case) -> list[Estimate]:
 def left(trials: int) -> float:
     """Return which share of `trials` full trials successive halving needs, where cost goes with the resource."""
     rungs = floor(log(trials) / log(_ETA) + 1e-9)
-    return (rungs + 1) / _ETA**rungs
+    return float((rungs + 1) / _ETA**rungs)
 
 
 def _of(view: ProcessView) -> Estimate | None:

@@ -41,7 +41,9 @@ def _of(case: Case, view: ProcessView) -> Estimate | None:
     waited_s = view.phase(Phase.DATA).wall_s + view.phase(Phase.WAITING).wall_s
     saved = [max(0.0, min(host_s, (1 - b) * loop_s - waited_s)) for b in (busy.high, busy.value, busy.low)]
     low_s, value_s, high_s = ((1 - _LEFT) * s for s in saved)
-    said = "" if device.utilisation is None else f" (NVML's utilisation said {100 * device.utilisation:.0f} %)"
+    said = (
+        "" if device.utilisation is None else f" (NVML's utilisation said {100 * device.utilisation:.0f} %)"
+    )
     return Estimate(
         Cause.HOST_BOUND_DEVICE,
         about(value_s, low_s, high_s),

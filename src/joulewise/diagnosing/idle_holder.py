@@ -41,7 +41,10 @@ def _after_work(case: Case, view: ProcessView) -> Estimate | None:
         about(idle.cpu_s, 0.5 * idle.cpu_s, idle.cpu_s),
         about(wall_s, 0.9 * wall_s, idle.wall_s),
         f"the last computation ended {format_duration(idle.wall_s)} before the process did; its memory was held until then",
-        Remedy(RemedyKind.DIFF, "let the process end when its work is done; keep what is looked at later in a file"),
+        Remedy(
+            RemedyKind.DIFF,
+            "let the process end when its work is done; keep what is looked at later in a file",
+        ),
         "none: nothing was computed any more",
         view.process,
         f"{view.process}:idle",

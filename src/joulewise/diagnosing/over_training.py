@@ -17,7 +17,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 
-from joulewise.diagnosing.case import Case, Estimate, about, epochs_made, step_cpu_s, step_wall_s
+from joulewise.diagnosing.case import (
+    Case,
+    Estimate,
+    about,
+    epochs_made,
+    loop_cpu_s,
+    loop_wall_s,
+    step_cpu_s,
+    step_wall_s,
+)
 from joulewise.vocabulary.finding import Cause, Remedy, RemedyKind
 from joulewise.vocabulary.observed import Phase, ProcessView
 
@@ -173,8 +182,8 @@ def _pending(view: ProcessView, progress: float) -> bool:
 def _training(view: ProcessView) -> tuple[float, float]:
     """Return CPU and wall seconds of what comes back every epoch."""
     phases = (Phase.VALIDATION, Phase.CHECKPOINT, Phase.LOGGING)
-    cpu_s = step_cpu_s(view) + sum(view.phase(p).cpu_s for p in phases)
-    wall_s = step_wall_s(view) + sum(view.phase(p).wall_s for p in phases)
+    cpu_s = step_cpu_s(view) + loop_cpu_s(view) + sum(view.phase(p).cpu_s for p in phases)
+    wall_s = step_wall_s(view) + loop_wall_s(view) + sum(view.phase(p).wall_s for p in phases)
     after = [e for e in view.evaluations if e.step >= view.steps][
         1:
     ]  # the last epoch's own is one of the curve

@@ -42,7 +42,9 @@ def _on_cpus(ranks: list[ProcessView]) -> Estimate | None:
     count = len(ranks)
     lone = (count - 1) / count
     call_s = [CALL_S * view.steps for view in ranks]
-    exchange_s = sum(_exchange(view.phase(Phase.FORWARD).cpu_s, view.phase(Phase.BACKWARD).cpu_s) for view in ranks)
+    exchange_s = sum(
+        _exchange(view.phase(Phase.FORWARD).cpu_s, view.phase(Phase.BACKWARD).cpu_s) for view in ranks
+    )
     whole = (Phase.SETUP, Phase.IMPORT, Phase.OPTIMISER, Phase.OTHER, Phase.WAITING)
     repeated_s = sum(view.phase(p).cpu_s for view in ranks for p in whole)
     cpu_s = lone * (repeated_s + 3 * sum(call_s)) + exchange_s

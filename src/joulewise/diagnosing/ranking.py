@@ -2,7 +2,8 @@
 
 A finding is shown only if it saves at least 5 % of the run and an absolute floor: half a CPU-second or half a second of
 wall time, and, where joules are known, 2 J. One whose remedy would lengthen the run by more than 5 % is shown only if
-slower is allowed. Of several estimates that claim the same seconds, the largest stays.
+slower is allowed, or if the longer run still fits into the seconds that a deadline leaves. A remedy that costs CPU time is
+shown only if it saves joules in sum. Of several estimates that claim the same seconds, the largest stays.
 
 Joules follow the seconds: processor joules by CPU seconds, everything else (memory, GPUs, the way to the wall) by wall
 seconds for the parts that stand by, so a service that stops polling saves its processor's joules and not its memory's.
@@ -25,12 +26,15 @@ LEAST_J = 2.0
 _LONGER = 0.05
 
 
-def rank(case: Case, estimates: Iterable[Estimate], *, allow_slower: bool = False) -> tuple[Finding, ...]:
-    """Return the findings worth showing, the largest saving first. Pure."""
+def rank(
+    case: Case, estimates: Iterable[Estimate], *, allow_slower: bool = False, most_s: float | None = None
+) -> tuple[Finding, ...]:
+    """Return the findings worth showing, the largest saving first; `most_s` is how long the run may last. Pure."""
     by_claim: dict[str, tuple[Estimate, Saving]] = {}
     for estimate in estimates:
         saving = price(case, estimate)
-        if not _worth(saving, allow_slower=allow_slower):
+        in_time = most_s is not None and case.wall_s - saving.wall_s.value <= most_s
+        if not _worth(saving, allow_slower=allow_slower or in_time):
             continue
         held = by_claim.get(estimate.claim)
         if held is None or saving.share > held[1].share:
@@ -66,7 +70,9 @@ def _worth(saving: Saving, *, allow_slower: bool) -> bool:
         return False
     if max(saving.cpu_s.low, saving.wall_s.low) <= 0:
         return False
-    if saving.cpu_share < 0 and (saving.energy_share or 0.0) < LEAST_SHARE:  # more work, for fewer joules only
+    if (
+        saving.cpu_share < 0 and (saving.energy_share or 0.0) < LEAST_SHARE
+    ):  # more work, for fewer joules only
         return False
     if saving.energy_j is not None and saving.energy_j.value < LEAST_J:
         return False

@@ -226,6 +226,8 @@ class ProcessView:
     phases: tuple[PhaseTotal, ...]  # those that took time, in the order of Phase
     ended: bool
     sampled_share: float = 0.0  # of the duration, shared out by samples
+    tail_wall_s: float = 0.0  # after the last hooked call: what follows the work, the interpreter's end among it
+    tail_cpu_s: float = 0.0
     frameworks: tuple[str, ...] = ()  # as `torch 2.13.0`
     steps: int = 0
     epochs: int | None = None
@@ -306,6 +308,8 @@ def _view(process: str, seen: Mapping[str, Any], children: Iterable[Mapping[str,
         phases=_phases(page, max(0.0, end_s - start_s), trained=trained),
         ended=bool(page["ended"]),
         sampled_share=_share(page["unsampled"][1], end_s - start_s),
+        tail_wall_s=float(page["open"][1]) if page["open"][0] == "gap" else 0.0,
+        tail_cpu_s=float(page["open"][2]) if page["open"][0] == "gap" else 0.0,
         frameworks=tuple(f"{k[10:]} {v}".strip() for k, v in seen.items() if k.startswith("framework/")),
         steps=int(page["steps"]),
         epochs=epochs,

@@ -63,19 +63,28 @@ def main() -> None:
             fixed = next(iter(folder.glob("*_fixed.py")), None)
             if fixed is None or (only and folder.name not in only):
                 continue
-            measured = json.loads(kept.read_text()) if kept.exists() else {}
-            sides = measured.setdefault(folder.name, {"as_found": [], "fixed": []})
-            if len(sides["fixed"]) > number:
+            if len(_kept(kept).get(folder.name, {}).get("fixed", ())) > number:
                 continue
             if spent_s > options.at_most:
                 sys.exit(f"{spent_s:.0f} CPU-seconds used: stopped before {folder.name}, round {number + 1}")
             (found,) = (p for p in folder.glob("*.py") if p != fixed)
             pair = [("as_found", found), ("fixed", fixed)]
-            for side, script in pair if number % 2 == 0 else pair[::-1]:
-                sides[side].append(run(script, options.python, options.threads))
-                spent_s += sides[side][-1]["cpu"]
-            kept.write_text(json.dumps(measured, indent=1))
-            print(folder.name, *(sides[side][-1]["cpu"] for side, _ in pair), flush=True)
+            ran = {
+                side: run(script, options.python, options.threads)
+                for side, script in (pair if number % 2 == 0 else pair[::-1])
+            }
+            spent_s += sum(r["cpu"] for r in ran.values())
+            measured = _kept(kept)  # another campaign may have added to it
+            for side, _ in pair:
+                measured.setdefault(folder.name, {}).setdefault(side, []).append(ran[side])
+            new = kept.with_suffix(".new")
+            new.write_text(json.dumps(measured, indent=1))
+            new.replace(kept)
+            print(folder.name, *(ran[side]["cpu"] for side, _ in pair), flush=True)
+
+
+def _kept(path: Path) -> dict[str, dict[str, list[dict[str, float]]]]:
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 if __name__ == "__main__":

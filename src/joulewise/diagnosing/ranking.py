@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from math import hypot, sqrt
 
 from joulewise.diagnosing.case import Case, Estimate
 from joulewise.vocabulary.figures import Basis, Figure
@@ -20,6 +21,7 @@ from joulewise.vocabulary.finding import Finding, Saving
 from joulewise.vocabulary.footprint import Footprint
 from joulewise.vocabulary.recording import Component
 
+_NOISE = 0.06  # standard deviation of what a part of a run takes from one time to the next, beside neighbours
 LEAST_SHARE = 0.05
 LEAST_S = 0.5
 LEAST_J = 2.0
@@ -45,8 +47,8 @@ def rank(
 
 def price(case: Case, estimate: Estimate) -> Saving:
     """Return an estimate with its shares, joules, grams and money; no more than the run used."""
-    cpu_s = _at_most(estimate.cpu_s, case.cpu_s)
-    wall_s = _at_most(estimate.wall_s, case.wall_s)
+    cpu_s = _at_most(_as_run(estimate.cpu_s, case.cpu_s), case.cpu_s)
+    wall_s = _at_most(_as_run(estimate.wall_s, case.wall_s), case.wall_s)
     cpu_share = cpu_s.value / case.cpu_s if case.cpu_s > 0 else 0.0
     wall_share = wall_s.value / case.wall_s if case.wall_s > 0 else 0.0
     cost = case.account.footprint
@@ -77,6 +79,19 @@ def _worth(saving: Saving, *, allow_slower: bool) -> bool:
     if saving.energy_j is not None and saving.energy_j.value < LEAST_J:
         return False
     return allow_slower or saving.wall_share >= -_LONGER
+
+
+def _as_run(figure: Figure, whole: float) -> Figure:
+    """Return a saving with the noise of the one run that it was seen in, which the next one has not.
+
+    Saved and left part of the run each vary by themselves, so a share s is known to s (1 - s) sqrt(2) of their noise.
+    """
+    if whole <= 0:
+        return figure
+    share = min(1.0, max(0.0, figure.value / whole))
+    noise = 1.645 * sqrt(2) * _NOISE * share * (1 - share) * whole
+    low, high = hypot(figure.value - figure.low, noise), hypot(figure.high - figure.value, noise)
+    return replace(figure, low=figure.value - low, high=figure.value + high)
 
 
 def _at_most(figure: Figure, most: float) -> Figure:

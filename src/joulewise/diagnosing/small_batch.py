@@ -12,7 +12,7 @@ Batches of 16 and more are left alone, and a run that would be left with fewer t
 
 from __future__ import annotations
 
-from joulewise.diagnosing.case import Case, Estimate, about, loop_cpu_s, loop_wall_s, mean_batch
+from joulewise.diagnosing.case import Case, Estimate, about, hooks_s, loop_cpu_s, loop_wall_s, mean_batch
 from joulewise.diagnosing.overhead import BACKWARD, BATCH_S, GRADIENT, LOOP_S, item_arithmetic, load_item
 from joulewise.vocabulary.finding import Cause, Remedy, RemedyKind
 from joulewise.vocabulary.observed import Phase, ProcessView
@@ -76,7 +76,9 @@ def _fixed(view: ProcessView, batch: float, item_s: float | None, *, cpu: bool) 
 
     own_s = loop_cpu_s(view) if cpu else loop_wall_s(view)
     load = load_item(view, 4 * batch)
-    fixed = taken(Phase.OPTIMISER)
+    fixed = taken(Phase.OPTIMISER) - hooks_s(
+        view, Phase.DATA, Phase.FORWARD, Phase.BACKWARD, Phase.OPTIMISER
+    )
     if load is None:
         fixed += min(taken(Phase.DATA), BATCH_S * view.steps) + min(own_s, LOOP_S * view.steps)
     else:

@@ -1,7 +1,8 @@
 """The table of a bench of diagnoses: first advice, false accusations, errors and coverage against measured pairs.
 
-A truth is the mean saving of its pairs, in shares of CPU seconds, with the standard error of that mean. An error counts by
-what it is beyond that standard error; a truth lies within an interval if the two, widened by it, meet.
+A truth is the mean saving of its pairs, in shares of CPU seconds, with the standard error of that mean. Few pairs tell little
+of their own spread, so it is taken over the pairs of all programs (pooled). An error counts by what it is beyond the standard
+error; a truth lies within an interval that is widened by it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ Measured = Mapping[str, Any]  # program: {"as_found": [{"cpu": s}], "fixed": [..
 
 @dataclass(frozen=True)
 class Truth:
-    """What a twin did not use: the mean share over pairs, its standard error (0: one pair), and CPU seconds."""
+    """What a twin did not use: the mean share over pairs, its standard error, and CPU seconds."""
 
     share: float
     error: float
@@ -27,19 +28,30 @@ class Truth:
     pairs: int
 
 
+def shares(measured: Measured, name: str) -> list[float]:
+    """Return the share that the twin did not use, pair by pair; empty where it was not measured on both sides."""
+    sides = measured.get(name, {})
+    if not isinstance(sides, Mapping):
+        return []
+    pairs = zip(sides.get("as_found", ()), sides.get("fixed", ()), strict=False)
+    return [1 - fixed["cpu"] / found["cpu"] for found, fixed in pairs]
+
+
+def spread(measured: Measured) -> float:
+    """Return the standard deviation of one pair's saving around its program's mean, over all programs; 0 if none has two."""
+    every = [pairs for name in measured if len(pairs := shares(measured, name)) > 1]
+    freedom = sum(len(pairs) - 1 for pairs in every)
+    squares = sum((s - statistics.mean(pairs)) ** 2 for pairs in every for s in pairs)
+    return sqrt(squares / freedom) if freedom else 0.0
+
+
 def truth(measured: Measured, name: str) -> Truth | None:
     """Return the true saving of a program; None where it was not measured on both sides."""
-    sides = measured.get(name, {})
-    if not isinstance(sides, Mapping) or not sides.get("fixed") or not sides.get("as_found"):
+    pairs = shares(measured, name)
+    if not pairs:
         return None
-    pairs = [
-        1 - fixed["cpu"] / found["cpu"]
-        for found, fixed in zip(sides["as_found"], sides["fixed"], strict=False)
-    ]
-    error = statistics.stdev(pairs) / sqrt(len(pairs)) if len(pairs) > 1 else 0.0
-    return Truth(
-        statistics.mean(pairs), error, statistics.median(r["cpu"] for r in sides["as_found"]), len(pairs)
-    )
+    cpu_s = statistics.median(r["cpu"] for r in measured[name]["as_found"])
+    return Truth(statistics.mean(pairs), spread(measured) / sqrt(len(pairs)), cpu_s, len(pairs))
 
 
 @dataclass
@@ -68,6 +80,7 @@ def score(workloads: Path, predicted: Mapping[str, Sequence[Mapping[str, Any]]],
         place = workloads / name / "truth.json"
         if place.exists():
             print(_line(total, name, json.loads(place.read_text()), ranked, truth(measured, name)))
+    print(f"\none pair's saving varies by {100 * spread(measured):.1f} points (standard deviation)")
     print(f"\n| first advice names the cause | {total.right} of {total.wasteful} |")
     print(f"| healthy controls with any finding | {total.accused} of {total.healthy} |")
     print(f"| right advice that raised CPU-seconds | {total.raised} |")

@@ -56,11 +56,7 @@ def watts(recording: Recording, device: Device) -> list[tuple[float, float, floa
         for t, j in zip(recording.ticks.t_s, recording.ticks.energy_j.get(device.id, ()), strict=False)
         if j is not None
     ]
-    return [
-        (t0, t1, (j1 - j0) / (t1 - t0))
-        for (t0, j0), (t1, j1) in pairwise(known)
-        if t1 > t0
-    ]
+    return [(t0, t1, (j1 - j0) / (t1 - t0)) for (t0, j0), (t1, j1) in pairwise(known) if t1 > t0]
 
 
 def _use(recording: Recording, device: Device, from_s: float, to_s: float) -> DeviceUse | None:

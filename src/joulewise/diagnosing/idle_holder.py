@@ -5,11 +5,14 @@ that holds a GPU between pieces of work lets go of it in pauses of five minutes 
 them, less the time to come back (as long as the process took to be ready at first). A short pause is no waste: starting
 again would cost more.
 
-Seen on the GPU by power: within a tenth of standing by while memory is held. Waiting for requests on a CPU that sleeps costs
+The end is seen by the run's CPU time: none of its processes computes between its last hooked call and its end. A GPU's pauses
+are seen by power: within a tenth of standing by while memory is held. Waiting for requests on a CPU that sleeps costs
 next to nothing and is never named.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 from joulewise.diagnosing.case import Case, Estimate, about
 from joulewise.diagnosing.devices import watts
@@ -19,6 +22,9 @@ from joulewise.vocabulary.quantities import format_bytes, format_duration
 from joulewise.vocabulary.recording import Component
 
 _GRACE_S = 2.0
+_END_S = 1.5  # CPU time in which an interpreter ends, torch and all
+_QUIET = 0.01  # of a core: a timer
+_LACKED = 0.25  # of a quiet stretch: one that waited for a CPU as long was starved, not idle
 _PAUSE_S = 300.0
 _NEAR = 0.1  # of standing by: the board does nothing
 _READY_S = 30.0  # to load a server again, where its start was not seen
@@ -31,16 +37,18 @@ def estimate(case: Case) -> list[Estimate]:
 
 
 def _after_work(case: Case, view: ProcessView) -> Estimate | None:
-    idle = view.phase(Phase.IDLE)
-    others = any(v.process != view.process and v.cpu_s > 0.05 * case.cpu_s for v in case.views)
-    if idle.wall_s <= _GRACE_S or view.requests or others:
+    seen = [p.t_s for p in view.curve[-1:]] + [e.t_s + e.wall_s for e in view.evaluations[-1:]]
+    quiet_s = _quiet(case, max(seen, default=view.start_s + view.duration_s - view.tail_wall_s))
+    hooked = view.steps or view.phase(Phase.FORWARD).calls or view.preparations
+    if quiet_s <= _GRACE_S or view.requests or not hooked:
         return None
-    wall_s = idle.wall_s - _GRACE_S
+    wall_s = quiet_s - _GRACE_S
     return Estimate(
         Cause.IDLE_HOLDER,
-        about(idle.cpu_s, 0.5 * idle.cpu_s, idle.cpu_s),
-        about(wall_s, 0.9 * wall_s, idle.wall_s),
-        f"the last computation ended {format_duration(idle.wall_s)} before the process did; its memory was held until then",
+        about(0.0, 0.0, _QUIET * quiet_s),
+        about(wall_s, 0.9 * wall_s, quiet_s),
+        f"after its last step nothing computed for {format_duration(quiet_s)}, in no process of the run; what it held in memory "
+        "was held until then",
         Remedy(
             RemedyKind.DIFF,
             "let the process end when its work is done; keep what is looked at later in a file",
@@ -49,6 +57,25 @@ def _after_work(case: Case, view: ProcessView) -> Estimate | None:
         view.process,
         f"{view.process}:idle",
     )
+
+
+def _quiet(case: Case, from_s: float) -> float:
+    """Return the longest stretch after `from_s` in which nothing computed; 0 where work followed it, or a CPU was lacking."""
+    ticks = case.recording.ticks
+    own = ticks.counters.get("work_cpu_s", [])
+    delayed = ticks.counters.get("run_delay_s") or [0.0] * len(own)
+    told = [
+        (t, a, d) for t, a, d in zip(ticks.t_s, own, delayed, strict=False) if a is not None and d is not None
+    ]
+    longest = since = after_s = waited_s = began_d = 0.0
+    for (t0, a, d0), (t1, b, d1) in pairwise(told):
+        if t1 <= from_s or b - a > _QUIET * (t1 - t0):
+            since, began_d = 0.0, d1
+            continue
+        since += t1 - max(t0, from_s)
+        if since > longest:
+            longest, after_s, waited_s = since, told[-1][1] - b, d1 - began_d
+    return longest if after_s <= _END_S and waited_s <= _LACKED * longest else 0.0
 
 
 def _held(case: Case) -> list[Estimate]:

@@ -76,9 +76,7 @@ def _fixed(view: ProcessView, batch: float, item_s: float | None, *, cpu: bool) 
 
     own_s = loop_cpu_s(view) if cpu else loop_wall_s(view)
     load = load_item(view, 4 * batch)
-    fixed = taken(Phase.OPTIMISER) - hooks_s(
-        view, Phase.DATA, Phase.FORWARD, Phase.BACKWARD, Phase.OPTIMISER
-    )
+    fixed = taken(Phase.OPTIMISER) - hooks_s(view, Phase.DATA, Phase.FORWARD, Phase.BACKWARD, Phase.OPTIMISER)
     if load is None:
         fixed += min(taken(Phase.DATA), BATCH_S * view.steps) + min(own_s, LOOP_S * view.steps)
     else:

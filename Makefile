@@ -78,7 +78,7 @@ $(V)/.dev: $(V)/bin/python pyproject.toml constraints.txt
 	touch $@ $(V)/.demo
 
 $(V)/.torch: $(V)/.dev
-	$(BIN)/python -m uv pip install -q --python $(BIN)/python "torch==2.13.0" scikit-learn
+	$(BIN)/python -m uv pip install -q --compile-bytecode --python $(BIN)/python "torch==2.13.0" scikit-learn
 	touch $@
 
 $(V)-integration/.ok: pyproject.toml

@@ -129,3 +129,25 @@ sources = { events = "events.parquet" }
 
     assert (join["calls"], join["what"], join["views"]) == (30, "SUM", ["spend.total"])
     assert "the same derivation is in the store: read spend.total" in run("unused", "--run", str(ran.folder))
+
+
+def test_diagnosed(filled, tmp_path):
+    """`diagnose --features` tells what a store derives for nobody, and which joins make requests wait."""
+    from joulewise.cli.diagnose import command as diagnose
+
+    sql = "SELECT count(*) FROM events GROUP BY user"
+    (tmp_path / "queries.json").write_text(
+        json.dumps([{"query": sql, "calls": 10, "total_exec_time": 500.0}])
+    )
+    done = CliRunner().invoke(diagnose, ["--features", "--queries", str(tmp_path / "queries.json"), "--json"])
+    assert done.exception is None
+    found = {f["what"]: f for f in json.loads(done.output)["findings"]}
+
+    assert found["request join"]["saving"]["cpu_s"] == pytest.approx(0.5 - 10 * 50e-6)
+    assert found["request join"]["subject"] == sql
+    text = CliRunner().invoke(diagnose, ["--features", "--queries", str(tmp_path / "queries.json")]).output
+    assert "request join: SELECT count(*)" in text
+
+    (tmp_path / "queries.json").write_text("[1]")
+    wrong = CliRunner().invoke(diagnose, ["--features", "--queries", str(tmp_path / "queries.json")])
+    assert "cannot read the statements" in str(wrong.exception or wrong.output)

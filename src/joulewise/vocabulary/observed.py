@@ -152,6 +152,7 @@ class OptimiserView:
     parameters: int
     steps: int
     rates: tuple[tuple[int, float], ...] = ()
+    settings: str = ""  # as the optimiser was made, in one line; "" where it is not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +185,7 @@ class Preparation:
     before_cpu_s: float
     first_before_s: float | None = None
     iterations: int | None = None  # n_iter_ after a fit, where the estimator tells
+    candidates: int | None = None  # settings that a search (GridSearchCV and its kin) tried in this fit
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +242,10 @@ class ProcessView:
     phases: tuple[PhaseTotal, ...]  # those that took time, in the order of Phase
     ended: bool
     sampled_share: float = 0.0  # of the duration, shared out by samples
+    tail_wall_s: float = (
+        0.0  # after the last hooked call: what follows the work, the interpreter's end among it
+    )
+    tail_cpu_s: float = 0.0
     frameworks: tuple[str, ...] = ()  # as `torch 2.13.0`
     steps: int = 0
     epochs: int | None = None
@@ -248,6 +254,8 @@ class ProcessView:
     samples: int = 0  # that went through training steps
     parameters: int | None = None
     model: str = ""  # class of the model, by its outermost call
+    shapes: tuple[tuple[int, ...], ...] = ()  # of its weights with two dimensions and more, the first 64
+    world: int = 1  # processes that train one model together (torch.distributed)
     precision: str = ""  # float32, bfloat16, or `float16 (autocast)`
     device: str = ""  # cpu, cuda:0
     threads: Threads = field(default_factory=Threads)
@@ -320,6 +328,8 @@ def _view(process: str, seen: Mapping[str, Any], children: Iterable[Mapping[str,
         phases=_phases(page, max(0.0, end_s - start_s), trained=trained),
         ended=bool(page["ended"]),
         sampled_share=_share(page["unsampled"][1], end_s - start_s),
+        tail_wall_s=float(page["open"][1]) if page["open"][0] == "gap" else 0.0,
+        tail_cpu_s=float(page["open"][2]) if page["open"][0] == "gap" else 0.0,
         frameworks=tuple(f"{k[10:]} {v}".strip() for k, v in seen.items() if k.startswith("framework/")),
         steps=int(page["steps"]),
         epochs=epochs,
@@ -328,6 +338,8 @@ def _view(process: str, seen: Mapping[str, Any], children: Iterable[Mapping[str,
         samples=samples,
         parameters=model.get("parameters"),
         model=str(model.get("name", "")),
+        shapes=tuple(tuple(map(int, shape)) for shape in model.get("shapes", ())),
+        world=int(seen.get("world", (1,))[0]),
         precision=str(model.get("precision", "")),
         device=str(model.get("device", "")),
         threads=Threads(
@@ -464,6 +476,7 @@ def _optimisers(seen: Mapping[str, Any]) -> tuple[OptimiserView, ...]:
             int(facts["parameters"]),
             int(steps.get(str(number), 0)),
             tuple((int(s), float(r)) for s, r in seen.get(f"rates/{number}", ())),
+            str(facts.get("settings", "")),
         )
         for number, facts in _keyed(seen, "optimiser")
     )

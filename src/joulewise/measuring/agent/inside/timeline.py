@@ -49,6 +49,8 @@ for _last, _next, _name in (
     (at.BACKWARD, at.OPTIMISER, at.OPTIMISER),
     (at.VALIDATION, at.VALIDATION, at.VALIDATION),
     (at.CHECKPOINT, at.CHECKPOINT, at.CHECKPOINT),
+    (at.OPTIMISER, at.CHECKPOINT, at.CHECKPOINT),
+    (at.CHECKPOINT, at.DATA, at.CHECKPOINT),
 ):
     _GAPS[_last * 16 + _next] = _name
 

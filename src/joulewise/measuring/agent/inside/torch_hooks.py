@@ -25,6 +25,7 @@ _MOST_PRINTS = 2048
 _CURVE_EVERY_S = 0.02
 _TIMED_FETCHES = 8
 _MOST_FAULTS = 20
+_MOST_SHAPES = 64
 
 
 class TorchHooks:
@@ -176,8 +177,9 @@ class TorchHooks:
         moved = [p for group in optimiser.param_groups for p in group["params"]]
         self.line.facts.put(
             f"optimiser/{number}",
-            {"name": type(optimiser).__name__, "parameters": sum(p.numel() for p in moved)},
-        )
+            {"name": type(optimiser).__name__, "parameters": sum(p.numel() for p in moved),
+             "settings": _settings(optimiser.param_groups[0])},
+        )  # fmt: skip
         return number
 
     def see_rate(self, optimiser: Any, number: int) -> None:
@@ -205,9 +207,17 @@ class TorchHooks:
                 "parameters": sum(p.numel() for p in parameters),
                 "precision": precision,
                 "device": device,
+                "shapes": [list(p.shape) for p in parameters if p.dim() > 1][:_MOST_SHAPES],
             },
         )
+        self.say_world()
         self.say_threads()
+
+    def say_world(self) -> None:
+        """Say how many processes train this model together, where they do."""
+        together = sys.modules.get("torch.distributed")
+        if together is not None and together.is_available() and together.is_initialized():
+            self.line.facts.put("world", [together.get_world_size(), str(together.get_backend())])
 
     def say_threads(self) -> None:
         """Say how many threads compute."""
@@ -268,6 +278,12 @@ def attach(line: Timeline, torch: Any) -> TorchHooks:
         _wrap_loaders(hooks, loaders)
         _wrap_fetching(hooks, sys.modules["torch.utils.data._utils.fetch"])
     return hooks
+
+
+def _settings(group: dict[str, Any]) -> str:
+    """Return an optimiser's settings in one line: two that differ there are two trials of a search."""
+    told = {k: v for k, v in group.items() if k != "params" and isinstance(v, (int, float, tuple, bool))}
+    return ", ".join(f"{k}={told[k]!r}" for k in sorted(told))[:300]
 
 
 def _size(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:

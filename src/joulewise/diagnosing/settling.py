@@ -80,8 +80,12 @@ def _repeat_arm(values: Sequence[float]) -> float:
     """Return the 90 % half-width of the mean of repeated runs, as a share of it."""
     if len(values) < 2:
         return REPEAT_ARM
-    t = _T_90[min(len(values) - 1, len(_T_90)) - 1]
-    return t * stdev(values) / sqrt(len(values)) / mean(values)
+    return student_t(len(values)) * stdev(values) / sqrt(len(values)) / mean(values)
+
+
+def student_t(count: int) -> float:
+    """Return Student's t for the 90 % interval of a mean of `count` values (two at least)."""
+    return _T_90[min(count - 1, len(_T_90)) - 1]
 
 
 def _promised(promise: Finding, unit: str) -> Figure:

@@ -493,7 +493,9 @@ def remedied(asked: Mapping[str, str]) -> dict[str, str]:
     from joulewise.measuring.agent.inside.hand import VARIABLE
 
     root = Path(__file__).parent.parent
-    lines = (f"{name}\t{value}\t{root.joinpath(*REMEDIES[name].split('.'))}.py" for name, value in asked.items())
+    lines = (
+        f"{name}\t{value}\t{root.joinpath(*REMEDIES[name].split('.'))}.py" for name, value in asked.items()
+    )
     return {VARIABLE: "\n".join(lines)}
 
 

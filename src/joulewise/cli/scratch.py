@@ -32,7 +32,7 @@ class Scratch:
 def make(source: Path, root: Path) -> Scratch:
     """Copy `source` into `root`, with links to what stands beside it and above. Raises OSError where it cannot."""
     root = root.resolve()
-    parts = [p for p in source.parts[1:]][-(_ABOVE + 1) :]
+    parts = source.parts[1:][-(_ABOVE + 1) :]
     place = root.joinpath(*parts)
     place.mkdir(parents=True)
     here, there = source, place

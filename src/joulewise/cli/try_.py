@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -55,7 +54,9 @@ class _Ran:
     "--future", type=click.IntRange(min=1), metavar="N",
     help="How often the program will run again (as often as it ran so far): a trial must cost less than it saves.",
 )  # fmt: skip
-@click.option("--budget", metavar="SECONDS", type=click.FloatRange(min=1.0), help="What all sides together may take.")
+@click.option(
+    "--budget", metavar="SECONDS", type=click.FloatRange(min=1.0), help="What all sides together may take."
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--keep", is_flag=True, help="Keep the scratch folder.")
 @json_option
@@ -93,7 +94,11 @@ def command(
         ledger.close()
     if as_json:
         echo_json(
-            {"run_id": recording.run_id, "trials": [trial_fields(t) for t in outcomes], "written_outside": list(outside)}
+            {
+                "run_id": recording.run_id,
+                "trials": [t.as_json() for t in outcomes],
+                "written_outside": list(outside),
+            }
         )
         return
     for trial in outcomes:
@@ -162,7 +167,12 @@ def _carry_out(
         _check(ran)
         unit_cost = sum(r.cost for runs in ran.values() for r in runs)
         outcomes = [
-            compare(plan, knob, list(zip((r.side for r in ran[None]), (r.side for r in ran[knob]), strict=True)), unit_cost)
+            compare(
+                plan,
+                knob,
+                list(zip((r.side for r in ran[None]), (r.side for r in ran[knob]), strict=True)),
+                unit_cost,
+            )
             for knob in plan.knobs
         ]
     finally:
@@ -207,7 +217,9 @@ def _side(plan: TrialPlan, words: Sequence[str], scratch: Scratch, knob: str | N
     account = wiring.account(recording)
     total = account.footprint.total_j
     return _Ran(
-        Side(view.windows, view.curve, _said_changes(knob, view.changed, view.left)) if view else Side((), ()),
+        Side(view.windows, view.curve, _said_changes(knob, view.changed, view.left))
+        if view
+        else Side((), ()),
         total.value if total is not None else account.usage.cpu_s or 0.0,
         tuple(p for v in views for p in v.outside),
         " ".join(tail),
@@ -223,13 +235,15 @@ def _said_changes(knob: str | None, changed: Sequence[str], left: Sequence[str])
     if not ours:
         from joulewise.diagnosing.remedies import KNOBS
 
-        raise UsageError(f"{knob} changes nothing in this program: {'; '.join(reasons) or KNOBS[knob].nothing}")
+        raise UsageError(
+            f"{knob} changes nothing in this program: {'; '.join(reasons) or KNOBS[knob].nothing}"
+        )
     return ours
 
 
 def _lines(trial: Trial) -> list[str]:
     what = "energy" if trial.unit == "J" else "CPU time"
-    lines = [f"{trial.cause.words}: {_verdict(trial)}"]
+    lines = [f"{trial.cause.words}: {verdict_words(trial)}"]
     if trial.promised_share is not None:
         lines.append(f"  promised {_percent(trial.promised_share)} of the run's {what}")
     longer = "shorter" if trial.wall_share >= 0 else "longer"
@@ -243,11 +257,16 @@ def _lines(trial: Trial) -> list[str]:
     return lines
 
 
-def _verdict(trial: Trial) -> str:
+def verdict_words(trial: Trial) -> str:
+    """Return what a trial says, in a few words."""
     if trial.verdict is TrialVerdict.CORRECTED and trial.promised_share is None:
         return f"{trial.knob} saves, which nothing had promised"
     if trial.verdict is TrialVerdict.WITHDRAWN:
-        why = "the quality is lower" if trial.equal_quality is False else "it would save less than 5 % of the run"
+        why = (
+            "the quality is lower"
+            if trial.equal_quality is False
+            else "it would save less than 5 % of the run"
+        )
         return f"withdrawn by {trial.knob}: {why}"
     if trial.verdict is TrialVerdict.UNCLEAR:
         return f"{trial.knob} does not settle it: the noise is larger than the saving; --budget allows more"
@@ -256,8 +275,3 @@ def _verdict(trial: Trial) -> str:
 
 def _percent(figure: Figure) -> str:
     return f"{100 * figure.value:.0f} % ({100 * figure.low:.0f}–{100 * figure.high:.0f})"
-
-
-def trial_fields(trial: Trial) -> dict[str, Any]:
-    """Return a trial as JSON fields."""
-    return trial.as_json()

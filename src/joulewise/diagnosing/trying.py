@@ -6,7 +6,8 @@ it refuses a trial that would cost more than it can save. `compare` takes what t
 
 A sample costs what it costs in a pass (its share of the pass's start, where workers begin, over the run's own number of
 items), in joules by the run's own joules per CPU second and per second. The saving in a step is carried to the run by the
-share that steps have in it. Repeated pairs give the noise, by Student's t; one pair is taken to be good to 6 % a side.
+share that steps have in it. Repeated pairs give the noise, by Student's t; one pair is taken to be good to 6 % a side, or
+to what its windows say.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, hypot, sqrt
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
 
 from joulewise.diagnosing.case import Case, Estimate, about, epochs_made, step_cpu_s, step_wall_s, train_batch
 from joulewise.diagnosing.ranking import LEAST_SHARE, price
@@ -34,6 +35,10 @@ _ENOUGH_S = 3.0  # of measured steps a side
 _MOST_PAIRS = 3
 _PASSES = 3
 _HOPED = 0.10  # of the run, where no finding promises anything
+_MEDIAN_ARM = (
+    1.645 * 1.4826 * 1.2533
+)  # of a median, from the median deviation: 90 %, normal, less efficient than a mean
+_LEAST_ARM = 0.02
 _SAME_LOSS = 1e-3
 _WORSE_LOSS = 0.05
 
@@ -114,7 +119,12 @@ def knobs_of(case: Case, findings: Sequence[Finding]) -> dict[str, str]:
 
 
 def plan_trial(
-    case: Case, findings: Sequence[Finding], knobs: Mapping[str, str], *, future_runs: int, budget_s: float | None = None
+    case: Case,
+    findings: Sequence[Finding],
+    knobs: Mapping[str, str],
+    *,
+    future_runs: int,
+    budget_s: float | None = None,
 ) -> TrialPlan:
     """Return the plan of a trial; raises UsageError for what cannot be tried, or is not worth it. Pure."""
     if "early-stop" in knobs:
@@ -129,7 +139,11 @@ def plan_trial(
     left_s = allowed_s / (sides * pairs) - start_s
     steps = max(_STEPS, int(min(left_s, _ENOUGH_S) / step_s))
     epochs = epochs_made(view) or 0
-    passes = min(_PASSES, epochs) if epochs > 1 and any(not one.evaluates and one.passes > 1 for one in view.loaders) else 0
+    passes = (
+        min(_PASSES, epochs)
+        if epochs > 1 and any(not one.evaluates and one.passes > 1 for one in view.loaders)
+        else 0
+    )
     batches = ceil(steps / passes) if passes else 0
     if passes:
         trains = max((one for one in view.loaders if not one.evaluates), key=lambda one: one.batches)
@@ -150,24 +164,31 @@ def compare(plan: TrialPlan, knob: str, pairs: Sequence[tuple[Side, Side]], cost
     """Return what pairs of sides (as it is, with the knob) say; raises UsageError where they measured nothing. Pure."""
     case, view = plan.case, plan.view
     weights, unit = _weights(case)
-    costs = [tuple(_cost(view, side, knob, changed=n > 0) for n, side in enumerate(pair)) for pair in pairs]
-    if any(c is None for pair in costs for c in pair):
+    costs = [[_cost(view, side, knob, changed=n > 0) for n, side in enumerate(pair)] for pair in pairs]
+    known = [(one, other) for one, other in costs if one is not None and other is not None]
+    if len(known) < len(pairs):
         raise UsageError(
             f"the trial of {knob} measured no steps: the program ended before; see what it printed with --keep"
         )
-    known = [(one, other) for one, other in costs if one is not None and other is not None]
-    used = [(_mixed(weights, *one), _mixed(weights, *other)) for one, other in known]
-    steps = _figure([1 - other / one for one, other in used])
-    walls = fmean(1 - other[1] / one[1] for one, other in known)
-    base = fmean(one[0] for one, _ in known), fmean(one[1] for one, _ in known)
+    used = [
+        (_mixed(weights, one.cpu_s, one.wall_s), _mixed(weights, other.cpu_s, other.wall_s))
+        for one, other in known
+    ]
+    arms = [fmean(pair[n].arm for pair in known) for n in (0, 1)]
+    steps = _figure([1 - other / one for one, other in used], arms)
+    walls = fmean(1 - other.wall_s / one.wall_s for one, other in known)
+    base = fmean(one.cpu_s for one, _ in known), fmean(one.wall_s for one, _ in known)
     share, wall_share = _carried(case, view, weights, knob, base)
-    run = Figure(share * steps.value, *sorted((share * steps.low, share * steps.high)), steps.basis, "trial")
+    run = steps.scaled(share)
     promise = plan.promises.get(knob)
     promised = None
     if promise is not None:
         saving = promise.saving
         value = saving.energy_share if unit == "J" and saving.energy_share is not None else saving.cpu_share
-        arms = [end / saving.cpu_s.value if saving.cpu_s.value else 1.0 for end in (saving.cpu_s.low, saving.cpu_s.high)]
+        arms = [
+            end / saving.cpu_s.value if saving.cpu_s.value else 1.0
+            for end in (saving.cpu_s.low, saving.cpu_s.high)
+        ]
         promised = about(value, value * arms[0], value * arms[1])
     equal, words = _quality(knob, pairs)
     return Trial(
@@ -230,7 +251,12 @@ def _tried(case: Case, finding: Finding | None, trial: Trial) -> Finding:
     if finding is None:
         return Finding(trial.cause, evidence, saving, remedy, trial.quality)
     return Finding(
-        finding.cause, f"{finding.evidence}; {evidence}", saving, finding.remedy, finding.risk, finding.process
+        finding.cause,
+        f"{finding.evidence}; {evidence}",
+        saving,
+        finding.remedy,
+        finding.risk,
+        finding.process,
     )
 
 
@@ -268,7 +294,9 @@ def _refuse_if_dear(plan: TrialPlan, future_runs: int) -> None:
     if plan.lasts_s <= saved_s:
         return
     cost = plan.cost_j
-    amount = f"{plan.lasts_s:.0f} s" if cost is None else f"{plan.lasts_s:.0f} s and {format_si(cost, 'J', 2)}"
+    amount = (
+        f"{plan.lasts_s:.0f} s" if cost is None else f"{plan.lasts_s:.0f} s and {format_si(cost, 'J', 2)}"
+    )
     need = ceil(plan.lasts_s / (hoped * plan.case.wall_s))
     why = "promised" if shares else "hoped for, since no finding promises any"
     raise UsageError(
@@ -281,7 +309,9 @@ def _refuse_if_dear(plan: TrialPlan, future_runs: int) -> None:
 def _weights(case: Case) -> tuple[tuple[float, float], str]:
     """Return the run's joules per CPU second and per second, and the unit; where none are known, CPU seconds count."""
     parts = {
-        c: f.value for c, f in case.account.footprint.energy_j.items() if c not in (Component.OTHER, Component.NODE)
+        c: f.value
+        for c, f in case.account.footprint.energy_j.items()
+        if c not in (Component.OTHER, Component.NODE)
     }
     if not parts or case.cpu_s <= 0 or case.wall_s <= 0:
         return (1.0, 0.0), "cpu_s"
@@ -293,9 +323,24 @@ def _mixed(weights: tuple[float, float], cpu_s: float, wall_s: float) -> float:
     return max(1e-12, weights[0] * cpu_s + weights[1] * wall_s)
 
 
-def _cost(view: ProcessView, side: Side, knob: str, *, changed: bool) -> tuple[float, float] | None:
-    """Return CPU and wall seconds a sample; None where nothing was measured."""
-    whole = knob == "validate" and not changed  # there, evaluations are what is looked at; elsewhere they stay out
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    """What a sample cost on one side, and how far that is to be trusted: the relative half-width of its median."""
+
+    cpu_s: float
+    wall_s: float
+    arm: float
+
+
+def _cost(view: ProcessView, side: Side, knob: str, *, changed: bool) -> _Cost | None:
+    """Return what a sample cost; None where nothing was measured.
+
+    The median of the windows counts, since neighbours on the machine make some of them dear; where evaluations are looked
+    at, which come in few windows, it is the mean.
+    """
+    whole = (
+        knob == "validate" and not changed
+    )  # there, evaluations are what is looked at; elsewhere they stay out
 
     def spent(window: Window) -> tuple[float, float]:
         if whole:
@@ -304,26 +349,29 @@ def _cost(view: ProcessView, side: Side, knob: str, *, changed: bool) -> tuple[f
 
     starts = [(w.samples, *spent(w)) for w in side.windows if w.kind == "start"]
     rest = [(w.samples, *spent(w)) for w in side.windows if w.kind == "steps" and w.samples]
-    samples = sum(r[0] for r in rest)
-    if not samples:
+    if not rest:
         return None
-    found = []
+    found, arm = [], 0.0
     for n in (1, 2):
-        each = sum(r[n] for r in rest) / samples
+        each = [r[n] / r[0] for r in rest]
+        middle = sum(r[n] for r in rest) / sum(r[0] for r in rest) if knob == "validate" else median(each)
+        if n == 1 and middle > 0:
+            apart = median(abs(e - middle) for e in each)
+            arm = _MEDIAN_ARM * apart / middle / sqrt(len(each))
         if starts and view.dataset_items:
-            extra = fmean(s[n] - each * s[0] for s in starts)
-            each += max(0.0, extra) / view.dataset_items
-        found.append(max(1e-12, each))
-    return found[0], found[1]
+            middle += max(0.0, median(s[n] - middle * s[0] for s in starts)) / view.dataset_items
+        found.append(max(1e-12, middle))
+    return _Cost(found[0], found[1], arm)
 
 
-def _figure(shares: Sequence[float]) -> Figure:
+def _figure(shares: Sequence[float], arms: Sequence[float]) -> Figure:
     """Return the mean of savings with its 90 % interval."""
     mean = fmean(shares)
+    arm = (1 - mean) * hypot(*arms) / sqrt(len(shares))
     if len(shares) > 1:
-        arm = max(0.02, student_t(len(shares)) * stdev(shares) / sqrt(len(shares)))
+        arm = max(_LEAST_ARM, arm, student_t(len(shares)) * stdev(shares) / sqrt(len(shares)))
     else:
-        arm = (1 - mean) * hypot(REPEAT_ARM, REPEAT_ARM)
+        arm = max(arm, (1 - mean) * hypot(REPEAT_ARM, REPEAT_ARM))
     return Figure(mean, mean - arm, mean + arm, Basis.MEASURED, "trial")
 
 
@@ -366,9 +414,13 @@ def _verdict(run: Figure, promised: Figure | None, equal: bool | None) -> TrialV
 def _quality(knob: str, pairs: Sequence[tuple[Side, Side]]) -> tuple[bool | None, str]:
     """Return whether the sides are equally good, and in words how that is known."""
     if knob == "batch":
-        return None, "a short piece cannot tell the quality of another batch: run it whole, then joulewise settle"
+        return (
+            None,
+            "a short piece cannot tell the quality of another batch: run it whole, then joulewise settle",
+        )
     befores, afters = (
-        {p.step: p.values["loss"] for pair in pairs for p in pair[n].curve if "loss" in p.values} for n in (0, 1)
+        {p.step: p.values["loss"] for pair in pairs for p in pair[n].curve if "loss" in p.values}
+        for n in (0, 1)
     )
     both = sorted(befores.keys() & afters.keys())
     if not both:
@@ -380,7 +432,8 @@ def _quality(knob: str, pairs: Sequence[tuple[Side, Side]]) -> tuple[bool | None
         return True, f"the same losses in {len(both)} steps"
     last = max(1, len(both) // 3)
     before, after = fmean(one[-last:]), fmean(other[-last:])
-    noise = max(_WORSE_LOSS * abs(before), 2 * stdev(one) / sqrt(last) if len(one) > 1 else 0.0)
+    differ = [b - a for a, b in zip(one[-last:], other[-last:], strict=True)]
+    noise = max(_WORSE_LOSS * abs(before), 2 * stdev(differ) / sqrt(last) if last > 1 else 0.0)
     words = f"loss {before:.4g} as it is, {after:.4g} with it"
     if knob == "precision":
         return after - before <= noise, f"{words}; run it whole, then joulewise settle"

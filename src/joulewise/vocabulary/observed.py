@@ -269,7 +269,9 @@ class ProcessView:
     data: str = ""
     seeds: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()  # what the agent could not do there
-    changed: tuple[str, ...] = ()  # what remedies changed, each with its knob: `threads: OMP_NUM_THREADS=1 ...`
+    changed: tuple[
+        str, ...
+    ] = ()  # what remedies changed, each with its knob: `threads: OMP_NUM_THREADS=1 ...`
     left: tuple[str, ...] = ()  # what they left as it was although it was asked for, and why
     windows: tuple[Window, ...] = ()  # of a trial
     outside: tuple[str, ...] = ()  # files that a trial wrote outside of its folder

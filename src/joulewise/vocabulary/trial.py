@@ -6,6 +6,8 @@
       ├── run_share       how much less the whole run would have cost: what a finding promises
       ├── verdict         confirmed, corrected, withdrawn, or unclear
       └── quality         what the trial can say of it, in words
+
+It is kept in the ledger beside the savings that were settled, and `diagnose` shows it with its finding.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ class TrialVerdict(StrEnum):
     """What a trial says of a finding."""
 
     CONFIRMED = "confirmed"  # saves, and the promise's interval meets the outcome's
-    CORRECTED = "corrected"  # saves at least 5 % of the run, but not what was promised (or nothing was promised)
+    CORRECTED = (
+        "corrected"  # saves at least 5 % of the run, but not what was promised (or nothing was promised)
+    )
     WITHDRAWN = "withdrawn"  # saves less than 5 % of the run
     UNCLEAR = "unclear"  # the noise is larger than the saving
 

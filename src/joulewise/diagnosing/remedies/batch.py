@@ -40,7 +40,8 @@ def attach(hand: Any, value: str) -> None:
             return False
         made[id(owner), after] = owner
         hand.changed(
-            NAME, f"batch_size={after} instead of {before} for {name_of(arguments)}; the learning rate is the program's"
+            NAME,
+            f"batch_size={after} instead of {before} for {name_of(arguments)}; the learning rate is the program's",
         )
         return True
 

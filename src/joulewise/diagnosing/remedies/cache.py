@@ -69,7 +69,9 @@ def _instead(hand: Any, dataset: Any, workers: int) -> Any:
     if not hand.trial:  # which must not make all items first
         found, why_not = _on_disk(dataset)
         if found is not None:
-            hand.changed(NAME, f"{name}: {len(dataset)} items kept on the disk ({'found' if found.hit else 'made'})")
+            hand.changed(
+                NAME, f"{name}: {len(dataset)} items kept on the disk ({'found' if found.hit else 'made'})"
+            )
             return found
     if workers:
         hand.left(NAME, f"{name}: {workers} workers share no memory{f', and {why_not}' if why_not else ''}")

@@ -66,7 +66,10 @@ def _xgboost(hand: Any, patience: int, module: Any) -> None:
             hand.left(NAME, "XGBoost: " + ("it stops early already" if own else "no held-out data in evals"))
             return
         given["early_stopping_rounds"] = _rounds(patience, given, 10)
-        hand.changed(NAME, f"XGBoost stops after {given['early_stopping_rounds']} rounds without improvement on {held_out[-1]}")
+        hand.changed(
+            NAME,
+            f"XGBoost stops after {given['early_stopping_rounds']} rounds without improvement on {held_out[-1]}",
+        )
 
     _with_arguments(module, "train", change)
 
@@ -79,7 +82,9 @@ def _lightgbm(hand: Any, patience: int, module: Any) -> None:
         )
         held_out = [d for d in given.get("valid_sets") or () if d is not given.get("train_set")]
         if own or not held_out:
-            hand.left(NAME, "LightGBM: " + ("it stops early already" if own else "no held-out data in valid_sets"))
+            hand.left(
+                NAME, "LightGBM: " + ("it stops early already" if own else "no held-out data in valid_sets")
+            )
             return
         rounds = _rounds(patience, given, 100)
         stop = importlib.import_module("lightgbm.callback").early_stopping(rounds, verbose=False)
@@ -106,9 +111,14 @@ def _keras(hand: Any, patience: int, module: Any) -> None:
             monitor="val_loss", patience=patience or _EPOCHS, restore_best_weights=True
         )
         given["callbacks"] = [*every, stop]
-        hand.changed(NAME, f"Keras stops after {patience or _EPOCHS} epochs without a better val_loss, and restores the best weights")
+        hand.changed(
+            NAME,
+            f"Keras stops after {patience or _EPOCHS} epochs without a better val_loss, and restores the best weights",
+        )
 
-    for name in [n for n, c in vars(module).items() if isinstance(c, type) and c.__module__ == module.__name__]:
+    for name in [
+        n for n, c in vars(module).items() if isinstance(c, type) and c.__module__ == module.__name__
+    ]:
         if "fit" in vars(getattr(module, name)):
             _with_arguments(getattr(module, name), "fit", change)
 
@@ -125,7 +135,10 @@ def _lightning(hand: Any, patience: int, module: Any) -> None:
             monitor="val_loss", patience=patience or _EPOCHS, mode="min", strict=False
         )
         given["callbacks"] = [*callbacks, stop]
-        hand.changed(NAME, f"Lightning stops after {patience or _EPOCHS} validations without a better val_loss, where it is logged")
+        hand.changed(
+            NAME,
+            f"Lightning stops after {patience or _EPOCHS} validations without a better val_loss, where it is logged",
+        )
 
     _with_arguments(module.Trainer, "__init__", change)
 
@@ -139,11 +152,16 @@ def _transformers(hand: Any, patience: int, module: Any) -> None:
         if any(type(c).__name__ == "EarlyStoppingCallback" for c in known):
             hand.left(NAME, "Transformers: it stops early already")
         elif not self.args.load_best_model_at_end:
-            hand.left(NAME, "Transformers: load_best_model_at_end is off, so no best model is kept to go back to")
+            hand.left(
+                NAME, "Transformers: load_best_model_at_end is off, so no best model is kept to go back to"
+            )
         else:
             stop = importlib.import_module("transformers").EarlyStoppingCallback(patience or _EPOCHS)
             self.add_callback(stop)
-            hand.changed(NAME, f"Transformers stops after {patience or _EPOCHS} evaluations without a better {self.args.metric_for_best_model}")
+            hand.changed(
+                NAME,
+                f"Transformers stops after {patience or _EPOCHS} evaluations without a better {self.args.metric_for_best_model}",
+            )
         return original(self, *args, **kwargs)
 
     module.Trainer.train = train

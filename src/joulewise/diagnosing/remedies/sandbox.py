@@ -97,13 +97,16 @@ class Writes:
     def __init__(self, hand: Any, folder: str) -> None:
         self._hand, self._folder = hand, os.path.realpath(folder)
         self._told: set[str] = set()
+        self._passing = (os.environ.get("TMPDIR", "/tmp").rstrip("/") + "/", "/tmp/")  # noqa: S108 - what is there passes
         self._off = False
 
     def audit(self, event: str, args: Any) -> None:
         """Hear of every file that Python opens, renames or removes, and every folder that it makes (PEP 578)."""
         if event not in _WRITES or self._off:
             return
-        if event == "open" and not (isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)):
+        if event == "open" and not (
+            isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        ):
             return
         self._off = True
         try:
@@ -134,7 +137,11 @@ class Writes:
         if whole.startswith(_PASSING) or os.path.basename(whole).startswith("agent-"):
             return
         if not whole.startswith(self._folder + os.sep):
-            if whole not in self._told and len(self._told) < _MOST_TOLD:
+            if (
+                not whole.startswith(self._passing)
+                and whole not in self._told
+                and len(self._told) < _MOST_TOLD
+            ):
                 self._told.add(whole)
                 self._hand.line.facts.add("outside", whole[:300])
             return

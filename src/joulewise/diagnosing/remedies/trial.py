@@ -1,8 +1,8 @@
 """A short piece of a program: some steps are measured exactly, then the process ends.
 
 Where the program passes over a loader several times, each pass is cut to its first batches, the same ones each time;
-the first pass warms up, the later ones are measured, in two parts: their start (workers, the first batches) and the
-rest. Elsewhere some steps warm up and those after them are measured. What is measured goes to the facts as `trial`:
+the first pass warms up, the later ones are measured: their start (workers, the first batches), then windows of some
+steps each. Elsewhere some steps warm up and those after them are measured. What is measured goes to the facts as `trial`:
 
     [kind, samples, steps, wall_s, cpu_s, evaluations, evaluation_wall_s, evaluation_cpu_s, t_s]
 
@@ -25,6 +25,7 @@ from .loaders import MODULE
 NAME = "trial"
 _START_STEPS = 2
 _WARM_STEPS = 5
+_WINDOWS = 10  # in a pass, about: neighbours on the machine disturb some of them
 
 
 def attach(hand: Any, value: str) -> None:
@@ -45,7 +46,10 @@ class Trial:
         self._mark: list[float] | None = None
         self._begun = 0  # passes
         self._in_pass = 0  # steps
-        self._kept: dict[int, tuple[Any, list[Any]]] = {}  # by the sampler's id: the sampler, the batches of a pass
+        self._every = max(1, (batches if passes else steps) // _WINDOWS)
+        self._kept: dict[
+            int, tuple[Any, list[Any]]
+        ] = {}  # by the sampler's id: the sampler, the batches of a pass
         self._open = self._trains = 0  # the data set passed over now, and the one that is trained on
 
     def count_steps(self, _torch: Any) -> None:
@@ -72,12 +76,12 @@ class Trial:
         @functools.wraps(original_iter)
         def __iter__(loader: Any) -> Any:  # noqa: N807
             if torch.is_grad_enabled() and os.getpid() == trial.hand.pid:
-                trial._pass_begins(id(loader.dataset))  # noqa: SLF001 - one noun
+                trial._pass_begins(id(loader.dataset))
             return original_iter(loader)
 
         @functools.wraps(original_init)
         def __init__(iterator: Any, loader: Any) -> None:  # noqa: N807
-            trains = torch.is_grad_enabled() and trial._trains in (0, id(loader.dataset))  # noqa: SLF001
+            trains = torch.is_grad_enabled() and trial._trains in (0, id(loader.dataset))
             iterator._joulewise_trains = trains  # noqa: SLF001 - our mark on their iterator
             if not trains:
                 original_init(iterator, loader)
@@ -90,7 +94,7 @@ class Trial:
                 return original_next(iterator)
             except StopIteration:
                 if iterator._joulewise_trains and os.getpid() == trial.hand.pid:  # noqa: SLF001
-                    trial._pass_ends()  # noqa: SLF001
+                    trial._pass_ends()
                 raise
 
         loader_class.__iter__ = __iter__
@@ -108,13 +112,14 @@ class Trial:
         if self.passes:
             self._trains = self._trains or self._open
             self._in_pass += 1
-            if self._mark is not None and self._in_pass == _START_STEPS:
-                self._tell("start")
+            since = self._in_pass - _START_STEPS
+            if self._mark is not None and since >= 0 and since % self._every == 0:
+                self._tell("steps" if since else "start")
             return
-        if step == _WARM_STEPS:
-            self._mark = self._now()
-        elif step >= _WARM_STEPS + self.steps:
+        since = step - _WARM_STEPS
+        if since >= 0 and since % self._every == 0:
             self._tell("steps")
+        if since >= self.steps:
             self._end()
 
     def _pass_begins(self, dataset: int) -> None:
@@ -129,18 +134,16 @@ class Trial:
         if not self._in_pass:  # nothing was trained in it
             self._begun -= 1
             return
-        if self._begun > 1 and self._mark is not None and self._in_pass > _START_STEPS:
-            self._tell("steps")
         self._mark = None
         if self._begun >= self.passes:
             self._end()
 
     def _tell(self, kind: str) -> None:
-        now, before = self._now(), self._mark
-        assert before is not None  # noqa: S101 - for the type checker
-        self._mark = now
-        grown = [round(b - a, 6) for a, b in zip(before, now)]  # noqa: B905 - Python 3.9
-        self.hand.line.facts.add("trial", [kind, *grown[:-1], now[-1]])
+        if self._mark is not None:
+            now = self._now()
+            grown = [round(b - a, 6) for a, b in zip(self._mark, now)]  # noqa: B905 - Python 3.9
+            self.hand.line.facts.add("trial", [kind, *grown[:-1], now[-1]])
+        self._mark = self._now()  # so that looking is in no window
 
     def _now(self) -> list[float]:
         """Return the counts so far: those of the facts, the last being the moment."""
@@ -151,7 +154,16 @@ class Trial:
         wall_s = sum(page[at.WALL + kind] for kind in apart)
         cpu_s = sum(page[at.CPU + kind] for kind in apart)
         now = time.perf_counter()
-        return [page[at.SAMPLES], page[at.STEPS], now, _tree_cpu_s(), page[at.EVALUATIONS], wall_s, cpu_s, now]
+        return [
+            page[at.SAMPLES],
+            page[at.STEPS],
+            now,
+            _tree_cpu_s(),
+            page[at.EVALUATIONS],
+            wall_s,
+            cpu_s,
+            now,
+        ]
 
     def _end(self) -> None:
         """End this process at once: what it would still write is nobody's business. Its workers go with it."""
@@ -200,24 +212,24 @@ class _Shadow:
 def _tree_cpu_s() -> float:
     """Return the CPU seconds of this process, of its children that have ended, and of those that live."""
     times = os.times()
-    total = time.process_time() + times.children_user + times.children_system
-    parents: dict[int, int] = {}
-    for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
-        if name.isdigit():
-            try:
-                with open(f"/proc/{name}/stat", "rb") as file:
-                    parents[int(name)] = int(file.read().rpartition(b")")[2].split()[1])
-            except (OSError, IndexError, ValueError):
-                continue
-    ours = {os.getpid()}
-    found = True
-    while found:
-        found = False
-        for pid, parent in parents.items():
-            if parent in ours and pid not in ours:
-                ours.add(pid)
-                found = True
-    return total + sum(map(_cpu_s, ours - {os.getpid()}))
+    return (
+        time.process_time()
+        + times.children_user
+        + times.children_system
+        + sum(map(_cpu_s, _below(os.getpid())))
+    )
+
+
+def _below(pid: int) -> list[int]:
+    """Return the living descendants of a process."""
+    found: list[int] = []
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as file:
+                found += map(int, file.read().split())
+    except (OSError, ValueError):
+        pass
+    return found + [one for child in list(found) for one in _below(child)]
 
 
 def _cpu_s(pid: int) -> float:

@@ -50,7 +50,10 @@ def _transformers(hand: Any, module: Any) -> None:
         if before == "steps":
             self.eval_strategy = "epoch"
             told = f"eval_strategy='epoch' instead of every {self.eval_steps or self.logging_steps} steps"
-            if self.load_best_model_at_end and getattr(self.save_strategy, "value", self.save_strategy) == "steps":
+            if (
+                self.load_best_model_at_end
+                and getattr(self.save_strategy, "value", self.save_strategy) == "steps"
+            ):
                 self.save_strategy = "epoch"  # Transformers wants both alike, to load the best
                 told += ", and save_strategy with it"
             hand.changed(NAME, told)

@@ -59,7 +59,10 @@ class Agent:
             return ours
 
         def both(module: Any) -> None:
-            for then in (*self._hand.then(name), *((ours,) if ours else ())):  # remedies first: our clocks stand outside
+            for then in (
+                *self._hand.then(name),
+                *((ours,) if ours else ()),
+            ):  # remedies first: our clocks stand outside
                 then(module)
 
         return both

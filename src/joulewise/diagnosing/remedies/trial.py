@@ -45,7 +45,7 @@ class Trial:
         self._at: Any = sys.modules[type(hand).__module__.rpartition(".")[0] + ".layout"]
         self._mark: list[float] | None = None
         self._begun = 0  # passes
-        self._in_pass = 0  # steps
+        self._step = self._in_pass = 0  # steps so far, and in this pass
         self._every = max(1, (batches if passes else steps) // _WINDOWS)
         self._kept: dict[
             int, tuple[Any, list[Any]]
@@ -53,16 +53,20 @@ class Trial:
         self._open = self._trains = 0  # the data set passed over now, and the one that is trained on
 
     def count_steps(self, _torch: Any) -> None:
-        """Call us at each optimiser step: the agent's own count is the one place where they all come by."""
-        line_class = type(self.hand.line)
-        original = line_class.stepped
+        """Call us after each optimiser step, and after the agent's own hook: so ours is put in place in the first step."""
+        optimizers = sys.modules["torch.optim.optimizer"]
+        there = [False]
 
-        def stepped(line: Any) -> None:
-            original(line)
+        def begin(*_: Any) -> None:
+            if not there[0]:
+                there[0] = True
+                optimizers.register_optimizer_step_post_hook(after)
+
+        def after(*_: Any) -> None:
             if os.getpid() == self.hand.pid:
                 self._stepped()
 
-        line_class.stepped = stepped
+        optimizers.register_optimizer_step_pre_hook(begin)
 
     def cut_passes(self, module: Any) -> None:
         """Cut what a loader gives in a pass of the training."""
@@ -108,7 +112,7 @@ class Trial:
         return self._kept[id(sampler)][1]
 
     def _stepped(self) -> None:
-        step = self.hand.line.step
+        self._step += 1
         if self.passes:
             self._trains = self._trains or self._open
             self._in_pass += 1
@@ -116,7 +120,7 @@ class Trial:
             if self._mark is not None and since >= 0 and since % self._every == 0:
                 self._tell("steps" if since else "start")
             return
-        since = step - _WARM_STEPS
+        since = self._step - _WARM_STEPS
         if since >= 0 and since % self._every == 0:
             self._tell("steps")
         if since >= self.steps:

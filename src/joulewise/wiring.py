@@ -136,6 +136,19 @@ FAMILIES = (
     ),
 )
 
+# What can be changed inside a program, by the module that does it; the agent there loads the file by its place.
+REMEDIES: Mapping[str, str] = {
+    "threads": "joulewise.diagnosing.remedies.threads",
+    "workers": "joulewise.diagnosing.remedies.workers",
+    "batch": "joulewise.diagnosing.remedies.batch",
+    "cache": "joulewise.diagnosing.remedies.cache",
+    "precision": "joulewise.diagnosing.remedies.precision",
+    "validate": "joulewise.diagnosing.remedies.validate",
+    "early-stop": "joulewise.diagnosing.remedies.early_stop",
+    "sandbox": "joulewise.diagnosing.remedies.sandbox",
+    "trial": "joulewise.diagnosing.remedies.trial",
+}
+
 # Only where the settings name them: asking them costs others something.
 ON_DEMAND = (Family("slurm", frozenset({Component.NODE}), _slurm),)
 
@@ -591,6 +604,17 @@ def recorded(ticket: Ticket, key: str) -> list[str]:
     options += ["--zone", zone] if zone else []
     options += ["--budget", ticket.budget] if ticket.budget else []
     return [sys.executable, "-m", "joulewise", "run", *options, "--", *ticket.argv]
+
+
+def remedied(asked: Mapping[str, str]) -> dict[str, str]:
+    """Return the variable that has the agent change a program: a value for each of `REMEDIES` that is asked for."""
+    from joulewise.measuring.agent.inside.hand import VARIABLE
+
+    root = Path(__file__).parent.parent
+    lines = (
+        f"{name}\t{value}\t{root.joinpath(*REMEDIES[name].split('.'))}.py" for name, value in asked.items()
+    )
+    return {VARIABLE: "\n".join(lines)}
 
 
 def _this_machine() -> Machine:

@@ -20,6 +20,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "runs": ("joulewise.cli.runs", "List the recordings."),
     "show": ("joulewise.cli.show", "Show what a recording cost, and how each figure is known."),
     "diagnose": ("joulewise.cli.diagnose", "Name what drove a run's cost, and what each remedy would save."),
+    "try": ("joulewise.cli.try_", "Confirm findings on short pieces of your own program, with no edit."),
     "settle": ("joulewise.cli.settle", "Say whether a promised saving was real, at equal quality."),
     "compare": ("joulewise.cli.compare", "Compare recordings: joules, grams, money, time, quality."),
     "gate": ("joulewise.cli.gate", "Pass or fail a change by what a unit of work costs, at equal quality."),

@@ -23,9 +23,12 @@ from joulewise.cli.output import (
     plain,
     zone_option,
 )
-from joulewise.diagnosing import diagnose
+from joulewise.cli.try_ import verdict_words
+from joulewise.diagnosing import Case, diagnose
 from joulewise.diagnosing.experiment import Experiment, ended_runs, look_over
 from joulewise.diagnosing.traffic import requests_in
+from joulewise.diagnosing.trying import apply_trials
+from joulewise.ledger.savings import trials
 from joulewise.measuring.accounting import Account
 from joulewise.vocabulary.errors import RecordingError, UsageError
 from joulewise.vocabulary.figures import Figure
@@ -33,6 +36,7 @@ from joulewise.vocabulary.finding import Finding
 from joulewise.vocabulary.moments import parse_moment
 from joulewise.vocabulary.observed import ProcessView, observe
 from joulewise.vocabulary.quantities import format_duration, format_money, format_si
+from joulewise.vocabulary.trial import Trial
 
 _MOST_RUNS = 1000
 
@@ -97,22 +101,40 @@ def command(
     account = wiring.account(wiring.find(run or "latest"), zone)
     views = observe(account.recording)
     answered = None if requests is None else requests_in(_text(requests))
-    found = diagnose(
+    seen = diagnose(
         account.recording, views, account, allow_slower=allow_slower, most_s=left_s, requests=answered
     )
+    tried, withdrawn = apply_trials(Case(account.recording, views, account), seen, _trials(account))
     if as_json:
         echo_json(
             {
                 "run_id": account.recording.run_id,
                 "seen_from_inside": bool(views),
-                "findings": [finding_fields(f) for f in found],
+                "findings": [
+                    {**finding_fields(f), "trial": trial.as_json() if trial else None} for f, trial in tried
+                ],
+                "withdrawn": [trial.as_json() for trial in withdrawn],
             }
         )
         return
-    echo(_headline(account, views, found))
-    for number, finding in enumerate(found, 1):
+    echo(_headline(account, views, tuple(f for f, _ in tried)))
+    for number, (finding, trial) in enumerate(tried, 1):
         echo()
-        echo("\n".join(_lines(number, finding)))
+        echo(
+            "\n".join([*_lines(number, finding), *([f"   tried   {verdict_words(trial)}"] if trial else ())])
+        )
+    if withdrawn:
+        echo()
+    for trial in withdrawn:
+        echo(f"{trial.cause.words}: {verdict_words(trial)}")
+
+
+def _trials(account: Account) -> list[Trial]:
+    ledger = wiring.store()
+    try:
+        return trials(ledger, account.recording.run_id)
+    finally:
+        ledger.close()
 
 
 def _text(path: str) -> str:

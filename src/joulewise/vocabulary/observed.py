@@ -228,6 +228,25 @@ class Threads:
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """Some measured steps of a trial: the `start` of a pass over the data (its workers, its first batches), or `steps`.
+
+    `cpu_s` is that of the process and its children. Evaluations and checkpoints within are counted by themselves:
+    `apart_wall_s` and `apart_cpu_s` are theirs, and part of the whole. `end_s` is since the start of the recording.
+    """
+
+    kind: str
+    samples: int
+    steps: int
+    wall_s: float
+    cpu_s: float
+    evaluations: int
+    apart_wall_s: float
+    apart_cpu_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessView:
     """One Python process as the agent saw it (see the module's docstring for how each part is known)."""
 
@@ -276,6 +295,12 @@ class ProcessView:
     data: str = ""
     seeds: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()  # what the agent could not do there
+    changed: tuple[
+        str, ...
+    ] = ()  # what remedies changed, each with its knob: `threads: OMP_NUM_THREADS=1 ...`
+    left: tuple[str, ...] = ()  # what they left as it was although it was asked for, and why
+    windows: tuple[Window, ...] = ()  # of a trial
+    outside: tuple[str, ...] = ()  # files that a trial wrote outside of its folder
 
     def phase(self, name: Phase | str) -> PhaseTotal:
         """Return the total of one phase; zeros if it never came."""
@@ -365,6 +390,10 @@ def _view(process: str, seen: Mapping[str, Any], children: Iterable[Mapping[str,
         data=_print_of(seen.get("data", ())),
         seeds=tuple(map(str, seen.get("seeds", ()))),
         faults=tuple(seen.get("faults", ())),
+        changed=tuple(map(str, seen.get("changed", ()))),
+        left=tuple(map(str, seen.get("left", ()))),
+        windows=tuple(_window(w) for w in seen.get("trial", ())),
+        outside=tuple(map(str, seen.get("outside", ()))),
     )
 
 
@@ -487,6 +516,14 @@ def _evaluation(entry: Any) -> Evaluation:
     return Evaluation(
         float(t_s), int(step), int(batches), int(items), float(wall_s), float(cpu_s), str(where), str(thread)
     )
+
+
+def _window(entry: Any) -> Window:
+    kind, samples, steps, wall_s, cpu_s, evaluations, apart_wall_s, apart_cpu_s, end_s = entry
+    return Window(
+        str(kind), int(samples), int(steps), float(wall_s), float(cpu_s), int(evaluations), float(apart_wall_s),
+        float(apart_cpu_s), float(end_s),
+    )  # fmt: skip
 
 
 def _all_evaluations(seen: Mapping[str, Any]) -> list[Any]:

@@ -35,11 +35,16 @@ class Agent:
         self._statements: Any = None
         self.torch: Any = None
         self._torch_tried = False
+        self._hand: Any = None
 
     def attach(self) -> None:
         """Put the hooks in place."""
         self.standard.attach()
         say_code(self.line)
+        if os.environ.get("JOULEWISE_WITH"):
+            from .hand import VARIABLE, Hand
+
+            self._hand = Hand(self.line, os.environ[VARIABLE])
         sys.meta_path.insert(0, Finder(self.line, self._then))
         for name in ("logging", "random", "sqlite3"):  # a .pth file may have imported them
             if name in sys.modules:
@@ -51,6 +56,20 @@ class Agent:
         atexit.register(self.line.end)
 
     def _then(self, name: str) -> Callable[[Any], None] | None:
+        ours = self._ours(name)
+        if self._hand is None or not self._hand.watches(name):
+            return ours
+
+        def both(module: Any) -> None:
+            for then in (
+                *self._hand.then(name),
+                *((ours,) if ours else ()),
+            ):  # remedies first: our clocks stand outside
+                then(module)
+
+        return both
+
+    def _ours(self, name: str) -> Callable[[Any], None] | None:
         family = name.partition(".")[0]
         if family in FAMILIES and name != family:
             wrap: Callable[[Any], None] = self._estimators_of().wrap

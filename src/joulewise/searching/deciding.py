@@ -66,13 +66,16 @@ class Rules:
 
 
 def decide(
-    space: Space, trials: Sequence[Trial], beliefs: Beliefs | None, rules: Rules
+    space: Space, trials: Sequence[Trial], beliefs: Beliefs | None, rules: Rules, worker: str = ""
 ) -> tuple[Decision, Beliefs | None]:
-    """Return what to do next and what is now believed. `trials` are all so far, in order; equal input, equal answer."""
-    taken = {space.key(space.configuration(t.point)) for t in trials}
+    """Return what `worker` is to do next and what is now believed; equal input, equal answer.
+
+    `trials` are all so far, in order, those that other workers train or hold in memory too: these are not chosen.
+    """
+    taken = {t.key or space.key(space.configuration(t.point)) for t in trials}
     least = minimum(trials, rules.epochs)
     for trial in trials:
-        if trial.state is State.PAUSED and not trial.epoch:  # its process ended before its first epoch did
+        if trial.free_for(worker) and not trial.epoch:  # its process ended before its first epoch did
             return Decision(
                 Step.PROMOTE, f"it was started, but not trained; to {least.reason}", least.epoch, trial.number
             ), beliefs
@@ -82,11 +85,11 @@ def decide(
         if point is not None:
             return _start(point, least, f"one of the first {rules.first} points", len(trials)), beliefs
     if len(begun) < 2:
-        return _finish(begun, trials, rules), beliefs
+        return _finish(begun, trials, rules, worker), beliefs
     rng = np.random.default_rng((rules.seed, len(trials), sum(t.epoch for t in trials)))
     if least.blind:
-        return _in_full(space, trials, begun, taken, least, rng, rules), beliefs
-    return _by_gain(space, begun, trials, taken, least, beliefs, rng, rules)
+        return _in_full(space, trials, begun, taken, least, rng, rules, worker), beliefs
+    return _by_gain(space, begun, trials, taken, least, beliefs, rng, rules, worker)
 
 
 def next_rung(epoch: int, rules: Rules) -> int:
@@ -111,12 +114,14 @@ def _by_gain(
     beliefs: Beliefs | None,
     rng: np.random.Generator,
     rules: Rules,
+    worker: str,
 ) -> tuple[Decision, Beliefs | None]:
     begun = looked_at(begun)
     warp = warp_of(np.array([v for t in begun for v in t.values]))
     failed = [t for t in trials if t.state is State.FAILED][-_MOST_FAILED:]
     worst = min(v for t in begun for v in t.values)
-    known = [*begun, *(failed_as(t, worst, rules.epochs) for t in failed)]
+    unseen = [t for t in trials if t.state is State.RUNNING and not t.epoch]
+    known = [*begun, *(failed_as(t, worst, rules.epochs) for t in failed), *unseen]
     points = np.array([t.point for t in known])
     features = space.features(points)
     seen = see(known, features, rules.epochs, warp)
@@ -126,11 +131,17 @@ def _by_gain(
         else fit(seen, Beliefs.first(features.shape[1]), _FIRST_FIT)
     )
     model = CurveModel(seen, believed)
-    mean, spread = model.forecast(features, np.ones(len(known)), np.arange(len(known), dtype=float))
+    rows = np.arange(len(known), dtype=float)
+    mean, spread = model.forecast(features, np.ones(len(known)), rows)
+    running = np.array([i for i, t in enumerate(known) if t.state is State.RUNNING], dtype=int)
+    if len(running):  # taken to end as forecast, so that two workers do not look for the same gain
+        seen = seen.with_points(rows[running], np.ones(len(running)), mean[running])
+        model = CurveModel(seen, believed)
+        mean, spread = model.forecast(features, np.ones(len(known)), rows)
     cost = CostModel(begun, features[: len(begun)])
     best = float(warp(np.array([max(t.best for t in begun)]))[0])
 
-    paused = [i for i, t in enumerate(begun) if t.state is State.PAUSED and t.epoch < rules.epochs]
+    paused = [i for i, t in enumerate(begun) if t.free_for(worker) and t.epoch < rules.epochs]
     gains = expected_improvement(mean[paused], spread[paused], best)
     missing_j = np.array([_missing_j(begun[i], rules) for i in paused])
 
@@ -145,14 +156,13 @@ def _by_gain(
         mean, spread = np.concatenate([mean[paused], m]), np.concatenate([spread[paused], s])
     else:
         mean, spread = mean[paused], spread[paused]
+        nothing = _nothing_new(trials, rules)
         if not len(gains):
-            return Decision(Step.STOP, _nothing_new(trials, rules)), believed
+            return _idle(nothing, len(running)), believed
         chance = 0.5 * (1 - erf(float(np.min((best - mean) / spread)) / sqrt(2)))
         if chance < _CHANCE:
-            return Decision(
-                Step.STOP,
-                f"{_nothing_new(trials, rules)}, and none of the {len(paused)} paused ones has a chance of {100 * _CHANCE:.0f} % to beat the best (at most {100 * chance:.2g} %)",
-            ), believed
+            hopeless = f"none of the {len(paused)} paused ones has a chance of {100 * _CHANCE:.0f} % to beat the best (at most {100 * chance:.2g} %)"
+            return _idle(f"{nothing}, and {hopeless}", len(running)), believed
     worth = gains / np.maximum(missing_j, 1e-12) ** rules.cost_power
     pick = int(np.argmax(worth))
     low, middle, high = warp.back(mean[pick] + np.array([-1.645, 0.0, 1.645]) * spread[pick])
@@ -175,10 +185,11 @@ def _in_full(
     least: Minimum,
     rng: np.random.Generator,
     rules: Rules,
+    worker: str,
 ) -> Decision:
     """Return a new trial by density, trained in full: the fall-back where early values tell nothing."""
     if rules.full(trials):
-        return _finish(begun, trials, rules)
+        return _finish(begun, trials, rules, worker)
     done = [t for t in begun if t.epoch >= rules.epochs]
     points, scores = np.array([t.point for t in done]), np.array([t.best for t in done])
     fresh = _untried(
@@ -187,7 +198,7 @@ def _in_full(
         taken,
     )
     if not len(fresh):
-        return _finish(begun, trials, rules)
+        return _finish(begun, trials, rules, worker)
     return _start(fresh[0], least, "where good trials are dense", len(trials))
 
 
@@ -236,13 +247,18 @@ def _untried(space: Space, points: Vector, taken: set[str]) -> Vector:
     return np.array(kept).reshape(len(kept), len(space.names))
 
 
-def _finish(begun: Sequence[Trial], trials: Sequence[Trial], rules: Rules) -> Decision:
-    """Return the promotion of the best paused trial, or the end."""
-    paused = [t for t in begun if t.state is State.PAUSED and t.epoch < rules.epochs]
+def _finish(begun: Sequence[Trial], trials: Sequence[Trial], rules: Rules, worker: str) -> Decision:
+    """Return the promotion of the best paused trial, or the end; WAIT while others train."""
+    paused = [t for t in begun if t.free_for(worker) and t.epoch < rules.epochs]
     if not paused:
-        return Decision(Step.STOP, _nothing_new(trials, rules))
+        return _idle(_nothing_new(trials, rules), sum(t.state is State.RUNNING for t in trials))
     trial = max(paused, key=lambda t: (t.best, -t.number))
     return Decision(Step.PROMOTE, "nothing new is left; the best that is paused", rules.epochs, trial.number)
+
+
+def _idle(why: str, running: int) -> Decision:
+    """Return the end; or, while `running` trials are being trained that may still change the answer, to wait."""
+    return Decision(Step.WAIT, f"{why}; {running} are being trained") if running else Decision(Step.STOP, why)
 
 
 def _start(point: Vector, least: Minimum, why: str, number: int) -> Decision:

@@ -672,13 +672,9 @@ def search(
     goes on where it was; with a `store` (`postgresql://USER@HOST/DATABASE`, or the path of an SQLite file), processes
     on other hosts that give both share its trials and its budget. Needs the extra `search`.
     """
-    try:
+    with needs_search():
         from joulewise.searching import ordering
         from joulewise.searching import space as spaces
-    except ModuleNotFoundError as missing:
-        raise UsageError(
-            f"a search needs {missing.name}, which is not installed; pip install 'joulewise[search]'"
-        ) from None
     from joulewise.measuring.machine import machine
 
     room = space if isinstance(space, spaces.Space) else spaces.Space(space)
@@ -694,6 +690,26 @@ def search(
     cpus = here.owned_cpus or here.cpus or 1.0
     opened = _study_log(name, title, store)
     return ordering.carry_out(order, workers, cpus, _equipment(title, zone), opened, shown)
+
+
+@contextmanager
+def needs_search() -> Iterator[None]:
+    """Return a context for imports of the room of searching: says which extra is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as missing:
+        raise UsageError(
+            f"a search needs {missing.name}, which is not installed; pip install 'joulewise[search]'"
+        ) from None
+
+
+def checkpoints(name: str) -> Path | None:
+    """Return the folder for checkpoints of the study `name` ("": one of this moment); None if there is no place."""
+    from joulewise.searching.journal import safe_name
+
+    folder = settings().runs
+    title = safe_name(name) if name else new_run_id("search", SystemClock().now_utc())
+    return Path(folder).parent / "studies" / f"{title}.checkpoints" if folder else None
 
 
 def _study_log(name: str, title: str, store: str) -> Callable[[], Log]:

@@ -9,7 +9,7 @@ What a study knows follows from its lines (journal.py); a worker (worker.py) tra
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any, final
 from joulewise.ledger.files import is_alive
 from joulewise.searching.deciding import Rules
 from joulewise.searching.history import State, Trial
+from joulewise.searching.importance import importance
 from joulewise.searching.journal import Known, check_head, check_same, head
 from joulewise.searching.log import FileLog, Line, Log, MemoryLog
 from joulewise.searching.objective import Handle
@@ -194,7 +195,7 @@ class Study:
         )
 
     def report(self) -> str:
-        """Return the outcome in a few lines: the best, what it cost, what freezing saved, why it ended."""
+        """Return the outcome in a few lines: the best, what it cost, what freezing saved, what matters, why it ended."""
         best = self.best
         lines = [f"{self.name}: {len(self.trials)} trials, {sum(t.epoch for t in self.trials)} epochs"]
         if best is not None:
@@ -210,6 +211,8 @@ class Study:
             lines.append(
                 f"spent {format_si(self.spent['energy_j'], 'J')} in {format_duration(self.spent['time_s'])}, decisions and start included"
             )
+        if matters := importance(self.space, self.trials, self.rules.epochs):
+            lines.append(f"what matters: {_shares(matters.value)}; for the cost: {_shares(matters.cost)}")
         failed = [t for t in self.trials if t.state is State.FAILED]
         lines += [f"trial {t.number} failed: {t.why}" for t in failed[:3]]
         if len(failed) > 3:
@@ -252,6 +255,12 @@ def unit_of(limits: Budget, measure: Measure) -> str:
             "the budget is in joules, but no meter tells any here; run 'joulewise doctor', or give a budget in time"
         )
     return unit
+
+
+def _shares(told: Mapping[str, float]) -> str:
+    """Return the greatest shares in words; those below a twentieth are left out."""
+    shown = [f"{name} {100 * share:.0f} %" for name, share in told.items() if share >= 0.05]
+    return ", ".join(shown[:5]) or "nothing"
 
 
 def _short(value: Any) -> str:

@@ -659,15 +659,18 @@ def search(
     seed: int = 0,
     name: str = "",
     keep: int | None = None,
+    tolerance: float = 0.0,
     workers: int = 1,
     store: str = "",
     zone: str | None = None,
     assume_high: bool = False,
     shown: Callable[[Study], None] | None = None,
+    stopped: Callable[[Study], str] | None = None,
 ) -> Study:
     """Return the study of a search of `space` for the best settings of `objective` within `budget` ("2MJ,3h,50trials").
 
-    `objective(trial)` yields a value an epoch, for `epochs` epochs. With several `workers` (0: as many as this machine
+    `objective(trial)` yields a value an epoch, for `epochs` epochs; the search ends, too, when the best reaches `target` or
+    is not expected to improve by more than `tolerance`. With several `workers` (0: as many as this machine
     has room for), each is a process of its own. The search is recorded, a run a worker. With a `name`, a study of that name
     goes on where it was; with a `store` (`postgresql://USER@HOST/DATABASE`, or the path of an SQLite file), processes
     on other hosts that give both share its trials and its budget. Needs the extra `search`.
@@ -684,12 +687,13 @@ def search(
         limits = replace(limits, assume_high=True)
     title = name or getattr(objective, "__name__", type(objective).__name__)
     order = ordering.ordered(
-        objective, room, limits, epochs, minimise=minimise, target=target, seed=seed, name=title, keep=keep
-    )
+        objective, room, limits, epochs, minimise=minimise, target=target, seed=seed, name=title, keep=keep,
+        tolerance=tolerance,
+    )  # fmt: skip
     here = machine(pid=os.getpid())
     cpus = here.owned_cpus or here.cpus or 1.0
     opened = _study_log(name, title, store)
-    return ordering.carry_out(order, workers, cpus, _equipment(title, zone), opened, shown)
+    return ordering.carry_out(order, workers, cpus, _equipment(title, zone), opened, shown, stopped)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import runpy
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from joulewise.vocabulary.errors import UnknownName, UsageError
 if TYPE_CHECKING:
     from joulewise.searching.study import Study
 
+_PLAN_TRIALS = 3
 _SHOW_EVERY_S, _PLAIN_EVERY_S = 0.5, 30.0
 
 
@@ -38,6 +40,18 @@ _SHOW_EVERY_S, _PLAIN_EVERY_S = 0.5, 30.0
     help="Smaller, or larger, values are better (a program's: by the metric's name).",
 )
 @click.option("--until", type=float, metavar="VALUE", help="End when a trial reaches this value.")
+@click.option(
+    "--tolerance", default=0.0, metavar="GAIN", help="End when the best is not expected to improve by more."
+)
+@click.option(
+    "--plan",
+    "only_plan",
+    is_flag=True,
+    help="Say what the search needs and costs, after three trials' first epochs.",
+)
+@click.option(
+    "--difference", type=float, metavar="D", help="With --plan: settings closer than this are equal."
+)
 @click.option("--seed", default=0, show_default=True, help="Of the first points and candidates.")
 @click.option("--name", default="", metavar="NAME", help="A study of this name goes on where it was.")
 @click.option("--keep", type=int, metavar="N", help="Keep no more than N trials frozen in memory.")
@@ -66,6 +80,9 @@ def command(
     epochs: int,
     minimise: bool | None,
     until: float | None,
+    tolerance: float,
+    only_plan: bool,
+    difference: float | None,
     seed: int,
     name: str,
     keep: int | None,
@@ -101,18 +118,41 @@ def command(
         seed=seed,
         name=name,
         keep=keep,
-        workers=_workers(workers),
+        tolerance=tolerance,
+        workers=1 if only_plan else _workers(workers),
         store=store,
         zone=zone,
         assume_high=assume_high,
         shown=None if quiet else _shown(budget),
+        stopped=_planned if only_plan else None,
     )
+    if only_plan:
+        _tell_plan(study, budget, difference, as_json=as_json)
+        return
     if as_json:
         echo_json(fields(study))
         return
     for line in study.report().splitlines():
         echo(plain(line, 1000))
     echo(f"journal: {plain(study.where)}")
+
+
+def _planned(study: Study) -> str:
+    """Return why a search that only plans ends: enough is known of what an epoch costs."""
+    known = sum(t.epoch > 0 for t in study.trials)
+    return f"{known} trials tell what an epoch costs" if known >= _PLAN_TRIALS else ""
+
+
+def _tell_plan(study: Study, budget: str, difference: float | None, *, as_json: bool) -> None:
+    from joulewise.searching.planning import plan_search
+
+    limits = Budget.parse(budget, wiring.settings().currency)
+    plan = plan_search(study.rules, study.trials, limits.trials, difference)
+    if as_json:
+        echo_json(asdict(plan))
+        return
+    for line in plan.lines(limits):
+        echo(line)
 
 
 def fields(study: Study) -> dict[str, Any]:

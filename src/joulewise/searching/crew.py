@@ -149,6 +149,6 @@ class Crew:
             del self._alive[pid]
 
 
-def orphaned(parent: int) -> Callable[[], str]:
+def orphaned(parent: int) -> Callable[[Study], str]:
     """Return what a worker asks before every epoch: whether the process that started it is gone, in words."""
-    return lambda: "" if os.getppid() == parent else "the process that started this worker is gone"
+    return lambda _study: "" if os.getppid() == parent else "the process that started this worker is gone"

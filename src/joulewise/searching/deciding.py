@@ -48,6 +48,7 @@ class Rules:
         False  # the values of trials are turned around then; reasons show them as they were reported
     )
     unit: str = "J"  # what costs are counted in; s where no joules are known
+    tolerance: float = 0.0  # a best that is not expected to grow by more is the answer; 0 searches on
 
     def __post_init__(self) -> None:
         """Refuse numbers with which nothing could be decided."""
@@ -55,6 +56,8 @@ class Rules:
             raise UsageError(
                 f"epochs is {self.epochs} and first is {self.first}, but must be at least 1 and at least 2"
             )
+        if self.tolerance < 0:
+            raise UsageError(f"tolerance is {self.tolerance:g}, but must be at least 0")
         if self.cost_power < 0 or self.growth <= 1:
             raise UsageError(
                 f"cost_power is {self.cost_power:g} and growth is {self.growth:g}, but must be at least 0 and above 1"
@@ -163,6 +166,10 @@ def _by_gain(
         if chance < _CHANCE:
             hopeless = f"none of the {len(paused)} paused ones has a chance of {100 * _CHANCE:.0f} % to beat the best (at most {100 * chance:.2g} %)"
             return _idle(f"{nothing}, and {hopeless}", len(running)), believed
+    most = float(gains.max()) * warp.spread * warp.delta  # the scale is straight at the top
+    if most < rules.tolerance and not len(running):
+        answer = f"the best is expected to improve by {most:.2g} at most, less than {rules.tolerance:g}"
+        return Decision(Step.STOP, answer), believed
     worth = gains / np.maximum(missing_j, 1e-12) ** rules.cost_power
     pick = int(np.argmax(worth))
     low, middle, high = warp.back(mean[pick] + np.array([-1.645, 0.0, 1.645]) * spread[pick])

@@ -244,7 +244,11 @@ def check_same(where: str, lines: Sequence[Line], space: Space, rules: Rules) ->
         raise UsageError(
             f"a study named {old['name']!r} exists with another space ({', '.join(names) or 'the order'} differs); give this one another name, or move {where} away"
         )
-    rest = [n for n in new["rules"] if n != "most_trials" and old["rules"].get(n) != new["rules"][n]]
+    rest = [
+        n
+        for n in new["rules"]
+        if n not in ("most_trials", "tolerance") and old["rules"].get(n) != new["rules"][n]
+    ]
     if rest:
         raise UsageError(
             f"a study named {old['name']!r} exists with another {rest[0]} ({old['rules'].get(rest[0])}, now {new['rules'][rest[0]]}); give this one another name, or move {where} away"

@@ -69,16 +69,17 @@ def carry_out(
     equip: Callable[[bool], AbstractContextManager[Equipment]],
     opened: Callable[[], Log],
     shown: Callable[[Study], None] | None = None,
+    stopped: Callable[[Study], str] | None = None,
 ) -> Study:
     """Return the study of `order` by that many workers (0: as many as the machine has room for).
 
-    `equip(True)` gives a worker its recorded meter, `equip(False)` one that leaves no trace; `opened` opens the log.
+    `stopped` is asked before every epoch of a single worker, and ends it by a reason. `equip(True)` gives a worker its recorded meter, `equip(False)` one that leaves no trace; `opened` opens the log.
     """
     gpus = visible_gpus(os.environ)
     workers = workers or size(cpus, gpus)
     if workers == 1:
         with equip(True) as own:
-            return order.with_unit(own.measure).work(opened(), own, shown=shown)
+            return order.with_unit(own.measure).work(opened(), own, shown=shown, stopped=stopped)
     log = opened()
     log.close()
     if isinstance(log, MemoryLog):
@@ -115,13 +116,15 @@ def search(
     opened: Callable[[], Log] = MemoryLog,
     told: Callable[..., None] | None = None,
     keep: int | None = None,
+    tolerance: float = 0.0,
     workers: int = 1,
     cpus: float = 1.0,
     shown: Callable[[Study], None] | None = None,
 ) -> Study:
     """Return the study of a search of `space` within `budget`; `measure` tells what was used since the search began.
 
-    `epochs` is a full training. The search also ends when a trial reaches `target`. Every decision is written to the log
+    `epochs` is a full training. The search also ends when a trial reaches `target`, or when the best is not expected to
+    grow by more than `tolerance`. Every decision is written to the log
     that `opened` opens, and a study that is there already goes on: what it spent counts, what it tried is not run again;
     other workers may share it. `told` hears of every epoch (`trial`, `epoch`, `value`), `shown` of the study as it goes on.
     With `keep`, no more trials than that stay frozen in memory: the worst is let go, and starts again from its
@@ -134,7 +137,16 @@ def search(
         yield Equipment(measure, told)
 
     order = ordered(
-        objective, space, budget, epochs, minimise=minimise, target=target, seed=seed, name=name, keep=keep
+        objective,
+        space,
+        budget,
+        epochs,
+        minimise=minimise,
+        target=target,
+        seed=seed,
+        name=name,
+        keep=keep,
+        tolerance=tolerance,
     )
     return carry_out(order, workers, cpus, equip, opened, shown)
 
@@ -150,8 +162,9 @@ def ordered(
     seed: int,
     name: str,
     keep: int | None,
+    tolerance: float = 0.0,
 ) -> Order:
     """Return the order of a search; refuses what has no meaning for one."""
     limits = checked(budget, keep)
-    rules = Rules(epochs, seed, most_trials=limits.trials, minimise=minimise)
+    rules = Rules(epochs, seed, most_trials=limits.trials, minimise=minimise, tolerance=tolerance)
     return Order(name, objective, space, limits, rules, target, keep)

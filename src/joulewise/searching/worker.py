@@ -50,7 +50,7 @@ class Worker:
         *,
         told: Callable[..., None] | None = None,
         keep: int | None = None,
-        stopped: Callable[[], str] | None = None,
+        stopped: Callable[[Study], str] | None = None,
         shown: Callable[[Study], None] | None = None,
     ) -> None:
         self._study = study
@@ -266,7 +266,7 @@ class Worker:
         known = self._study.known
         if known.over:
             self._reason = known.reason
-        elif self._stopped is not None and (why := self._stopped()):
+        elif self._stopped is not None and (why := self._stopped(self._study)):
             self._reason = why
         return bool(self._reason) or self._is_lost()
 

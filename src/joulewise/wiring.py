@@ -660,6 +660,7 @@ def search(
     name: str = "",
     keep: int | None = None,
     tolerance: float = 0.0,
+    pareto: bool = False,
     workers: int = 1,
     store: str = "",
     zone: str | None = None,
@@ -670,7 +671,8 @@ def search(
     """Return the study of a search of `space` for the best settings of `objective` within `budget` ("2MJ,3h,50trials").
 
     `objective(trial)` yields a value an epoch, for `epochs` epochs; the search ends, too, when the best reaches `target` or
-    is not expected to improve by more than `tolerance`. With several `workers` (0: as many as this machine
+    is not expected to improve by more than `tolerance`. With `pareto` it looks for the front of
+    values and joules of a full training, `study.front`. With several `workers` (0: as many as this machine
     has room for), each is a process of its own. The search is recorded, a run a worker. With a `name`, a study of that name
     goes on where it was; with a `store` (`postgresql://USER@HOST/DATABASE`, or the path of an SQLite file), processes
     on other hosts that give both share its trials and its budget. Needs the extra `search`.
@@ -688,7 +690,7 @@ def search(
     title = name or getattr(objective, "__name__", type(objective).__name__)
     order = ordering.ordered(
         objective, room, limits, epochs, minimise=minimise, target=target, seed=seed, name=title, keep=keep,
-        tolerance=tolerance,
+        tolerance=tolerance, pareto=pareto,
     )  # fmt: skip
     here = machine(pid=os.getpid())
     cpus = here.owned_cpus or here.cpus or 1.0

@@ -43,6 +43,7 @@ _SHOW_EVERY_S, _PLAIN_EVERY_S = 0.5, 30.0
 @click.option(
     "--tolerance", default=0.0, metavar="GAIN", help="End when the best is not expected to improve by more."
 )
+@click.option("--pareto", is_flag=True, help="Look for the front of values and joules of a full training.")
 @click.option(
     "--plan",
     "only_plan",
@@ -81,6 +82,7 @@ def command(
     minimise: bool | None,
     until: float | None,
     tolerance: float,
+    pareto: bool,
     only_plan: bool,
     difference: float | None,
     seed: int,
@@ -119,6 +121,7 @@ def command(
         name=name,
         keep=keep,
         tolerance=tolerance,
+        pareto=pareto,
         workers=1 if only_plan else _workers(workers),
         store=store,
         zone=zone,
@@ -166,6 +169,9 @@ def fields(study: Study) -> dict[str, Any]:
         "best": None
         if best is None
         else {"trial": best.number, "value": study.best_value, "params": study.best_params},
+        "front": [{"training": e, "value": v, "trial": n} for e, v, n in study.front]
+        if study.rules.pareto
+        else None,
         "reason": study.reason,
         "spent": study.spent,
         "counted_in": study.rules.unit,

@@ -117,6 +117,7 @@ def search(
     told: Callable[..., None] | None = None,
     keep: int | None = None,
     tolerance: float = 0.0,
+    pareto: bool = False,
     workers: int = 1,
     cpus: float = 1.0,
     shown: Callable[[Study], None] | None = None,
@@ -124,7 +125,7 @@ def search(
     """Return the study of a search of `space` within `budget`; `measure` tells what was used since the search began.
 
     `epochs` is a full training. The search also ends when a trial reaches `target`, or when the best is not expected to
-    grow by more than `tolerance`. Every decision is written to the log
+    improve by more than `tolerance`. With `pareto` it looks for the front of values and joules of a full training. Every decision is written to the log
     that `opened` opens, and a study that is there already goes on: what it spent counts, what it tried is not run again;
     other workers may share it. `told` hears of every epoch (`trial`, `epoch`, `value`), `shown` of the study as it goes on.
     With `keep`, no more trials than that stay frozen in memory: the worst is let go, and starts again from its
@@ -146,8 +147,8 @@ def search(
         seed=seed,
         name=name,
         keep=keep,
-        tolerance=tolerance,
-    )
+        tolerance=tolerance, pareto=pareto,
+    )  # fmt: skip
     return carry_out(order, workers, cpus, equip, opened, shown)
 
 
@@ -163,8 +164,11 @@ def ordered(
     name: str,
     keep: int | None,
     tolerance: float = 0.0,
+    pareto: bool = False,
 ) -> Order:
     """Return the order of a search; refuses what has no meaning for one."""
     limits = checked(budget, keep)
-    rules = Rules(epochs, seed, most_trials=limits.trials, minimise=minimise, tolerance=tolerance)
+    rules = Rules(
+        epochs, seed, most_trials=limits.trials, minimise=minimise, tolerance=tolerance, pareto=pareto
+    )
     return Order(name, objective, space, limits, rules, target, keep)

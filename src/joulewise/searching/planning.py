@@ -22,8 +22,8 @@ from joulewise.vocabulary.budget import Budget
 from joulewise.vocabulary.quantities import format_duration, format_si
 
 _SHARE, _SURE = 0.01, 0.95
-_TRAININGS = (3.0, 7.0, 12.0)  # quantiles .1 .5 .9 on LCBench
-_CONFIGURATIONS = (40, 90, 170)
+_TRAININGS = (3.3, 6.8, 20.0)  # quantiles .1 .5 .9 on LCBench
+_CONFIGURATIONS = (18, 40, 90)
 _LEAST_SEEDS = 3
 _Z = 1.645 + 0.842
 _FEWEST_EPOCHS = 5

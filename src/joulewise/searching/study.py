@@ -17,6 +17,7 @@ from typing import Any, final
 
 from joulewise.ledger.files import is_alive
 from joulewise.searching.deciding import Rules
+from joulewise.searching.front import front
 from joulewise.searching.history import State, Trial
 from joulewise.searching.importance import importance
 from joulewise.searching.journal import Known, check_head, check_same, head
@@ -157,6 +158,16 @@ class Study:
         return max(begun, key=lambda t: t.best, default=None)
 
     @property
+    def front(self) -> tuple[tuple[float, float, int], ...]:
+        """Complete trials that no cheaper one beats: joules of a full training, value as reported, trial; cheapest first."""
+        done: dict[tuple[float, float], int] = {}
+        for t in self._known.trials:
+            if t.state is State.COMPLETE and t.epoch:
+                done.setdefault((t.spent_j / t.epoch * self.rules.epochs, t.best), t.number)
+        sign = -1 if self.rules.minimise else 1
+        return tuple((energy, sign * value, done[energy, value]) for energy, value in front(list(done)))
+
+    @property
     def best_value(self) -> float | None:
         """The best value, as it was reported."""
         best = self.best
@@ -201,11 +212,15 @@ class Study:
         if best is not None:
             params = ", ".join(f"{k}={_short(v)}" for k, v in (self.best_params or {}).items())
             lines.append(f"best {self.best_value:.6g} (trial {best.number}, epoch {best.epoch}): {params}")
+        if self.rules.pareto:
+            lines += [
+                f"front: {value:.6g} for {_amount(energy, self.rules.unit)} a training (trial {number})"
+                for energy, value, number in self.front
+            ]
         used, full = sum(t.spent_j for t in self.trials), self.in_full
         if full:
-            show = format_duration if self.rules.unit == "s" else lambda v: format_si(v, "J")
             lines.append(
-                f"the epochs used {show(used)} of the {show(full)} that these trials need in full ({100 * (1 - used / full):.0f} % saved); decisions took {self.deciding_s:.2f} CPU-s"
+                f"the epochs used {_amount(used, self.rules.unit)} of the {_amount(full, self.rules.unit)} that these trials need in full ({100 * (1 - used / full):.0f} % saved); decisions took {self.deciding_s:.2f} CPU-s"
             )
         if "energy_j" in self.spent:
             lines.append(
@@ -261,6 +276,10 @@ def _shares(told: Mapping[str, float]) -> str:
     """Return the greatest shares in words; those below a twentieth are left out."""
     shown = [f"{name} {100 * share:.0f} %" for name, share in told.items() if share >= 0.05]
     return ", ".join(shown[:5]) or "nothing"
+
+
+def _amount(value: float, unit: str) -> str:
+    return format_duration(value) if unit == "s" else format_si(value, "J")
 
 
 def _short(value: Any) -> str:

@@ -30,9 +30,9 @@ def together(own: Spent, others: Mapping[str, float], offset_s: float) -> Spent:
     return replace(
         own,
         time_s=max(others.get("time_s", 0.0), offset_s + own.time_s),
-        energy_j=_moved(own.energy_j, others.get("energy_j", 0.0)),
-        carbon_g=_moved(own.carbon_g, others.get("carbon_g", 0.0)),
-        cost=_moved(own.cost, others.get("cost", 0.0)),
+        energy_j=moved(own.energy_j, others.get("energy_j", 0.0)),
+        carbon_g=moved(own.carbon_g, others.get("carbon_g", 0.0)),
+        cost=moved(own.cost, others.get("cost", 0.0)),
     )
 
 
@@ -50,7 +50,8 @@ def ahead(spent: Spent, share: float, next_s: float) -> Spent:
     )
 
 
-def _moved(figure: Figure | None, by: float) -> Figure | None:
+def moved(figure: Figure | None, by: float) -> Figure | None:
+    """Return a figure with what is exactly known added to it; unknown stays unknown."""
     if figure is None:
         return None
     return replace(figure, value=figure.value + by, low=figure.low + by, high=figure.high + by)

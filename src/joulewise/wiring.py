@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from joulewise.measuring.watching import Watch
     from joulewise.scheduling.plan import Grid
     from joulewise.searching.log import Log
+    from joulewise.searching.optuna_plug import OptunaPlug
     from joulewise.searching.ordering import Equipment
     from joulewise.searching.space import Parameter, Space
     from joulewise.searching.study import Study
@@ -699,6 +700,28 @@ def search(
 
 
 @contextmanager
+def optuna_plug(
+    *,
+    epochs: int = 27,
+    budget: Budget | str | None = None,
+    seed: int = 0,
+    name: str = "optuna",
+    zone: str | None = None,
+    assume_high: bool = False,
+) -> Iterator[OptunaPlug]:
+    """Return a context with what freezes and thaws the trials of an Optuna study by gain per joule, metered here.
+
+    `plug.sampler`, `plug.pruner` and `plug.callback` go to Optuna; the study is recorded as a run. Needs the extra
+    `search` and Optuna.
+    """
+    with needs_search():
+        from joulewise.searching.optuna_plug import OptunaPlug
+    limits = _budget(budget, zone, assume_high)
+    with _equipment(name, zone)(True) as own:
+        yield OptunaPlug(epochs=epochs, measure=own.measure, budget=limits, seed=seed)
+
+
+@contextmanager
 def needs_search() -> Iterator[None]:
     """Return a context for imports of the room of searching: says which extra is missing."""
     try:
@@ -837,6 +860,6 @@ def load_ipython_extension(shell: Any) -> None:
     register(shell, track, report)
 
 
-__all__ = ["FAMILIES", "Family", "account", "cached", "families", "find", "grid_sources", "grid_zone", "online_store", "outlook",
+__all__ = ["FAMILIES", "Family", "account", "cached", "families", "find", "grid_sources", "grid_zone", "online_store", "optuna_plug", "outlook",
            "place", "planning_grid", "prices", "recorder", "recordings", "refresh", "report", "search", "settings", "store", "summarise", "survey", "track",
            "watch"]  # fmt: skip

@@ -108,6 +108,7 @@ class Meter:
     seconds: float = 0.0
     epochs: int = 0
     solved: bool = False
+    trials: int = 0
     own_cpu_s: float = field(default=0.0)  # of the surrogate itself, left out of the search's
 
     def __call__(self) -> Spent:
@@ -118,6 +119,7 @@ class Meter:
         """Yield the accuracy of each epoch, and count it."""
         began = time.process_time()
         values, costs = task.curve(params)
+        self.trials += 1
         self.own_cpu_s += time.process_time() - began
         for value, cost in zip(values[:most], costs, strict=False):
             self.seconds += float(cost)
@@ -197,7 +199,7 @@ METHODS = {
 
 def measure(task: Surrogate, method: str, seeds: int) -> dict:
     """Return what `method` needed on `task`, a list entry a seed."""
-    rows = {"seconds": [], "epochs": [], "solved": [], "cpu_s": [], "decisions": []}
+    rows = {"seconds": [], "epochs": [], "solved": [], "cpu_s": [], "decisions": [], "trials": []}
     for seed in range(seeds):
         meter = Meter()
         began = time.process_time()
@@ -207,6 +209,7 @@ def measure(task: Surrogate, method: str, seeds: int) -> dict:
         rows["epochs"].append(meter.epochs)
         rows["solved"].append(meter.solved)
         rows["decisions"].append(decisions)
+        rows["trials"].append(meter.trials)
     return rows
 
 
@@ -216,6 +219,7 @@ def main() -> None:
     parser.add_argument("--task", action="append", default=[])
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--json", type=Path, help="write every run's figures there")
     chosen = parser.parse_args()
     folder = Path(
         os.environ.get(
@@ -229,6 +233,7 @@ def main() -> None:
     sets = {name: SETS[name] for name in chosen.set}
     if chosen.task:
         sets["tasks"] = tuple(chosen.task)
+    told = []
     methods = ["random", *(m for m in chosen.methods.split(",") if m != "random")]
     for name, tasks in (sets or {k: SETS[k] for k in ("hard", "easy")}).items():
         found = {m: [] for m in methods}
@@ -237,6 +242,7 @@ def main() -> None:
             for method in methods:
                 found[method].append(measure(surrogate, method, chosen.seeds))
                 got = found[method][-1]
+                told.append({"set": name, "task": task, "method": method, **got})
                 print(f"  {task:>7} {method:11} {np.mean(got['solved']):4.2f} solved, median {np.median(got['seconds']):8.0f} s, {np.median(got['epochs']):5.0f} epochs", flush=True)  # fmt: skip
         print(f"\n{name} set ({', '.join(tasks)}; {chosen.seeds} seeds)")
         print(
@@ -249,6 +255,8 @@ def main() -> None:
             each = f"{1000 * cpu_s / decisions:.1f}" if decisions else "-"
             print(f"{method:11} | {solved:6.2f} | {seconds:27.1f}x | {epochs:11.1f}x | {cpu_s / len(tasks) / chosen.seeds:11.2f} | {each}")  # fmt: skip
         print(flush=True)
+    if chosen.json:
+        chosen.json.write_text(json.dumps(told, default=float))
 
 
 def ratio(random_rows: list[dict], rows: list[dict], key: str) -> float:

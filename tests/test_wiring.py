@@ -209,6 +209,28 @@ def test_search(home):
     assert {p.values["trial"] for p in recorded[-1].points} == set(range(6))
 
 
+def test_optuna_plug(home):
+    """An Optuna study is metered and recorded as a run while its plug is open."""
+    optuna = pytest.importorskip("optuna", reason="the plug for Optuna needs optuna")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+    def objective(trial):
+        x = trial.suggest_float("x", 0, 1)
+        for step in range(3):
+            trial.report(x, step)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        return x
+
+    with wiring.optuna_plug(epochs=3, budget="1m", name="mine") as plug:
+        study = optuna.create_study(sampler=plug.sampler, pruner=plug.pruner)
+        study.optimize(objective, callbacks=[plug.callback], n_trials=8)
+
+    assert len(study.trials) == 8
+    assert all("joulewise:costs" in t.user_attrs for t in study.trials)
+    assert [r.recording.name for r in wiring.recordings("mine")] == ["mine"]
+
+
 def test_search_needs_a_budget():
     """A search without a limit is refused in one line."""
     searching = pytest.importorskip("joulewise.searching", reason="a search needs the extra `search`")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from joulewise.vocabulary.figures import Boundary as Boundary
     from joulewise.vocabulary.figures import Figure as Figure
     from joulewise.wiring import cached as cached
+    from joulewise.wiring import optuna_plug as optuna_plug
     from joulewise.wiring import recordings as recordings
     from joulewise.wiring import search as search
     from joulewise.wiring import track as track
@@ -38,6 +39,7 @@ _NAMES = {
     "Schedule": "joulewise.training.schedule",
     "cached": "joulewise.wiring",
     "features": "joulewise.features",
+    "optuna_plug": "joulewise.wiring",
     "recordings": "joulewise.wiring",
     "stopping": "joulewise.training.loop",
     "search": "joulewise.wiring",
@@ -53,6 +55,7 @@ __all__ = [
     "__version__",
     "cached",
     "features",
+    "optuna_plug",
     "recordings",
     "search",
     "stopping",

@@ -11,6 +11,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
     from joulewise.scheduling.plan import Grid
     from joulewise.scheduling.queue_plan import Renewed
     from joulewise.scheduling.submitting import Submitted
+    from joulewise.searching.log import Log
+    from joulewise.searching.optuna_plug import OptunaPlug
+    from joulewise.searching.ordering import Equipment
     from joulewise.searching.space import Parameter, Space
     from joulewise.searching.study import Study
     from joulewise.vocabulary.budget import Budget, Spent, Verdict
@@ -815,24 +819,28 @@ def search(
     seed: int = 0,
     name: str = "",
     keep: int | None = None,
+    tolerance: float = 0.0,
+    pareto: bool = False,
+    workers: int = 1,
+    store: str = "",
     zone: str | None = None,
     assume_high: bool = False,
+    shown: Callable[[Study], None] | None = None,
+    stopped: Callable[[Study], str] | None = None,
 ) -> Study:
     """Return the study of a search of `space` for the best settings of `objective` within `budget` ("2MJ,3h,50trials").
 
-    `objective(trial)` yields a value an epoch, for `epochs` epochs. The search is recorded as a run; with a `name`,
-    a study of that name goes on where it was. Needs the extra `search`.
+    `objective(trial)` yields a value an epoch, for `epochs` epochs; the search ends, too, when the best reaches `target` or
+    is not expected to improve by more than `tolerance`. With `pareto` it looks for the front of
+    values and joules of a full training, `study.front`. With several `workers` (0: as many as this machine
+    has room for), each is a process of its own. The search is recorded, a run a worker. With a `name`, a study of that name
+    goes on where it was; with a `store` (`postgresql://USER@HOST/DATABASE`, or the path of an SQLite file), processes
+    on other hosts that give both share its trials and its budget. Needs the extra `search`.
     """
-    from joulewise.measuring.watching import carried_on, spent
-
-    try:
-        from joulewise.searching import journal, study
+    with needs_search():
+        from joulewise.searching import ordering
         from joulewise.searching import space as spaces
-    except ModuleNotFoundError as missing:
-        raise UsageError(
-            f"a search needs {missing.name}, which is not installed; pip install 'joulewise[search]'"
-        ) from None
-    from joulewise.vocabulary.recording import EndState
+    from joulewise.measuring.machine import machine
 
     room = space if isinstance(space, spaces.Space) else spaces.Space(space)
     limits = _budget(budget, zone, assume_high)
@@ -840,31 +848,104 @@ def search(
     if assume_high:
         limits = replace(limits, assume_high=True)
     title = name or getattr(objective, "__name__", type(objective).__name__)
-    own = recorder(os.getpid(), title, sys.orig_argv, role="track", flags={"zone": zone})
-    where, folder = place(zone=zone), settings().runs
-    file = f"{journal.safe_name(name)}.jsonl" if name else f"{own.run_id}.jsonl"
-    path = Path(folder).parent / "studies" / file if folder else None
+    order = ordering.ordered(
+        objective, room, limits, epochs, minimise=minimise, target=target, seed=seed, name=title, keep=keep,
+        tolerance=tolerance, pareto=pareto,
+    )  # fmt: skip
+    here = machine(pid=os.getpid())
+    cpus = here.owned_cpus or here.cpus or 1.0
+    opened = _study_log(name, title, store)
+    return ordering.carry_out(order, workers, cpus, _equipment(title, zone), opened, shown, stopped)
 
-    def measure() -> Spent:
-        latest, now_s = own.latest, own.now_s()
-        return spent(carried_on(latest, now_s) if latest else None, where, now_s)
 
-    own.start()
-    error: BaseException | None = None
+@contextmanager
+def optuna_plug(
+    *,
+    epochs: int = 27,
+    budget: Budget | str | None = None,
+    seed: int = 0,
+    name: str = "optuna",
+    zone: str | None = None,
+    assume_high: bool = False,
+) -> Iterator[OptunaPlug]:
+    """Return a context with what freezes and thaws the trials of an Optuna study by gain per joule, metered here.
+
+    `plug.sampler`, `plug.pruner` and `plug.callback` go to Optuna; the study is recorded as a run. Needs the extra
+    `search` and Optuna.
+    """
+    with needs_search():
+        from joulewise.searching.optuna_plug import OptunaPlug
+    limits = _budget(budget, zone, assume_high)
+    with _equipment(name, zone)(True) as own:
+        yield OptunaPlug(epochs=epochs, measure=own.measure, budget=limits, seed=seed)
+
+
+@contextmanager
+def needs_search() -> Iterator[None]:
+    """Return a context for imports of the room of searching: says which extra is missing."""
     try:
-        _first_tick(own)
-        return study.search(
-            objective, room, limits, measure=measure, epochs=epochs, minimise=minimise, target=target, seed=seed,
-            name=title, path=path, keep=keep, log=lambda **values: own.append("point", values=values),
-        )  # fmt: skip
-    except BaseException as raised:
-        error = raised
-        raise
-    finally:
-        if error is None:
-            own.stop(EndState.FINISHED, exit_code=0)
-        else:
-            own.stop(EndState.FAILED, reason=f"{type(error).__name__}: {error}"[:500])
+        yield
+    except ModuleNotFoundError as missing:
+        raise UsageError(
+            f"a search needs {missing.name}, which is not installed; pip install 'joulewise[search]'"
+        ) from None
+
+
+def checkpoints(name: str) -> Path | None:
+    """Return the folder for checkpoints of the study `name` ("": one of this moment); None if there is no place."""
+    from joulewise.searching.journal import safe_name
+
+    folder = settings().runs
+    title = safe_name(name) if name else new_run_id("search", SystemClock().now_utc())
+    return Path(folder).parent / "studies" / f"{title}.checkpoints" if folder else None
+
+
+def _study_log(name: str, title: str, store: str) -> Callable[[], Log]:
+    """Return what opens the log of a study: in the database `store`, else in a file beside the recordings."""
+    from joulewise.searching import journal, log
+
+    if store:
+        if not name:
+            raise UsageError(
+                "a study in a store needs a name by which others join it; give one with name (--name)"
+            )
+        from joulewise.ledger.store import open_store
+
+        return lambda: log.DatabaseLog(open_store(store), name)
+    folder = settings().runs
+    if not folder:
+        return log.MemoryLog
+    file = (
+        f"{journal.safe_name(name)}.jsonl" if name else f"{new_run_id(title, SystemClock().now_utc())}.jsonl"
+    )
+    return lambda: log.FileLog(Path(folder).parent / "studies" / file)
+
+
+def _equipment(title: str, zone: str | None) -> Callable[[bool], AbstractContextManager[Equipment]]:
+    """Return what meters a worker of a search, in its own process: recorded as a run, or without a trace."""
+    from joulewise.measuring.watching import carried_on, spent
+    from joulewise.searching.ordering import Equipment
+    from joulewise.vocabulary.recording import EndState
+
+    @contextmanager
+    def equip(recorded: bool) -> Iterator[Equipment]:
+        own = recorder(os.getpid(), title, sys.orig_argv, role="track", keep=recorded, flags={"zone": zone})
+        where = place(zone=zone)
+
+        def measure() -> Spent:
+            latest, now_s = own.latest, own.now_s()
+            return spent(carried_on(latest, now_s) if latest else None, where, now_s)
+
+        own.start()
+        try:
+            _first_tick(own)
+            yield Equipment(measure, lambda **values: own.append("point", values=values))
+        except BaseException as raised:
+            own.stop(EndState.FAILED, reason=f"{type(raised).__name__}: {raised}"[:500])
+            raise
+        own.stop(EndState.FINISHED, exit_code=0)
+
+    return equip
 
 
 def _first_tick(own: Recorder, within_s: float = 3.0) -> None:
@@ -940,6 +1021,6 @@ def load_ipython_extension(shell: Any) -> None:
     register(shell, track, report)
 
 
-__all__ = ["FAMILIES", "Family", "account", "cached", "families", "find", "grid_sources", "grid_zone", "online_store", "outlook",
+__all__ = ["FAMILIES", "Family", "account", "cached", "families", "find", "grid_sources", "grid_zone", "online_store", "optuna_plug", "outlook",
            "place", "planning_grid", "prices", "recorder", "recordings", "refresh", "report", "search", "settings", "store", "summarise", "survey", "track",
            "watch"]  # fmt: skip

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -99,3 +101,64 @@ def test_missing_module(file, monkeypatch, name, message):
 
     with pytest.raises(UsageError, match=message):
         run(f"{file}:objective", "--budget", "1m")
+
+
+SCRIPT = """
+import sys
+rate = float(sys.argv[1].partition("=")[2])
+for epoch in range(1, 4):
+    print(f"epoch {epoch}: loss={(rate - 0.3) ** 2 + 1 / epoch}", flush=True)
+"""
+
+
+@pytest.fixture
+def script(tmp_path):
+    path = tmp_path / "train.py"
+    path.write_text(SCRIPT)
+    space = tmp_path / "space.toml"
+    space.write_text("rate = { low = 0.0, high = 1.0 }\n")
+    return ["--space", space, "--epochs", 3, "--", sys.executable, path]
+
+
+def test_program(script):
+    """A program is searched as it is; its metric's name says that smaller is better."""
+    result = run("--budget", "1m,6trials", "--metric", "loss", "--json", *script)
+
+    told = json.loads(result.output)
+    assert len(told["trials"]) == 6
+    assert told["best"]["value"] == min(v for t in told["trials"] for v in t["values"])
+    assert all(set(t["params"]) == {"rate"} for t in told["trials"])
+
+
+def test_workers(script):
+    """Several workers share the study of the verb."""
+    result = run("--budget", "1m,8trials", "--metric", "loss", "--workers", "2", "--json", *script)
+
+    told = json.loads(result.output)
+    lines = [json.loads(text) for text in Path(told["journal"]).read_text().splitlines()]
+    assert len(told["trials"]) == 8
+    assert sum(line["kind"] == "joined" for line in lines) == 2
+
+
+def test_plan(script):
+    """`--plan` trains three trials a little, and says what the search needs."""
+    result = run("--budget", "1m", "--metric", "loss", "--plan", *script)
+
+    assert result.output.startswith("to find settings among the best hundredth:")
+    assert "full trainings' worth" in result.output
+    assert "  cost            " in result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--metric", ""], "which value is to be searched for"),
+        (["--metric", "quux"], "the name 'quux' does not tell whether smaller is better"),
+        (["--metric", "loss", "--workers", "many"], "workers is 'many', but must be a whole number"),
+        (["--metric", "loss", "--store", "studies.db"], "a study in a store needs a name"),
+    ],
+)
+def test_program_wrong_use(script, options, message):
+    """What is missing for a program is said in one line."""
+    with pytest.raises(UsageError, match=message):
+        run("--budget", "1m", *options, *script)

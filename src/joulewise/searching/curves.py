@@ -55,6 +55,15 @@ class Seen:
     time: Vector
     value: Vector
 
+    def with_points(self, row: Vector, time: Vector, value: Vector) -> Seen:
+        """Return these points and further ones."""
+        return Seen(
+            self.features,
+            np.concatenate([self.row, row]),
+            np.concatenate([self.time, time]),
+            np.concatenate([self.value, value]),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Warp:

@@ -18,8 +18,9 @@ from math import ceil, erf, exp, pi, sqrt
 import numpy as np
 
 from joulewise.searching.cost import CostModel
-from joulewise.searching.curves import Beliefs, CurveModel, fit, see, warp_of
+from joulewise.searching.curves import Beliefs, CurveModel, Warp, fit, see, warp_of
 from joulewise.searching.fidelity import Minimum, minimum
+from joulewise.searching.front import expected_growth, hypervolume
 from joulewise.searching.history import Decision, State, Step, Trial
 from joulewise.searching.proposing import by_density, candidates, first_points
 from joulewise.searching.space import Space, Vector
@@ -48,6 +49,8 @@ class Rules:
         False  # the values of trials are turned around then; reasons show them as they were reported
     )
     unit: str = "J"  # what costs are counted in; s where no joules are known
+    pareto: bool = False  # look for the front of value and joules, not for the best value alone
+    tolerance: float = 0.0  # a best that is not expected to grow by more is the answer; 0 searches on
 
     def __post_init__(self) -> None:
         """Refuse numbers with which nothing could be decided."""
@@ -55,6 +58,8 @@ class Rules:
             raise UsageError(
                 f"epochs is {self.epochs} and first is {self.first}, but must be at least 1 and at least 2"
             )
+        if self.tolerance < 0:
+            raise UsageError(f"tolerance is {self.tolerance:g}, but must be at least 0")
         if self.cost_power < 0 or self.growth <= 1:
             raise UsageError(
                 f"cost_power is {self.cost_power:g} and growth is {self.growth:g}, but must be at least 0 and above 1"
@@ -66,13 +71,16 @@ class Rules:
 
 
 def decide(
-    space: Space, trials: Sequence[Trial], beliefs: Beliefs | None, rules: Rules
+    space: Space, trials: Sequence[Trial], beliefs: Beliefs | None, rules: Rules, worker: str = ""
 ) -> tuple[Decision, Beliefs | None]:
-    """Return what to do next and what is now believed. `trials` are all so far, in order; equal input, equal answer."""
-    taken = {space.key(space.configuration(t.point)) for t in trials}
+    """Return what `worker` is to do next and what is now believed; equal input, equal answer.
+
+    `trials` are all so far, in order, those that other workers train or hold in memory too: these are not chosen.
+    """
+    taken = {t.key or space.key(space.configuration(t.point)) for t in trials}
     least = minimum(trials, rules.epochs)
     for trial in trials:
-        if trial.state is State.PAUSED and not trial.epoch:  # its process ended before its first epoch did
+        if trial.free_for(worker) and not trial.epoch:  # its process ended before its first epoch did
             return Decision(
                 Step.PROMOTE, f"it was started, but not trained; to {least.reason}", least.epoch, trial.number
             ), beliefs
@@ -82,11 +90,11 @@ def decide(
         if point is not None:
             return _start(point, least, f"one of the first {rules.first} points", len(trials)), beliefs
     if len(begun) < 2:
-        return _finish(begun, trials, rules), beliefs
+        return _finish(begun, trials, rules, worker), beliefs
     rng = np.random.default_rng((rules.seed, len(trials), sum(t.epoch for t in trials)))
     if least.blind:
-        return _in_full(space, trials, begun, taken, least, rng, rules), beliefs
-    return _by_gain(space, begun, trials, taken, least, beliefs, rng, rules)
+        return _in_full(space, trials, begun, taken, least, rng, rules, worker), beliefs
+    return _by_gain(space, begun, trials, taken, least, beliefs, rng, rules, worker)
 
 
 def next_rung(epoch: int, rules: Rules) -> int:
@@ -111,12 +119,14 @@ def _by_gain(
     beliefs: Beliefs | None,
     rng: np.random.Generator,
     rules: Rules,
+    worker: str,
 ) -> tuple[Decision, Beliefs | None]:
     begun = looked_at(begun)
     warp = warp_of(np.array([v for t in begun for v in t.values]))
     failed = [t for t in trials if t.state is State.FAILED][-_MOST_FAILED:]
     worst = min(v for t in begun for v in t.values)
-    known = [*begun, *(failed_as(t, worst, rules.epochs) for t in failed)]
+    unseen = [t for t in trials if t.state is State.RUNNING and not t.epoch]
+    known = [*begun, *(failed_as(t, worst, rules.epochs) for t in failed), *unseen]
     points = np.array([t.point for t in known])
     features = space.features(points)
     seen = see(known, features, rules.epochs, warp)
@@ -126,12 +136,19 @@ def _by_gain(
         else fit(seen, Beliefs.first(features.shape[1]), _FIRST_FIT)
     )
     model = CurveModel(seen, believed)
-    mean, spread = model.forecast(features, np.ones(len(known)), np.arange(len(known), dtype=float))
+    rows = np.arange(len(known), dtype=float)
+    mean, spread = model.forecast(features, np.ones(len(known)), rows)
+    running = np.array([i for i, t in enumerate(known) if t.state is State.RUNNING], dtype=int)
+    if len(running):  # taken to end as forecast, so that two workers do not look for the same gain
+        seen = seen.with_points(rows[running], np.ones(len(running)), mean[running])
+        model = CurveModel(seen, believed)
+        mean, spread = model.forecast(features, np.ones(len(known)), rows)
     cost = CostModel(begun, features[: len(begun)])
-    best = float(warp(np.array([max(t.best for t in begun)]))[0])
+    aim = _Front(begun, warp, rules) if rules.pareto else _Best(begun, warp, rules)
 
-    paused = [i for i, t in enumerate(begun) if t.state is State.PAUSED and t.epoch < rules.epochs]
-    gains = expected_improvement(mean[paused], spread[paused], best)
+    paused = [i for i, t in enumerate(begun) if t.free_for(worker) and t.epoch < rules.epochs]
+    full_j = np.array([begun[i].spent_j / begun[i].epoch * rules.epochs for i in paused])
+    gains = aim.gains(mean[paused], spread[paused], full_j)
     missing_j = np.array([_missing_j(begun[i], rules) for i in paused])
 
     fresh = np.empty((0, len(space.names)))
@@ -140,31 +157,106 @@ def _by_gain(
     if len(fresh):
         fresh_features = space.features(fresh)
         m, s = model.forecast(fresh_features, np.ones(len(fresh)), np.full(len(fresh), -1.0))
-        gains = np.concatenate([gains, expected_improvement(m, s, best)])
-        missing_j = np.concatenate([missing_j, cost.epoch_j(fresh_features) * rules.epochs])
+        fresh_j = cost.epoch_j(fresh_features) * rules.epochs
+        gains = np.concatenate([gains, aim.gains(m, s, fresh_j)])
+        missing_j = np.concatenate([missing_j, fresh_j])
         mean, spread = np.concatenate([mean[paused], m]), np.concatenate([spread[paused], s])
     else:
         mean, spread = mean[paused], spread[paused]
+        nothing = _nothing_new(trials, rules)
         if not len(gains):
-            return Decision(Step.STOP, _nothing_new(trials, rules)), believed
-        chance = 0.5 * (1 - erf(float(np.min((best - mean) / spread)) / sqrt(2)))
-        if chance < _CHANCE:
-            return Decision(
-                Step.STOP,
-                f"{_nothing_new(trials, rules)}, and none of the {len(paused)} paused ones has a chance of {100 * _CHANCE:.0f} % to beat the best (at most {100 * chance:.2g} %)",
-            ), believed
+            return _idle(nothing, len(running)), believed
+        if hopeless := aim.hopeless(mean, spread, gains):
+            return _idle(f"{nothing}, and {hopeless}", len(running)), believed
+    if not len(running) and (answer := aim.answered(gains)):
+        return Decision(Step.STOP, answer), believed
     worth = gains / np.maximum(missing_j, 1e-12) ** rules.cost_power
     pick = int(np.argmax(worth))
-    low, middle, high = warp.back(mean[pick] + np.array([-1.645, 0.0, 1.645]) * spread[pick])
-    top = warp.top
-    if rules.minimise:
-        low, middle, high, top = -high, -middle, -low, -top
-    told = f"its end is forecast at {middle:.4g} ({low:.4g} to {high:.4g}), best so far {top:.4g}, {missing_j[pick]:.3g} {rules.unit} to its end: the most gain for its cost of {len(gains)}"
+    told = f"{aim.told(mean[pick], spread[pick], gains[pick])}, {missing_j[pick]:.3g} {rules.unit} to its end: the most gain for its cost of {len(gains)}"
     if pick < len(paused):
         trial = begun[paused[pick]]
         until = max(next_rung(trial.epoch, rules), min(least.epoch, rules.epochs))
         return Decision(Step.PROMOTE, told, until, trial.number), believed
     return _start(fresh[pick - len(paused)], least, told, len(trials)), believed
+
+
+class _Best:
+    """Gain as the expected improvement of the best value."""
+
+    def __init__(self, begun: Sequence[Trial], warp: Warp, rules: Rules) -> None:
+        self._warp = warp
+        self._rules = rules
+        self._best = float(warp(np.array([max(t.best for t in begun)]))[0])
+
+    def gains(self, mean: Vector, spread: Vector, _full_j: Vector) -> Vector:
+        """Return what each training is expected to add."""
+        return expected_improvement(mean, spread, self._best)
+
+    def hopeless(self, mean: Vector, spread: Vector, _gains: Vector) -> str:
+        """Return why none of the paused trials is worth its joules, where nothing new is left; or nothing."""
+        chance = 0.5 * (1 - erf(float(np.min((self._best - mean) / spread)) / sqrt(2)))
+        if chance >= _CHANCE:
+            return ""
+        return f"none of the {len(mean)} paused ones has a chance of {100 * _CHANCE:.0f} % to beat the best (at most {100 * chance:.2g} %)"
+
+    def answered(self, gains: Vector) -> str:
+        """Return why the search has its answer; or nothing."""
+        most = float(gains.max()) * self._warp.spread * self._warp.delta  # the scale is straight at the top
+        if most >= self._rules.tolerance:
+            return ""
+        return f"the best is expected to improve by {most:.2g} at most, less than {self._rules.tolerance:g}"
+
+    def told(self, mean: float, spread: float, _gain: float) -> str:
+        """Return the forecast of one training in words."""
+        return f"its end is forecast at {_forecast(self._warp, self._rules, mean, spread)}, best so far {_shown(self._warp.top, self._rules)}"
+
+
+class _Front:
+    """Gain as the expected growth of the area under the Pareto front of value and joules of a full training."""
+
+    def __init__(self, begun: Sequence[Trial], warp: Warp, rules: Rules) -> None:
+        self._warp = warp
+        self._rules = rules
+        full_j = [t.spent_j / t.epoch * rules.epochs for t in begun]
+        self._points = [(e, t.best) for e, t in zip(full_j, begun, strict=True) if t.state is State.COMPLETE]
+        self._reference = (1.1 * max(full_j), min(t.best for t in begun))
+        self._area = hypervolume(self._points, self._reference)
+
+    def gains(self, mean: Vector, spread: Vector, full_j: Vector) -> Vector:
+        """Return what each training is expected to add."""
+        return expected_growth(mean, spread, full_j, self._points, self._reference, self._warp.back)
+
+    def hopeless(self, _mean: Vector, _spread: Vector, gains: Vector) -> str:
+        """Return why none of the paused trials is worth its joules, where nothing new is left; or nothing."""
+        share = float(gains.max()) / self._area if self._area else 1.0
+        return (
+            f"none of the {len(gains)} paused ones is expected to add a thousandth to the front"
+            if share < 1e-3
+            else ""
+        )
+
+    def answered(self, gains: Vector) -> str:
+        """Return why the search has its answer; or nothing. The tolerance is a share of the front's area."""
+        share = float(gains.max()) / self._area if self._area else 1.0
+        if share >= self._rules.tolerance:
+            return ""
+        return f"the front is expected to grow by {100 * share:.2g} % at most, less than {100 * self._rules.tolerance:g} %"
+
+    def told(self, mean: float, spread: float, gain: float) -> str:
+        """Return the forecast of one training in words."""
+        return f"its end is forecast at {_forecast(self._warp, self._rules, mean, spread)}, which adds {gain:.3g} to the front's {self._area:.3g}"
+
+
+def _forecast(warp: Warp, rules: Rules, mean: float, spread: float) -> str:
+    low, middle, high = warp.back(mean + np.array([-1.645, 0.0, 1.645]) * spread)
+    if rules.minimise:
+        low, high = high, low
+    return f"{_shown(middle, rules)} ({_shown(low, rules)} to {_shown(high, rules)})"
+
+
+def _shown(value: float, rules: Rules) -> str:
+    """Return a value as it was reported."""
+    return f"{-value if rules.minimise else value:.4g}"
 
 
 def _in_full(
@@ -175,10 +267,11 @@ def _in_full(
     least: Minimum,
     rng: np.random.Generator,
     rules: Rules,
+    worker: str,
 ) -> Decision:
     """Return a new trial by density, trained in full: the fall-back where early values tell nothing."""
     if rules.full(trials):
-        return _finish(begun, trials, rules)
+        return _finish(begun, trials, rules, worker)
     done = [t for t in begun if t.epoch >= rules.epochs]
     points, scores = np.array([t.point for t in done]), np.array([t.best for t in done])
     fresh = _untried(
@@ -187,7 +280,7 @@ def _in_full(
         taken,
     )
     if not len(fresh):
-        return _finish(begun, trials, rules)
+        return _finish(begun, trials, rules, worker)
     return _start(fresh[0], least, "where good trials are dense", len(trials))
 
 
@@ -236,13 +329,18 @@ def _untried(space: Space, points: Vector, taken: set[str]) -> Vector:
     return np.array(kept).reshape(len(kept), len(space.names))
 
 
-def _finish(begun: Sequence[Trial], trials: Sequence[Trial], rules: Rules) -> Decision:
-    """Return the promotion of the best paused trial, or the end."""
-    paused = [t for t in begun if t.state is State.PAUSED and t.epoch < rules.epochs]
+def _finish(begun: Sequence[Trial], trials: Sequence[Trial], rules: Rules, worker: str) -> Decision:
+    """Return the promotion of the best paused trial, or the end; WAIT while others train."""
+    paused = [t for t in begun if t.free_for(worker) and t.epoch < rules.epochs]
     if not paused:
-        return Decision(Step.STOP, _nothing_new(trials, rules))
+        return _idle(_nothing_new(trials, rules), sum(t.state is State.RUNNING for t in trials))
     trial = max(paused, key=lambda t: (t.best, -t.number))
     return Decision(Step.PROMOTE, "nothing new is left; the best that is paused", rules.epochs, trial.number)
+
+
+def _idle(why: str, running: int) -> Decision:
+    """Return the end; or, while `running` trials are being trained that may still change the answer, to wait."""
+    return Decision(Step.WAIT, f"{why}; {running} are being trained") if running else Decision(Step.STOP, why)
 
 
 def _start(point: Vector, least: Minimum, why: str, number: int) -> Decision:

@@ -16,6 +16,7 @@ class State(StrEnum):
     """What became of a trial."""
 
     PAUSED = "paused"  # can go on
+    RUNNING = "running"  # a worker trains it now
     COMPLETE = "complete"  # trained in full
     FAILED = "failed"  # raised, reported NaN, or never reported
 
@@ -31,6 +32,12 @@ class Trial:
     state: State = State.PAUSED
     why: str = ""
     resumable: bool = True  # whether it can go on from where it paused; if not, it starts again from nothing
+    holder: str = ""  # the worker that alone can go on with it, because it stands in that worker's memory
+    key: str = ""  # what two trials share only if their settings are the same; empty: not worked out yet
+
+    def free_for(self, worker: str) -> bool:
+        """Return whether `worker` could go on with it now."""
+        return self.state is State.PAUSED and self.holder in ("", worker)
 
     @property
     def epoch(self) -> int:
@@ -54,6 +61,7 @@ class Step(StrEnum):
     START = "start"  # a new configuration, to its first rung
     PROMOTE = "promote"  # a paused trial goes on to its next rung
     STOP = "stop"  # nothing left that is worth its joules
+    WAIT = "wait"  # nothing to do until what other workers train tells more
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,7 +7,8 @@
             yield accuracy(model)                       trial.report(accuracy(model))
                                                         trial.save(model)
 
-A generator is simply left standing where it yielded, and goes on from there. A function is left by an exception of
+A generator is simply left standing where it yielded, and goes on from there; it may save, too (before it yields), and
+then goes on from `trial.saved` after its process was killed, or in another worker. A function is left by an exception of
 ours at the end of its last epoch and called again when it is to go on: what it saved is then in `trial.saved`. A
 function that saved nothing starts again from epoch 1, and its repeated epochs are paid.
 
@@ -50,6 +51,7 @@ class Handle:
             None  # of a function: told each value, answers whether to go on
         )
         self._leave = False
+        self._unkept: str | Path | None = None
 
     def __getitem__(self, name: str) -> Any:
         return self.params[name]
@@ -79,14 +81,22 @@ class Handle:
         self._leave = not self._take(number)
 
     def save(self, state: Any) -> None:
-        """Keep `state` as what the trial goes on from; call it after `report`, as often as you like.
+        """Keep `state` as what the trial goes on from; a function calls it after `report`, a generator before `yield`.
 
         It is kept in memory. A text or a `Path` (of a checkpoint that you wrote) stands in the journal, too, and so
         survives this process.
         """
-        self.saved, self.saved_at = state, len(self._reported)
-        if self._keep is not None and isinstance(state, str | Path):
-            self._keep(self.saved_at, state)
+        epoch = len(self._reported) + (self._take is None)
+        self.saved, self.saved_at = state, epoch
+        self._unkept = state if isinstance(state, str | Path) else None
+        if self._take is not None:
+            self.keep_saved()
+
+    def keep_saved(self) -> None:
+        """Put what was saved into the journal, once the epoch that it belongs to stands there."""
+        if self._keep is not None and self._unkept is not None and self.saved_at <= len(self._reported):
+            self._keep(self.saved_at, self._unkept)
+            self._unkept = None
 
     def remember(
         self, keep: Callable[[int, Any], None], saved: Any, saved_at: int, values: Sequence[float]
@@ -178,7 +188,9 @@ class Driver:
             except StopIteration:
                 self._end()
                 return
-            if not take(self.handle.yielded(value)):
+            goes_on = take(self.handle.yielded(value))
+            self.handle.keep_saved()
+            if not goes_on:
                 return
 
     def _call(self, ready: Callable[[], bool], take: Callable[[float], bool]) -> None:

@@ -311,6 +311,12 @@ def improvement(points: Iterable[Mapping[str, Any]]) -> float | None:
     return (before - best) / abs(before) if before else (1.0 if best < before else 0.0)
 
 
+def falls(metric: str) -> bool | None:
+    """Return whether a metric of this name falls as the work gets better; None if its name does not tell."""
+    told = _metric([metric])
+    return None if told is None else told[1]
+
+
 def _metric(names: Sequence[str]) -> tuple[str, bool] | None:
     """Return the metric to watch and whether it falls as the work gets better."""
     words = {name: re.split(r"[^a-z0-9]+", name.casefold()) for name in dict.fromkeys(names)}

@@ -1,0 +1,194 @@
+"""Where a study's lines are kept, so that several workers share them: memory, a file, or a database.
+
+`alone()` is the whole of it: inside, no other worker adds a line, and it yields the lines that others added since this
+log last looked. Whoever decides, decides inside, and adds what it decided before it leaves: so all workers see the same
+lines in the same order, and no two of them take the same trial. Nothing is held outside: a worker that is killed leaves
+at most one line unwritten, and no lock behind.
+
+    MemoryLog()                        one process
+    FileLog(path)                      several processes of one host; a line of JSON each, to be read by eye
+    DatabaseLog(open_store(place))     several hosts (PostgreSQL), or one (SQLite)
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias, final
+
+from joulewise.ledger.store import Store, insert
+from joulewise.vocabulary.errors import UsageError
+
+Line: TypeAlias = dict[str, Any]
+
+# Made when the first study needs them; one line a row, its place within the study is its number.
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS studies (name TEXT PRIMARY KEY, lines BIGINT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS study_lines (study TEXT NOT NULL, number BIGINT NOT NULL, line TEXT NOT NULL, PRIMARY KEY (study, number))",
+)
+
+
+class Log(Protocol):
+    """The lines of one study. `where` is how messages name it; `hosts` whether several hosts may share it."""
+
+    where: str
+    hosts: bool
+
+    def alone(self) -> Any:
+        """Return a context in which nobody else adds; it yields the lines that were added since the last look."""
+
+    def add(self, line: Line) -> None:
+        """Add a line; only inside `alone`. It is with the kernel (or the server) when the context is left."""
+
+    def close(self) -> None:
+        """Give everything back; closing twice is fine."""
+
+
+@final
+class MemoryLog:
+    """Lines that go with this process, which is the only one."""
+
+    where = "memory"
+    hosts = False
+
+    @contextmanager
+    def alone(self) -> Iterator[list[Line]]:
+        """Yield no line: nobody else adds any."""
+        yield []
+
+    def add(self, line: Line) -> None:
+        """Forget the line: the study itself holds it."""
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+@final
+class FileLog:
+    """A file of JSON lines, locked while somebody decides; the lock goes with the process, however that ends."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise UsageError(f"cannot open the study {path}: {error.strerror}") from None
+        self.where = str(path)
+        self.hosts = False
+        self._read = 0  # bytes that were looked at
+        self._count = 0  # lines
+
+    @contextmanager
+    def alone(self) -> Iterator[list[Line]]:
+        """Yield what others added; a torn last line, of a worker that was killed, is cut off."""
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        try:
+            yield self._news()
+        finally:
+            if self._file >= 0:
+                fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def add(self, line: Line) -> None:
+        """Append a line."""
+        self._read += os.write(self._file, encoded(line))
+        self._count += 1
+
+    def close(self) -> None:
+        """Give the file back; nothing can be added afterwards."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _news(self) -> list[Line]:
+        size = os.fstat(self._file).st_size
+        if size == self._read:
+            return []
+        data = os.pread(self._file, size - self._read, self._read)
+        whole = data.rfind(b"\n") + 1
+        lines = decoded(data[:whole].splitlines(), self.where, self._count)
+        if not whole and not self._read and not data.startswith(b'{"kind"'):
+            raise UsageError(f"{self.where} is not the journal of a study: it has no first line")
+        if whole < len(data):
+            os.ftruncate(self._file, self._read + whole)
+        self._read += whole
+        self._count += len(lines)
+        return lines
+
+
+@final
+class DatabaseLog:
+    """The rows of one study in a database; the first statement of `alone` takes the study's own row, and waits for it."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        self._store = store
+        self._name = name
+        self.where = f"{store.where} (study {name})"
+        self.hosts = store.shared
+        self._count = 0
+        with store.transaction():
+            # whoever is first makes the tables; PostgreSQL would let two try at once
+            store.execute("UPDATE joulewise_schema SET version_num = version_num")
+            for table in _TABLES:
+                store.execute(table)
+            store.execute(
+                "INSERT INTO studies (name, lines) VALUES (:name, 0) ON CONFLICT (name) DO NOTHING",
+                {"name": name},
+            )
+
+    @contextmanager
+    def alone(self) -> Iterator[list[Line]]:
+        """Yield what others added; what is added inside holds together or not at all."""
+        kept = self._count
+        try:
+            with self._store.transaction():
+                self._store.execute(
+                    "UPDATE studies SET lines = lines WHERE name = :name", {"name": self._name}
+                )
+                rows = self._store.query(
+                    "SELECT line FROM study_lines WHERE study = :study AND number > :number ORDER BY number",
+                    {"study": self._name, "number": kept},
+                )
+                news = decoded([r["line"] for r in rows], self.where, kept)
+                kept = self._count = kept + len(rows)
+                yield news
+        except BaseException:
+            self._count = kept  # what was added inside does not hold
+            raise
+
+    def add(self, line: Line) -> None:
+        """Insert a row."""
+        self._count += 1
+        self._store.execute(
+            insert("study_lines", ("study", "number", "line")),
+            {"study": self._name, "number": self._count, "line": encoded(line).decode().rstrip("\n")},
+        )
+        self._store.execute(
+            "UPDATE studies SET lines = :count WHERE name = :name", {"count": self._count, "name": self._name}
+        )
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._store.close()
+
+
+def encoded(line: Line) -> bytes:
+    """Return a line as it is written."""
+    return (json.dumps(line, default=str) + "\n").encode()
+
+
+def decoded(texts: list[Any], where: str, before: int = 0) -> list[Line]:
+    """Return the lines that `texts` hold; `before` lines came before them. UsageError names one that is none."""
+    lines: list[Line] = []
+    for number, text in enumerate(texts, before + 1):
+        try:
+            line = json.loads(text)
+        except ValueError:
+            line = None
+        if not isinstance(line, dict) or "kind" not in line:
+            raise UsageError(f"{where} is damaged at line {number}; it is not a study's journal")
+        lines.append(line)
+    return lines

@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,18 +83,23 @@ def server(tmp_path_factory) -> Iterator[str]:
         process.wait(30)
 
 
+def joulewise(*arguments: str, **options: Any) -> None:
+    command = [sys.executable, "-m", "joulewise", *arguments]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=600, **options
+    )  # MLflow imports for long
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.service
 @pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_real_server(server, joulewise, home: Path):
-    """A run of a real client inside `joulewise run` is tagged by the plugin, and export gives it its joules."""
-    done = joulewise("run", "--quiet", "--name", "tracked", "--", sys.executable, "-c", PROGRAM,
-                     env={**os.environ, "MLFLOW_TRACKING_URI": server})  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    sent = joulewise("export", "tracked", "--as", "mlflow", "--to", server)
-    assert sent.returncode == 0, sent.stderr
-    again = joulewise("export", "tracked", "--as", "mlflow", "--to", server)
-    assert again.returncode == 0, again.stderr
+@pytest.mark.timeout(1800)
+def test_real_server(server, home: Path):
+    """A run of a real client inside `joulewise run` is tagged by the plugin, and export gives it its joules, and again."""
+    where = {**os.environ, "MLFLOW_TRACKING_URI": server}
+    joulewise("run", "--quiet", "--name", "tracked", "--", sys.executable, "-c", PROGRAM, env=where, cwd=home)
+    for _ in range(2):
+        joulewise("export", "tracked", "--as", "mlflow", "--to", server)
 
     body = json.dumps({"experiment_ids": ["0"], "max_results": 10}).encode()
     asked = urllib.request.Request(

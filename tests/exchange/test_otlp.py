@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ service = pytest.importorskip(
 
 
 def decoded(text: str):
-    from google.protobuf import json_format
+    from google.protobuf import json_format  # type: ignore[import-untyped]  # no stubs are published with it
 
     return json_format.Parse(text, service.ExportMetricsServiceRequest(), ignore_unknown_fields=False)
 
@@ -48,8 +49,16 @@ def test_official_schema():
     assert metrics["joulewise.work.co2e"].unit == "g"
 
 
+class _Server(HTTPServer):
+    """Keeps what its receiver got."""
+
+    got: list[tuple[str, Any]]
+
+
 class _Receiver(BaseHTTPRequestHandler):
     """An OTLP receiver over HTTP that decodes what it gets."""
+
+    server: _Server
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["content-length"]))
@@ -69,7 +78,7 @@ class _Receiver(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def receiver():
-    server = HTTPServer(("127.0.0.1", 0), _Receiver)
+    server = _Server(("127.0.0.1", 0), _Receiver)
     server.got = []
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
+from tests.services import missing
 
 FLAGS = (
     "--headless",
@@ -31,8 +32,9 @@ def browser() -> Iterator[Any]:
     except ImportError:
         path = None
     if not path:
-        why = "needs Chromium and Playwright: run scripts/services.sh"
-        pytest.fail(why) if os.environ.get("CI") == "true" else pytest.skip(why)
+        missing(
+            "Chromium or Playwright is not installed (sh scripts/services.sh installs the browser on Debian)"
+        )
     with sync_playwright() as play:
         started = play.chromium.launch(executable_path=path, args=FLAGS)
         yield started

@@ -196,6 +196,41 @@ class TestPages:
             Query(page=0)
 
 
+class TestQueue:
+    @pytest.fixture
+    def submitted(self, runs, monkeypatch) -> str:
+        """Submit two jobs by the verb; return the id of the first."""
+        import json
+
+        monkeypatch.setenv("JOULEWISE_ZONE", "DE")
+        ids = []
+        for name in ("night", HOSTILE):
+            done = subprocess.run(
+                [sys.executable, "-m", "joulewise", "submit", "--deadline", "+20h", "--duration", "2h", "--name", name, "--json", "--",
+                 sys.executable, "-c", "pass"],
+                capture_output=True, text=True, timeout=60,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stderr
+            ids.append(json.loads(done.stdout)["job"])
+        return str(ids[0])
+
+    def test_jobs_and_their_hours(self, submitted):
+        """What waits is listed with its planned hours and the reason, and hostile names are text."""
+        text = client().get("/queue").text
+        assert "2 queued" in text
+        assert f'href="/queue/{submitted}"' in text
+        assert 'class="memory" d="M' in text
+        assert "No worker is there to run what waits" in text
+        assert "<script>alert" not in text
+
+    def test_a_job(self, submitted):
+        """A job's page tells what was asked, what is planned, and its story."""
+        text = client().get(f"/queue/{submitted}").text
+        assert "Planned hours" in text
+        assert "Its story" in text
+        assert client().get("/queue/nope").status_code == 404
+
+
 class TestDoor:
     def test_other_hosts_are_refused(self, runs):
         """A request that names another host is refused: no page elsewhere can read the ledger through a browser."""

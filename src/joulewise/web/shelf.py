@@ -18,20 +18,27 @@ from typing import final
 
 from joulewise import wiring
 from joulewise.diagnosing.experiment import RunLine, ended_runs
+from joulewise.ledger import jobs, leases
 from joulewise.ledger.files import read_recording
 from joulewise.ledger.index import ORDERS, Summary, count_runs, find_run, list_runs
+from joulewise.ledger.jobs import Attempt, Decision, Line
 from joulewise.ledger.savings import plans, settlements
 from joulewise.ledger.store import Store
 from joulewise.measuring.accounting import Account
+from joulewise.scheduling.saved import placement_from_json
 from joulewise.vocabulary.errors import UnknownName, UsageError
 from joulewise.vocabulary.finding import Finding, Settlement
+from joulewise.vocabulary.job import Placement
 from joulewise.vocabulary.observed import observe
 from joulewise.vocabulary.recording import EndState
 from joulewise.vocabulary.settled import Settled
+from joulewise.vocabulary.ticket import OPEN, Stage, Ticket
+from joulewise.web.queue_page import Queue
 
 PAGE = 50
 _FRESH_S, _KEPT_S, _MOST_KEPT = 2.0, 10.0, 16
 _MOST_CURRENT, _LINGER = 200, timedelta(minutes=10)
+_MOST_JOBS, _MOST_ENDED, _MOST_TRIED = 500, 20, 100
 _LOOK_S, _MOST_LINES, _MOST_RUNS = 0.2, 50_000, 2000
 _SINCE = {"": None, "day": 1, "week": 7, "month": 31, "year": 366}
 
@@ -160,6 +167,36 @@ class Shelf:
             self._lines.clear()
         lines = [line for run in ended for line in self._lines.get(run.run_id, ())]
         return sorted(lines, key=lambda r: r.run_id), len(waiting)
+
+    def queue(self) -> Queue:
+        """Return the jobs that are open and the last that ended, with their plans and tries, and the zone's forecast."""
+        with self.ledger() as store:
+            ended = [s for s in Stage if s not in OPEN]
+            lines = [*jobs.lines(store), *jobs.lines(store, ended, limit=_MOST_ENDED)[::-1]]
+            ids = [line.id for line in lines[:_MOST_JOBS]]
+            plans_of = {key: placement_from_json(told) for key, told in jobs.placements(store, ids).items()}
+            tried = {key: jobs.attempts(store, key) for key in ids[:_MOST_TRIED]}
+            known = leases.workers(store)
+        zones = [line.zone for line in lines if line.zone]
+        try:
+            told = wiring.outlook(max(set(zones), key=zones.count), 48).signal if zones else None
+        except UsageError:  # a zone of which nothing is known: the jobs are shown all the same
+            told = None
+        return Queue(lines[:_MOST_JOBS], plans_of, tried, known, told, datetime.now(UTC))
+
+    def job(self, text: str) -> tuple[Line, Ticket, Placement | None, list[Decision], list[Attempt]]:
+        """Return one job: line, ticket, plan in force, story and tries; raises UsageError where there is none."""
+        with self.ledger() as store:
+            line = jobs.find(store, text)
+            told = jobs.placement(store, line.id)
+            placed = None if told is None else placement_from_json(told)
+            return (
+                line,
+                jobs.ticket(store, line.id),
+                placed,
+                jobs.story(store, line.id),
+                jobs.attempts(store, line.id),
+            )
 
     def settled(self) -> tuple[list[Settlement], list[tuple[str, Settled]]]:
         """Return what was settled: findings, and placements of plans with the plan's name; newest first."""

@@ -23,7 +23,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from joulewise.exchange import prometheus
 from joulewise.vocabulary.errors import UsageError
-from joulewise.web import compare_page, experiment_page, grid_page, run_page, runs_page, savings_page
+from joulewise.web import (
+    compare_page,
+    experiment_page,
+    grid_page,
+    queue_page,
+    run_page,
+    runs_page,
+    savings_page,
+)
 from joulewise.web.shelf import Query, Shelf
 from joulewise.web.templating import environment
 
@@ -108,6 +116,14 @@ def _savings(_request: Request, shelf: Shelf) -> str:
     return savings_page.render(*shelf.settled())
 
 
+def _queue(_request: Request, shelf: Shelf) -> str:
+    return queue_page.render(shelf.queue())
+
+
+def _job(request: Request, shelf: Shelf) -> str:
+    return queue_page.render_job(*shelf.job(request.path_params["job"]))
+
+
 def _grid(request: Request, _shelf: Shelf) -> str:
     return grid_page.render(request.query_params.get("zone", ""))
 
@@ -119,6 +135,8 @@ _PAGES: dict[str, Page] = {
     "/experiments": _experiments,
     "/experiment": _experiment,
     "/savings": _savings,
+    "/queue": _queue,
+    "/queue/{job}": _job,
     "/grid": _grid,
 }
 

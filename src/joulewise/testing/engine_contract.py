@@ -120,8 +120,9 @@ class EngineRig:
 
     def whole_log(self, handle: str) -> str:
         """Return all that was written so far, read piece by piece."""
-        told = b""
-        while piece := self.engine.logs(handle, len(told)):
+        told = piece = self.engine.logs(handle)
+        while len(piece) == 1 << 20:  # less than that: no more yet
+            piece = self.engine.logs(handle, len(told))
             told += piece
         return told.decode()
 

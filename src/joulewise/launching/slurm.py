@@ -51,6 +51,7 @@ from joulewise.launching.port import (
     require_names,
 )
 from joulewise.launching.slurm_commands import Row, SlurmCommands
+from joulewise.launching.slurm_directives import is_sbatch
 from joulewise.launching.slurm_script import script
 
 _START_S = 2.0  # from due to running, on a cluster with room: one round of the scheduler
@@ -253,7 +254,7 @@ class Slurm:
             options.append("--hold")
         if order.begin_utc is not None and order.begin_utc.timestamp() > time.time():
             options.append(f"--begin={_from_now(order.begin_utc.timestamp())}")
-        if os.path.basename(order.argv[0]) == "sbatch":
+        if is_sbatch(order.argv):
             if any(word.startswith("--comment") for word in order.argv):
                 raise Refused(
                     "sbatch --comment cannot be given: joulewise finds the job again by its comment"
@@ -280,7 +281,7 @@ class Slurm:
                 raise
 
     def _remember(self, folder: str, job: str, order: Order) -> None:
-        own = os.path.basename(order.argv[0]) == "sbatch"
+        own = is_sbatch(order.argv)
         told: dict[str, Any] = {"job": job, "key": order.key}
         if order.checkpointing:
             number = int(order.checkpointing.signal) if own else "USR1"

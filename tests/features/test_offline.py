@@ -376,3 +376,16 @@ class TestPostgres:
 
         assert sorted(seen) == list(range(300))
         assert rows == 3000
+
+
+def test_a_view_of_its_sources_name(parquet):
+    """A view may be called as its source; where another is made from it, that is refused, for FROM could mean either."""
+    source = {"events": parquet("events", "SELECT 1 AS user, TIMESTAMPTZ '2026-11-20' AS ts, 2.0 AS amount")}
+    one = make(name="events", sources=source)
+    above = make('SELECT "user", ts, amount FROM events', name="above", sources={})
+
+    assert len(compute(one)) == 1
+    with pytest.raises(
+        UsageError, match="view events and its source have one name, and view above is made from it"
+    ):
+        Offline([one, above])

@@ -85,7 +85,9 @@ class Offline:
         try:
             self._sources = _one_meaning(views)
             self._references = {v.name: self._tables(v) for v in views}
-            self.views = {v.name: v for v in ordered(views, self._references)}
+            above = {v.name: [n for n in self._references[v.name] if n not in v.sources] for v in views}
+            self.views = {v.name: v for v in ordered(views, above)}
+            _told_apart(views, above)
         except UsageError:
             self.close()
             raise
@@ -113,7 +115,11 @@ class Offline:
 
     def recipe(self, view: View) -> str:
         """Return the fingerprint of a view's recipe with those of the views that it is made from."""
-        inner = [self.recipe(self.views[n]) for n in self.lineage(view) if n in self.views]
+        inner = [
+            self.recipe(self.views[n])
+            for n in self.lineage(view)
+            if n in self.views and n not in view.sources
+        ]
         return (
             view.recipe
             if not inner
@@ -437,6 +443,17 @@ class Offline:
     def _table(self) -> str:
         self._count += 1
         return f"joulewise_{self._count}"
+
+
+def _told_apart(views: Iterable[View], above: Mapping[str, Sequence[str]]) -> None:
+    """Refuse a view of its source's name that another is made from: FROM could mean either."""
+    taken = {name: by for by, names_ in above.items() for name in names_}
+    for view in views:
+        if view.name in view.sources and view.name in taken:
+            raise UsageError(
+                f"view {view.name} and its source have one name, and view {taken[view.name]} is made from it; give the source "
+                "another name"
+            )
 
 
 def _one_meaning(views: Iterable[View]) -> dict[str, Source]:

@@ -178,3 +178,13 @@ def test_a_ray_that_is_away():
         RayMap("127.0.0.1:1"),
     ):
         pass
+
+
+def test_nothing_to_run(monkeypatch):
+    """No Ray is started where no part is to be run."""
+    ray = pytest.importorskip("ray", reason="ray is in the extra `ray`")
+    from joulewise.features.ray_map import RayMap
+
+    monkeypatch.setattr(ray, "init", lambda **_: pytest.fail("started"))
+    with RayMap("local"):
+        pass

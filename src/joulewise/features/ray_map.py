@@ -20,6 +20,7 @@ from joulewise.features.parts import Part, Task
 from joulewise.vocabulary.errors import FeatureError, UsageError
 
 _LOOK_S = 5.0
+_AWAY = (RuntimeError, ConnectionError, ValueError, TimeoutError)
 _TRIES = 3  # on a busy machine Ray's own limit of 30 s for its start is often missed
 
 
@@ -33,28 +34,7 @@ class RayMap:
         self._ours = False
 
     def __enter__(self) -> RayMap:
-        import ray
-
         _look_for(self._address)
-        if ray.is_initialized():
-            return self
-        options: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
-        if self._address == "local":
-            options |= {"include_dashboard": False, "address": "local"}
-        else:
-            options["address"] = self._address
-        for left in reversed(range(_TRIES if self._address == "local" else 1)):
-            try:
-                ray.init(**options)
-                break
-            except (RuntimeError, ConnectionError, ValueError, TimeoutError) as error:
-                ray.shutdown()
-                if not left:
-                    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-                    raise FeatureError(
-                        f"Ray cannot be reached at {self._address!r}: {line}; name another with --ray, or leave it out"
-                    ) from None
-        self._ours = True
         return self
 
     def __exit__(
@@ -64,11 +44,37 @@ class RayMap:
 
         if self._ours:
             ray.shutdown()
+            self._ours = False
+
+    def _start(self) -> None:
+        """Begin, or join what the address names; nothing is started before there is something to run."""
+        import ray
+
+        if ray.is_initialized():
+            return
+        options: dict[str, Any] = {
+            "address": self._address,
+            "log_to_driver": False,
+            "configure_logging": False,
+        }
+        options |= {"include_dashboard": False} if self._address == "local" else {}
+        for left in reversed(range(_TRIES if self._address == "local" else 1)):
+            try:
+                ray.init(**options)
+                break
+            except Exception as error:  # Ray raises Exception itself where its node does not start in time
+                ray.shutdown()
+                if type(error) is not Exception and not isinstance(error, _AWAY):
+                    raise
+                if not left:
+                    raise _away(self._address, str(error) or type(error).__name__) from None
+        self._ours = True
 
     def __call__(self, function: Callable[[Task], Part], tasks: Sequence[Task]) -> Iterator[Part]:
         """Yield the parts as they come. A part that a lost node had is run again by Ray; its UsageError is raised here."""
         import ray
 
+        self._start()
         cluster: Any = ray
         remote: Any = ray.remote(max_retries=2)(function)
         left = list(reversed(tasks))
@@ -93,9 +99,14 @@ def _look_for(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=_LOOK_S).close()
     except OSError as error:
-        raise FeatureError(
-            f"Ray cannot be reached at {address!r}: {error.strerror or error}; name another with --ray, or leave it out"
-        ) from None
+        raise _away(address, error.strerror or str(error)) from None
+
+
+def _away(address: str, why: str) -> FeatureError:
+    line = why.strip().splitlines()[0].rstrip(".")
+    return FeatureError(
+        f"Ray cannot be reached at {address!r}: {line}; name another with --ray, or leave it out"
+    )
 
 
 def _got(ray: Any, reference: Any) -> Part:

@@ -62,13 +62,13 @@ class Reader:
             raise UsageError(
                 f"views {', '.join(v.name for v in known)} have different keys; use a reader for each entity"
             )
-        self._store, self.name, self._dtype = store, name or "unnamed", np.dtype(dtype)
+        self._store, self.name, self.dtype = store, name or "unnamed", np.dtype(dtype)
         self.keys = known[0].keys
         self._single = len(self.keys) == 1
         self._parts: list[_Part] = []
         start = 0
         for view in known:
-            part = _Part(view, states.get(view.name), start, tolerates_s, self._dtype)
+            part = _Part(view, states.get(view.name), start, tolerates_s, self.dtype)
             self._parts.append(part)
             start += part.width
         self.width = start
@@ -114,7 +114,7 @@ class Reader:
         """Return one entity's features as a new array."""
         import numpy as np
 
-        into = np.empty(self.width, self._dtype)
+        into = np.empty(self.width, self.dtype)
         self.read(entity, into)
         return into
 
@@ -126,7 +126,7 @@ class Reader:
 
         keys = [key_of(e, self.keys) for e in entities]
         if into is None:
-            into = np.empty((len(keys), self.width), self._dtype)
+            into = np.empty((len(keys), self.width), self.dtype)
         ages = np.empty((len(keys), len(self._parts)))
         if not keys:
             return into, ages

@@ -6,6 +6,8 @@ import asyncio
 import json
 from dataclasses import dataclass
 
+from joulewise.serving.asgi import Asgi
+
 
 @dataclass
 class Answer:
@@ -41,7 +43,7 @@ async def ask(
         sent.append(message)
 
     named = [(k.encode(), v.encode()) for k, v in dict(headers).items()]
-    await service({"type": kind, "path": path, "method": method, "headers": named}, receive, send)
+    await Asgi(service)({"type": kind, "path": path, "method": method, "headers": named}, receive, send)
     told = {k.decode(): v.decode() for k, v in sent[0]["headers"]}
     return Answer(sent[0]["status"], told, b"".join(m.get("body", b"") for m in sent[1:]))
 

@@ -16,7 +16,7 @@ from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.quantities import parse_duration, split_quantity
 from joulewise.vocabulary.recording import EndState
 
-_NEEDED = ("onnxruntime", "numpy", "uvicorn", "httptools", "orjson")
+_NEEDED = ("onnxruntime", "numpy", "httptools", "orjson")
 _BYTES = {"": 1.0, "B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -86,7 +86,7 @@ def command(
         raise UsageError(
             f"--name is {name!r}, but must be letters, digits, '.', '_' and '-' (it stands in a URL)"
         )
-    from joulewise.serving.app import Limits, Service
+    from joulewise.serving.app import Limits, of_model
     from joulewise.serving.onnx_model import OnnxModel
     from joulewise.serving.running import RateOf, check_host, listen, serve
 
@@ -116,7 +116,7 @@ def command(
         click.echo(f"joulewise: {plain(note)}", err=True)
     import time
 
-    service = Service(
+    service = of_model(
         loaded,
         limits,
         RateOf(recorder, place),

@@ -28,13 +28,15 @@ _ERRORS = {
 }
 
 
-def description(model: Model, key_needed: bool) -> dict[str, Any]:
-    """Return the OpenAPI description of the model's endpoints."""
+def description(model: Model, key_needed: bool, name: str, first: bool = True) -> dict[str, Any]:
+    """Return the OpenAPI description of the model's endpoints; the first model of a server answers at /predict too."""
     plain = _object({"inputs": _object({spec.name: _nested(spec) for spec in model.inputs})})
     answer = _object({"outputs": _object({spec.name: _nested(spec, null=True) for spec in model.outputs})})
     paths: dict[str, Any] = {
-        "/predict": {"post": _post("Answer, in plain JSON", plain, answer)},
-        f"/v2/models/{model.name}/infer": {
+        "/predict" if first else f"/models/{name}/predict": {
+            "post": _post("Answer, in plain JSON", plain, answer)
+        },
+        f"/v2/models/{name}/infer": {
             "post": _post("Answer, in Open Inference Protocol v2", _v2_in(model.inputs), _V2_OUT)
         },
     }
@@ -42,14 +44,14 @@ def description(model: Model, key_needed: bool) -> dict[str, Any]:
         "/v2": "The server's metadata",
         "/v2/health/live": "Whether the process is alive",
         "/v2/health/ready": "Whether requests are taken",
-        f"/v2/models/{model.name}": "The model's metadata",
-        f"/v2/models/{model.name}/ready": "Whether the model answers",
+        f"/v2/models/{name}": "The model's metadata",
+        f"/v2/models/{name}/ready": "Whether the model answers",
     }.items():
         paths[path] = {"get": _get(summary, "application/json")}
     paths["/metrics"] = {"get": _get("Counters for Prometheus", "text/plain")}
     described: dict[str, Any] = {
         "openapi": "3.1.0",
-        "info": {"title": model.name, "version": model.version, "description": "Served by joulewise"},
+        "info": {"title": name, "version": model.version, "description": "Served by joulewise"},
         "paths": paths,
     }
     if key_needed:
@@ -67,7 +69,8 @@ def page(described: dict[str, Any]) -> str:
     )
     heads = "".join(f"<tr><td><code>{escape(k)}</code><td>{escape(v)}" for k, v in HEADERS.items())
     errors = "".join(f"<tr><td><code>{escape(k)}</code><td>{escape(v)}" for k, v in _ERRORS.items())
-    asked = described["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    post = next(path["post"] for way, path in described["paths"].items() if way.endswith("/predict"))
+    asked = post["requestBody"]["content"]["application/json"]["schema"]
     takes = "".join(
         f"<tr><td><code>{escape(name)}</code><td>{escape(schema['description'])}"
         for name, schema in asked["properties"]["inputs"]["properties"].items()

@@ -1,4 +1,4 @@
-"""The leaf that knows uvicorn: listen, serve until told to end, drain, and keep the recording's pace.
+"""Listen, serve until told to end, drain, and keep the recording's pace.
 
 At SIGTERM or Ctrl-C the socket is closed, requests that are inside get their answers, kept connections are closed,
 then the queue's thread ends. A second Ctrl-C ends at once.
@@ -7,12 +7,15 @@ then the queue's thread ends. A second Ctrl-C ends at once.
 from __future__ import annotations
 
 import asyncio
+import gc
 import ipaddress
+import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, Protocol, final
 
 from joulewise.catalogue.place import Place
@@ -20,10 +23,12 @@ from joulewise.measuring.recorder import Snapshot
 from joulewise.measuring.watching import spent
 from joulewise.serving.app import Service
 from joulewise.serving.energy import Rate, pace, rate
+from joulewise.serving.wire import Front
 from joulewise.vocabulary.errors import UsageError
 
 _LOOK_EVERY_S = 10.0
 _DRAIN_S = 30
+_BACKLOG = 512
 
 
 class Records(Protocol):
@@ -100,59 +105,88 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def serve(service: Service, listening: socket.socket, recorder: Records) -> None:
-    """Serve until SIGTERM or Ctrl-C, and return when the last answer is out."""
-    import uvicorn
-
-    config = uvicorn.Config(
-        service,
-        log_level="error",
-        access_log=False,
-        lifespan="on",
-        ws="none",
-        server_header=False,
-        timeout_graceful_shutdown=_DRAIN_S,
-    )
-    server = uvicorn.Server(config)
-
-    async def both() -> None:
-        keeper = asyncio.create_task(_keep_pace(service, recorder))
-        await server.serve(sockets=[listening])
-        keeper.cancel()
-
-    # uvicorn raises what it caught again when all is over: here that is a normal end
-    before = {s: signal.signal(s, lambda *_: None) for s in (signal.SIGTERM, signal.SIGINT)}
+    """Serve until SIGTERM or Ctrl-C, and return when the last answer is out. A second signal ends at once."""
+    gc.freeze()  # what is loaded stays: nobody need look at it again and again
+    new_event_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+    with suppress(ImportError):
+        from uvloop import new_event_loop
     note(service, recorder)  # the zero that rates are counted from
     try:
-        asyncio.run(both())
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            runner.run(_serve(service, listening, recorder))
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        gc.unfreeze()
         note(service, recorder)
 
 
+async def _serve(service: Service, listening: socket.socket, recorder: Records) -> None:
+    loop = asyncio.get_running_loop()
+    asked, front = asyncio.Event(), Front(service)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def ask() -> None:
+        if asked.is_set():
+            os._exit(130)
+        asked.set()
+
+    for number in before:
+        loop.add_signal_handler(number, ask)
+    server = await loop.create_server(front, sock=listening, backlog=_BACKLOG)
+    keeper = asyncio.create_task(_keep_pace(service, recorder))
+    try:
+        await asked.wait()
+        service.ready = False
+        server.close()
+        front.drain()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN_S):
+                while front.connections:  # noqa: ASYNC110 - at the end, once
+                    await asyncio.sleep(0.01)
+        await service.close()
+    finally:
+        keeper.cancel()
+        for number, handler in before.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)
+
+
 async def _keep_pace(service: Service, recorder: Records) -> None:
-    """Write down what was answered, and let the recorder tick more slowly while nothing comes."""
-    seen = 0
+    """Write down what was answered, and let the recorder tick more slowly while little comes."""
+    seen, busy_s, ticks_s = 0, 0.0, _recorder_cpu_s()
     while True:
-        await asyncio.sleep(_LOOK_EVERY_S)
-        came = service.counters.requests - seen
-        seen += came
-        recorder.interval_s = pace(recorder.interval_s, came)
-        if came:
+        over_s = max(_LOOK_EVERY_S, recorder.interval_s)
+        await asyncio.sleep(over_s)
+        ticks = max(1.0, over_s / recorder.interval_s)
+        busy_now_s, ticks_now_s = service.tally.busy_s, _recorder_cpu_s()
+        recorder.interval_s = pace(
+            recorder.interval_s, busy_now_s - busy_s, over_s, (ticks_now_s - ticks_s) / ticks
+        )
+        busy_s, ticks_s = busy_now_s, ticks_now_s
+        if service.counters.requests > seen:
+            seen = service.counters.requests
             note(service, recorder)
+
+
+def _recorder_cpu_s() -> float:
+    """Return the CPU seconds of the recorder's thread in this process, 0 if there is none."""
+    return sum(
+        time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
+        for thread in threading.enumerate()
+        if thread.name == "joulewise" and thread.ident is not None and thread.is_alive()
+    )
 
 
 def note(service: Service, recorder: Records) -> None:
     """Add a point to the recording: requests, rows, batches, what the cache did, CPU time by use."""
-    count, tally = service.counters, service.tally
+    count, tally, models = service.counters, service.tally, service.endpoints.values()
     recorder.append(
         "point",
         values={
             "requests": count.requests,
             "rows": count.rows,
             "batches": count.batches,
-            "cache_hits": count.hits,
-            "cache_shared": count.shared,
+            "cache_hits": sum(one.counters.hits for one in models),
+            "cache_shared": sum(one.counters.shared for one in models),
             "requests_cpu_s": round(tally.busy_s, 4),
             "standing_by_cpu_s": round(tally.standing_by_s, 4),
         },

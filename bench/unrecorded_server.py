@@ -5,7 +5,8 @@ from pathlib import Path
 
 from joulewise.serving.app import Limits, of_model
 from joulewise.serving.onnx_model import OnnxModel
-from joulewise.serving.running import listen, serve
+from joulewise.serving.places import listen
+from joulewise.serving.running import serve
 
 
 class Nobody:
@@ -18,4 +19,4 @@ class Nobody:
         """Forget it."""
 
 
-serve(of_model(OnnxModel(Path(sys.argv[1])), Limits()), listen("127.0.0.1", int(sys.argv[2])), Nobody())
+serve(of_model(OnnxModel(Path(sys.argv[1])), Limits()), [listen("127.0.0.1", int(sys.argv[2]))], Nobody())

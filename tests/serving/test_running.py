@@ -16,7 +16,8 @@ from joulewise import wiring
 from joulewise.measuring.recorder import Snapshot
 from joulewise.serving.app import Limits, of_model
 from joulewise.serving.onnx_model import OnnxModel
-from joulewise.serving.running import RateOf, check_host, is_loopback, listen, note, serve
+from joulewise.serving.places import check_host, is_loopback, listen
+from joulewise.serving.running import RateOf, note, serve
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.figures import Basis, relative
 from tests.serving import models
@@ -162,7 +163,7 @@ def test_real_server(tmp_path):
     before = signal.getsignal(signal.SIGTERM)
     driver = threading.Thread(target=scene)
     driver.start()
-    serve(service, listening, kept)
+    serve(service, [listening], kept)
     driver.join(20)
 
     assert faults == []

@@ -1,20 +1,27 @@
-"""`joulewise serve MODEL.onnx`: answer requests with little standing by, and record the serving period."""
+"""`joulewise serve MODEL...`: answer requests with little standing by, and record the serving period."""
 
 from __future__ import annotations
 
 import os
 import re
+import socket
 import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from joulewise import wiring
 from joulewise.cli.output import echo, json_option, plain
-from joulewise.vocabulary.errors import UsageError
+from joulewise.vocabulary.errors import UnknownName, UsageError
 from joulewise.vocabulary.quantities import parse_duration, split_quantity
 from joulewise.vocabulary.recording import EndState
+
+if TYPE_CHECKING:
+    from joulewise.serving.folder import ModelFolder
 
 _NEEDED = ("onnxruntime", "numpy", "httptools", "orjson")
 _BYTES = {"": 1.0, "B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9}
@@ -22,8 +29,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @click.command("serve")
-@click.argument("model", metavar="MODEL.onnx")
-@click.option("--name", metavar="NAME", default="", help="Name of the model; without it, the file's.")
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True)
+@click.option("--name", metavar="NAME", default="", help="Name of the (one) model; without it, the file's.")
 @click.option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Where to listen.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8600, show_default=True, help="0 takes any free one."
@@ -48,6 +55,20 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
     help="ONNX Runtime's; none of them spins.",
 )
 @click.option(
+    "--sleep",
+    metavar="auto|never|TIME",
+    default="auto",
+    show_default=True,
+    help="End the worker when nobody asks: after TIME, or when standing by has cost what waking costs.",
+)
+@click.option("--zygote", is_flag=True, help="Asleep, keep the libraries in memory: wakes faster.")
+@click.option(
+    "--always-on",
+    metavar="NAME",
+    multiple=True,
+    help="Never unload this model; the server does not sleep.",
+)
+@click.option(
     "--zone", metavar="ZONE", default=None, help="Where the electricity comes from: DE, US-CA, auto."
 )
 @click.option(
@@ -59,7 +80,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 )
 @json_option
 def command(
-    model: str,
+    models: tuple[str, ...],
     name: str,
     host: str,
     port: int,
@@ -68,75 +89,177 @@ def command(
     cache: str,
     cache_ttl: str,
     threads: int,
+    sleep: str,
+    zygote: bool,
+    always_on: tuple[str, ...],
     zone: str | None,
     api_key: str,
     as_json: bool,
 ) -> None:
-    """Serve MODEL.onnx over HTTP: plain JSON at /predict and Open Inference Protocol v2, until Ctrl-C or SIGTERM.
+    """Serve MODEL... (.onnx files or model folders) over HTTP, until Ctrl-C or SIGTERM.
 
-    Every answer tells its joules, grams and what the cache did; /docs describes the model, /metrics is for Prometheus.
-    The serving period is a recording: its card is printed at the end.
+    Plain JSON at /predict and Open Inference Protocol v2. Every answer tells its joules, grams and what the cache did; /docs
+    describes the model, /metrics is for Prometheus. When nobody asks, the server sleeps: a parent of 3 MB waits for the
+    next connection. Each waking period is a recording.
     """
     missing = [module for module in _NEEDED if find_spec(module) is None]
     if missing:
         raise UsageError(
             f"serve needs {', '.join(missing)}, not installed here: pip install 'joulewise[serve]'"
         )
+    from joulewise.serving.folder import read_folder
+    from joulewise.serving.places import activated, check_host, listen
+
+    check_host(host, api_key)
+    folders = [read_folder(model) for model in models]
+    if name and len(folders) > 1:
+        raise UsageError("--name is for one model; several are called as their folders or files are")
     if name and not _NAME.fullmatch(name):
         raise UsageError(
             f"--name is {name!r}, but must be letters, digits, '.', '_' and '-' (it stands in a URL)"
         )
-    from joulewise.serving.app import Limits, of_model
-    from joulewise.serving.onnx_model import OnnxModel
-    from joulewise.serving.running import RateOf, check_host, listen, serve
-
-    check_host(host, api_key)
-    limits = Limits(
+    folders = [replace(folder, name=name or url_name(folder.name)) for folder in folders]
+    asked = Asked(
+        folders=folders,
         latency_target_s=time_option("--latency-target", latency_target),
         deadline_s=time_option("--deadline", deadline),
         cache_bytes=size_option("--cache", cache),
         cache_ttl_s=time_option("--cache-ttl", cache_ttl),
+        threads=threads,
+        sleep_s=None if sleep in ("auto", "never") else time_option("--sleep", sleep),
+        may_sleep=sleep != "never" and not always_on,
+        always_on=always_on,
+        flags={"zone": zone},
+        zone=zone,
+        api_key=api_key,
+        as_json=as_json,
     )
-    flags = {"zone": zone}
-    place = wiring.place(chosen=wiring.settings(flags))  # refuses a zone that is not known
-    path = Path(model)
-    loaded = OnnxModel(path, name or url_name(path.stem), threads)
-    listening = listen(host, port)
+    wiring.place(chosen=wiring.settings(asked.flags))  # refuses a zone that is not known
+    unknown = [one for one in always_on if one not in [folder.name for folder in folders]]
+    if unknown:
+        raise UnknownName("model", unknown[0], [folder.name for folder in folders], "give it to serve, too")
+    for folder in folders:
+        for variant in folder.variants:
+            if not variant.path.is_file():
+                raise UsageError(f"cannot read the model {variant.path}: there is no such file")
+    listening = activated()
+    if listening:  # by systemd, or by our own parent: this is the worker
+        serve_period(asked, listening)
+        return
+    listening = [listen(host, port)]
+    for one in listening:
+        one.listen(512)
+    shown = f"[{host}]" if ":" in host else host
+    names = ", ".join(folder.name for folder in folders)
+    click.echo(f"joulewise: serving {names} on http://{shown}:{listening[0].getsockname()[1]}/docs", err=True)
+    if not asked.may_sleep:
+        serve_period(asked, listening)
+    elif zygote:
+        sys.exit(_zygote(asked, listening))
+    else:
+        _become_parent(listening)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the command line asks for, checked."""
+
+    folders: Sequence[ModelFolder]
+    latency_target_s: float
+    deadline_s: float
+    cache_bytes: int
+    cache_ttl_s: float
+    threads: int
+    sleep_s: float | None
+    may_sleep: bool
+    always_on: tuple[str, ...]
+    flags: Mapping[str, Any]
+    zone: str | None
+    api_key: str
+    as_json: bool
+
+
+def _become_parent(listening: Sequence[socket.socket]) -> None:
+    """Become the small process that waits; this command, given the sockets, is its worker."""
+    from importlib.util import find_spec as found
+
+    program = found("joulewise.serving.parent")
+    assert program is not None  # noqa: S101 - it is a file of ours
+    assert program.origin is not None  # noqa: S101
+    for one in listening:
+        one.set_inheritable(True)
+    fds = ",".join(str(one.fileno()) for one in listening)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    command = [sys.executable, *sys.orig_argv[1:]]
+    os.execv(sys.executable, [sys.executable, "-I", "-S", program.origin, fds, *command])  # noqa: S606
+
+
+def _zygote(asked: Asked, listening: Sequence[socket.socket]) -> int:
+    """Wait with everything imported, and fork a worker when somebody asks."""
+    from joulewise.serving import hosting, running  # noqa: F401
+    from joulewise.serving.parent import Parent
+
+    def begin() -> int:
+        serve_period(asked, listening)
+        sys.stdout.flush()
+        return 0
+
+    return Parent([one.fileno() for one in listening], begin).keep()
+
+
+def serve_period(asked: Asked, listening: Sequence[socket.socket]) -> None:
+    """Serve until told to end, or until nobody asks; record the period and print its card (asleep: one line)."""
+    from joulewise.serving.endpoint import Limits
+    from joulewise.serving.hosting import host
+    from joulewise.serving.running import ASLEEP, RateOf, Rest, serve
+
+    limits = Limits(
+        latency_target_s=asked.latency_target_s,
+        deadline_s=asked.deadline_s,
+        cache_bytes=asked.cache_bytes,
+        cache_ttl_s=asked.cache_ttl_s,
+    )
+    names = [folder.name for folder in asked.folders]
     recorder = wiring.recorder(
         os.getpid(),
-        f"serve-{loaded.name}",
+        f"serve-{names[0]}",
         sys.orig_argv,
         role="serve",
-        params={"model": loaded.name, "version": loaded.version, "threads": threads},
-        flags=flags,
+        params={"model": names[0], "models": names, "threads": asked.threads},
+        flags=asked.flags,
     )
-    recorder.start()
-    for note in loaded.notes:
-        recorder.note("serve", note)
-        click.echo(f"joulewise: {plain(note)}", err=True)
-    import time
-
-    service = of_model(
-        loaded,
+    notes: list[str] = []
+    place = wiring.place(chosen=wiring.settings(asked.flags))
+    service = host(
+        asked.folders,
         limits,
         RateOf(recorder, place),
-        api_key,
-        time.thread_time if threads == 1 else time.process_time,
+        asked.api_key,
+        threads=asked.threads,
+        always_on=asked.always_on,
+        told=notes.append,
     )
-    shown = f"[{host}]" if ":" in host else host
-    click.echo(
-        f"joulewise: serving {loaded.name} on http://{shown}:{listening.getsockname()[1]}/docs", err=True
-    )
+    recorder.start()
+    first = next(iter(service.endpoints.values()))
+    recorder.append("params", params={"version": first.model.version})
+    for note in notes:
+        recorder.note("serve", note)
+        click.echo(f"joulewise: {plain(note)}", err=True)
+    rest = Rest(service, time.process_time(), asked.sleep_s, may_sleep=asked.may_sleep)
     try:
-        serve(service, listening, recorder)
+        why = serve(service, listening, recorder, rest)
     except BaseException as error:
         recorder.stop(EndState.FAILED, reason=f"{type(error).__name__}: {error}"[:500])
         raise
-    recording = recorder.stop(EndState.FINISHED, exit_code=0, reason="asked to end")
+    recording = recorder.stop(EndState.FINISHED, exit_code=0, reason=why)
     if recorder.fault:
         click.echo(f"joulewise: not everything was kept: {recorder.fault}", err=True)
-    account = wiring.account(recording, zone)
-    if as_json:
+    if why.startswith(ASLEEP):
+        click.echo(f"joulewise: {why} ({service.counters.requests} answers); waiting for the next", err=True)
+        return
+    account = wiring.account(recording, asked.zone)
+    if asked.as_json:
         from joulewise.cli.results import account_json
 
         echo(account_json(account))

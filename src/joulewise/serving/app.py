@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import hmac
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import version
 from typing import Any, final
 
 from joulewise.serving import openapi, protocol
@@ -30,6 +30,7 @@ from joulewise.vocabulary.figures import Basis
 __all__ = ["Limits", "Service", "of_model"]
 
 _LONGEST_DEADLINE_MS = 600_000
+_SILENCE_S = 1.0
 _OPEN = frozenset(("/healthz", "/v2/health/live"))  # and readiness: these ask for no key
 _Page = Callable[[], Reply]
 _UNKNOWN = Cost()
@@ -59,6 +60,7 @@ class Service:
         self.ready = True
         self.held_bytes = 0
         self.used_s = time.monotonic()  # when the last request came
+        self.silences_s: deque[float] = deque(maxlen=1000)  # between requests, those above a second
         self.rate = rate
         self._api_key = api_key.encode()
         self._executor = executor
@@ -90,9 +92,7 @@ class Service:
             live = _json({"live": True})
             self._pages["/healthz"] = self._pages["/v2/health/live"] = lambda: live
             self._pages["/metrics"] = lambda: Reply(200, self.metrics().encode(), CONTENT_TYPE.encode())
-            self._pages["/v2"] = lambda: _json(
-                {"name": "joulewise", "version": version("joulewise"), "extensions": ["binary_tensor_data"]}
-            )
+            self._pages["/v2"] = lambda: _json(_about())
 
     def _described(self, one: Endpoint) -> dict[str, Any]:
         return openapi.description(one.model, bool(self._api_key), one.name, one is self._first)
@@ -107,6 +107,10 @@ class Service:
 
     def opened(self) -> None:
         """Count a request whose first byte is here."""
+        now_s = time.monotonic()
+        if now_s - self.used_s > _SILENCE_S:
+            self.silences_s.append(now_s - self.used_s)
+        self.used_s = now_s
         self.tally.enter()
 
     def head(self, exchange: Exchange) -> None:
@@ -252,6 +256,12 @@ def of_model(
     hosted = Hosted(Variant(model.name, Path()), model)
     endpoint = Endpoint(model.name, [hosted], limits, lambda _variant: model, cpu_s=cpu_s, executor=executor)
     return Service([endpoint], limits, rate, api_key, executor)
+
+
+def _about() -> dict[str, Any]:
+    from importlib.metadata import version
+
+    return {"name": "joulewise", "version": version("joulewise"), "extensions": ["binary_tensor_data"]}
 
 
 def _json(fields: Any, status: int = 200) -> Reply:

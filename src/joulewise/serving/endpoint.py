@@ -61,6 +61,7 @@ class Hosted:
         self.caches = False
         self.used_s = 0.0  # when it was last asked, on the monotonic clock
         self.load_cpu_s: float | None = None  # what loading it cost
+        self.size_bytes = 0  # of its file: about what it holds in memory
         self.counters = Counters()
         self.awaited: list[Callable[[], None]] = []  # who waits until it is loaded
         self.wrong = ""  # why it cannot be loaded
@@ -245,6 +246,7 @@ class Endpoint:
         began_s = time.thread_time()
         model = self._load(one.variant)
         one.load_cpu_s = time.thread_time() - began_s
+        one.size_bytes = one.variant.path.stat().st_size
         return model
 
     def _ready(self, one: Hosted, model: Model) -> None:

@@ -22,7 +22,9 @@ from joulewise.vocabulary.errors import UsageError
 
 _PROBE_ROWS = 3
 _PROBE_SIZE = 4  # for dimensions that may vary
-_TOLERANCE = 0.01  # of the largest output: int8 models scale by what is in the batch
+_TOLERANCE = 0.01  # of the largest output: rounding differs with the size of a batch
+_SHARED_SCALE = b"DynamicQuantizeLinear"  # such a model scales its integers by all that is in the batch
+_SHARED_SCALE_RMS = 0.5  # of the outputs' RMS: rows that depend on each other by design differ by about 1
 
 
 class Model(Protocol):
@@ -55,6 +57,7 @@ class OnnxModel:
         self._input_names = [spec.name for spec in self.inputs]
         self._output_names = [spec.name for spec in self.outputs]
         self.notes: tuple[str, ...] = ()
+        self._shares_scale = _SHARED_SCALE in data
         self.batches, self.repeats = self._probe()
 
     def run(self, tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -90,14 +93,32 @@ class OnnxModel:
         if not free:
             self.notes += ("no batching: the first dimension is not free in every input and output",)
             return False, repeats
-        same = all(
+        shaped = all(
             whole.shape[:1] == (_PROBE_ROWS,)
-            and all(part[k].shape[:1] == (1,) and _near(whole[i], part[k][0]) for i, part in enumerate(alone))
+            and all(part[k].shape == (1, *whole.shape[1:]) for part in alone)
             for k, whole in enumerate(together)
         )
-        if not same:
-            self.notes += ("no batching: rows computed together differ from rows computed alone",)
-        return same, repeats
+        pairs = [(whole, np.concatenate([part[k] for part in alone])) for k, whole in enumerate(together)] if shaped else []  # fmt: skip
+        if shaped and all(_near(whole, one) for whole, one in pairs):
+            return True, repeats
+        off = max((_rms_off(whole, one) for whole, one in pairs), default=np.inf)
+        if self._shares_scale and off < _SHARED_SCALE_RMS:
+            self.notes += (
+                f"its int8 scales depend on the whole batch: rows computed together differ by {100 * off:.2g} % (RMS) from "
+                "rows computed alone",
+            )
+            return True, repeats
+        self.notes += ("no batching: rows computed together differ from rows computed alone",)
+        return False, repeats
+
+
+def _rms_off(one: Tensor, other: Tensor) -> float:
+    """Return the RMS of a difference as a share of the RMS of what it should be; inf where that says nothing."""
+    if one.dtype.kind != "f":
+        return 0.0 if np.array_equal(one, other) else np.inf
+    size = float(np.sqrt(np.mean(np.square(other, dtype=np.float64))))
+    off = float(np.sqrt(np.mean(np.square(one - other, dtype=np.float64))))
+    return off / size if size > 0 and np.isfinite(off) else np.inf
 
 
 def _near(one: Tensor, other: Tensor) -> bool:

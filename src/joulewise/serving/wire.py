@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any, final
 
@@ -26,6 +25,8 @@ _MOST_HEAD_BYTES = 65_536
 _SILENT_S = 60.0  # a kept connection without a request
 _LINGER_S = 2.0  # what a refused client still sends is taken, or it would not read why
 _LOOK_S = 5.0
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")  # not the locale's
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _HEAD = (
     b"%b%bcontent-type: %b\r\ncontent-length: %d\r\nx-joules: %b\r\nx-joules-basis: %b\r\nx-gco2e: %b\r\n"
     b"x-cache: %b\r\nx-variant: %b\r\n%b\r\n%b"
@@ -53,7 +54,10 @@ class Front:
         """Return the header that tells the time, made anew at most once a second."""
         now_s = int(time.time())
         if now_s != self._date[0]:
-            self._date = now_s, f"date: {formatdate(now_s, usegmt=True)}\r\n".encode()
+            t = time.gmtime(now_s)
+            day, month = _DAYS[t.tm_wday], _MONTHS[t.tm_mon - 1]
+            told = f"date: {day}, {t.tm_mday:02} {month} {t.tm_year} {t.tm_hour:02}:{t.tm_min:02}:{t.tm_sec:02} GMT\r\n"
+            self._date = now_s, told.encode()
         return self._date[1]
 
     def enter(self, connection: Connection) -> None:
@@ -109,7 +113,7 @@ class Connection(asyncio.Protocol):
 
     # what asyncio calls
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: Any) -> None:
         """Begin."""
         self._transport = transport
         self._front.enter(self)

@@ -49,7 +49,7 @@ def job(*values, batches=True, landed=lambda _job, _outcome: None):
 
 
 async def answered(engine, one) -> Outcome:
-    outcome = asyncio.get_running_loop().create_future()
+    outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
     one.landed = lambda _job, told: outcome.set_result(told)
     engine.submit(one)
     return await outcome

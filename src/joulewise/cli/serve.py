@@ -8,6 +8,7 @@ import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -135,9 +136,13 @@ def command(
         as_json=as_json,
     )
     wiring.place(chosen=wiring.settings(asked.flags))  # refuses a zone that is not known
-    unknown = [one for one in always_on if one not in [folder.name for folder in folders]]
+    names = [folder.name for folder in folders]
+    twice = next((one for one in names if names.count(one) > 1), None)
+    if twice:
+        raise UsageError(f"two models are called {twice}: give one of them another name")
+    unknown = [one for one in always_on if one not in names]
     if unknown:
-        raise UnknownName("model", unknown[0], [folder.name for folder in folders], "give it to serve, too")
+        raise UnknownName("model", unknown[0], names, "give it to serve, too")
     for folder in folders:
         for variant in folder.variants:
             if not variant.path.is_file():
@@ -197,14 +202,23 @@ def _become_parent(listening: Sequence[socket.socket]) -> None:
 
 def _zygote(asked: Asked, listening: Sequence[socket.socket]) -> int:
     """Wait with everything imported, and fork a worker when somebody asks."""
+    import gc
+
+    import onnxruntime  # noqa: F401 - what a worker would import
+
     from joulewise.serving import hosting, running  # noqa: F401
     from joulewise.serving.parent import Parent
+
+    with suppress(ImportError):
+        import uvloop  # noqa: F401
 
     def begin() -> int:
         serve_period(asked, listening)
         sys.stdout.flush()
         return 0
 
+    gc.collect()
+    gc.freeze()  # pages that nobody writes to stay shared
     return Parent([one.fileno() for one in listening], begin).keep()
 
 

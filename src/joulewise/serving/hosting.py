@@ -11,7 +11,6 @@ from joulewise.serving.endpoint import Endpoint, Hosted, Limits
 from joulewise.serving.energy import Rate
 from joulewise.serving.folder import ModelFolder, Variant
 from joulewise.serving.onnx_model import OnnxModel
-from joulewise.vocabulary.errors import UsageError
 
 
 def host(
@@ -28,16 +27,9 @@ def host(
 
     `told` hears what loading has found out (no batching, no cache). Raises UsageError.
     """
-    names = [folder.name for folder in folders]
-    for name in names:
-        if names.count(name) > 1:
-            raise UsageError(f"two models are called {name}: give one another name in its {folders[0].path}")
-    for name in always_on:
-        if name not in names:
-            raise UsageError(f"--always-on {name} is none of the models: {', '.join(names)}")
 
     def load(variant: Variant) -> OnnxModel:
-        model = OnnxModel(variant.checked(), variant.name, threads)
+        model = OnnxModel(variant.path, variant.name, threads, variant.sha256)
         for note in model.notes:
             told(f"{variant.name}: {note}")
         return model

@@ -10,8 +10,8 @@ output (or nothing is cached). What it found is in `notes`.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol, final
 
@@ -43,12 +43,17 @@ class Model(Protocol):
 
 @final
 class OnnxModel:
-    """An ONNX file in ONNX Runtime, on the CPU."""
+    """An ONNX file in ONNX Runtime, on the CPU; with `sha256`, no other file than that."""
 
-    def __init__(self, path: Path, name: str = "", threads: int = 1) -> None:
+    def __init__(self, path: Path, name: str = "", threads: int = 1, sha256: str = "") -> None:
         data = _read(path)
+        digest = hashlib.sha256(data).hexdigest()
+        if sha256 and digest != sha256:
+            raise UsageError(
+                f"{path} is not the file that was measured: its sha256 is {digest[:12]}..., not {sha256[:12]}..."
+            )
         self.name = name or path.stem
-        self.version = blake2b(data, digest_size=8).hexdigest()
+        self.version = digest[:16]
         self._session = _session(path, threads)
         self.inputs = tuple(_spec(node, path) for node in self._session.get_inputs())
         self.outputs = tuple(_spec(node, path) for node in self._session.get_outputs())
@@ -103,10 +108,8 @@ class OnnxModel:
             return True, repeats
         off = max((_rms_off(whole, one) for whole, one in pairs), default=np.inf)
         if self._shares_scale and off < _SHARED_SCALE_RMS:
-            self.notes += (
-                f"its int8 scales depend on the whole batch: rows computed together differ by {100 * off:.2g} % (RMS) from "
-                "rows computed alone",
-            )
+            told = f"rows computed together differ by {100 * off:.2g} % (RMS) from rows computed alone"
+            self.notes += (f"its int8 scales depend on the whole batch: {told}",)
             return True, repeats
         self.notes += ("no batching: rows computed together differ from rows computed alone",)
         return False, repeats

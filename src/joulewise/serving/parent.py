@@ -16,12 +16,13 @@ import posix
 import select
 import sys
 import time
-from _signal import SIG_BLOCK, SIG_SETMASK, SIGINT, SIGTERM, pthread_sigmask, signal
+from _signal import SIG_BLOCK, SIG_SETMASK, SIGINT, SIGTERM, pthread_sigmask, signal  # type: ignore[import-not-found]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import FrameType
+    from typing import NoReturn
 
 _USAGE = 2
 _LIVED_S = 10.0  # a worker that lived for so long did not fail at its start
@@ -91,20 +92,25 @@ class Parent:
         self._asked = True
         if not self._worker:
             raise SystemExit(0)
-        posix.kill(self._worker, number)
+        try:  # noqa: SIM105 - contextlib would double what is loaded
+            posix.kill(self._worker, number)
+        except ProcessLookupError:  # it has just ended by itself
+            pass
 
 
-def start(fds: "Sequence[int]", command: "Sequence[str]") -> int:
-    """Become the command, with the sockets where systemd would put them; returns only if that fails."""
+def start(fds: "Sequence[int]", command: "Sequence[str]") -> "NoReturn":
+    """Become the command, with the sockets where systemd would put them."""
     spare = [posix.dup(fd) for fd in fds]  # so that none is overwritten before it is moved
     for place, fd in enumerate(spare):
-        posix.dup2(fd, _FIRST_FD + place, True)
+        posix.dup2(fd, _FIRST_FD + place)
+        posix.set_inheritable(
+            _FIRST_FD + place, True
+        )  # even if it was there already, where dup2 does nothing
     environment = dict(posix.environ)
     environment[b"LISTEN_FDS"] = b"%d" % len(fds)
     environment[b"LISTEN_PID"] = b"%d" % posix.getpid()
     environment[b"JOULEWISE_PARENT"] = b"%d" % posix.getppid()
     posix.execve(command[0], list(command), environment)
-    return 71
 
 
 def _named(code: int) -> str:

@@ -30,6 +30,7 @@ from joulewise.serving.wire import Front
 
 _LOOK_EVERY_S = 10.0
 _DRAIN_S = 30
+_SHORTEST_S, _LOOK_AGAIN_S = 1.0, 60.0  # between two looks whether it is time to rest
 _BACKLOG = 512
 _USUAL_J_PER_CPU_S = 15.0  # until the recording tells
 ASLEEP = "asleep"
@@ -218,7 +219,7 @@ async def _rest(service: Service, rest: Rest, recorder: Records, asked: asyncio.
                 asked.set_result(f"{ASLEEP}: nobody asked for {limit_s:.3g} s")
                 return
             due_s = min(due_s, left_s)
-        await asyncio.sleep(min(max(due_s, 1.0), 60.0))
+        await asyncio.sleep(min(max(due_s, _SHORTEST_S), rest.limit_s or _LOOK_AGAIN_S))
 
 
 def trim() -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from joulewise.serving.places import activated, listen
 
-PROGRAM = find_spec("joulewise.serving.parent").origin
+PROGRAM = str(find_spec("joulewise.serving.parent").origin)
 # a worker: answers one connection with its pid and what it was handed, then ends with the code that it is sent
 WORKER = """
 import os, socket, sys

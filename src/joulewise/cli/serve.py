@@ -10,7 +10,9 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from importlib.util import find_spec
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,9 +25,11 @@ from joulewise.vocabulary.recording import EndState
 
 if TYPE_CHECKING:
     from joulewise.serving.folder import ModelFolder
+    from joulewise.vocabulary.signal import Signal
 
 _NEEDED = ("onnxruntime", "numpy", "httptools", "orjson")
 _BYTES = {"": 1.0, "B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9}
+_JOULES = {"J": 1.0, "kJ": 1e3, "MJ": 1e6, "GJ": 1e9, "Wh": 3.6e3, "kWh": 3.6e6, "MWh": 3.6e9}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -70,6 +74,23 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
     help="Never unload this model; the server does not sleep.",
 )
 @click.option(
+    "--quality",
+    type=float,
+    help="Of a model folder's variants, the cheapest worth so much answers in usual hours.",
+)
+@click.option(
+    "--floor", type=float, help="In tight hours the cheapest worth so much; without --quality, in all."
+)
+@click.option(
+    "--dirty", type=float, metavar="G_PER_KWH", help="An hour is tight when the grid is dirtier than this."
+)
+@click.option(
+    "--budget", metavar="ENERGY", default="", help="An hour is tight when more than its share a day is spent."
+)
+@click.option(
+    "--canary", metavar="VARIANT=SHARE", default="", help="Try a variant on a share of the requests."
+)
+@click.option(
     "--zone", metavar="ZONE", default=None, help="Where the electricity comes from: DE, US-CA, auto."
 )
 @click.option(
@@ -93,6 +114,11 @@ def command(
     sleep: str,
     zygote: bool,
     always_on: tuple[str, ...],
+    quality: float | None,
+    floor: float | None,
+    dirty: float | None,
+    budget: str,
+    canary: str,
     zone: str | None,
     api_key: str,
     as_json: bool,
@@ -130,6 +156,11 @@ def command(
         sleep_s=None if sleep in ("auto", "never") else time_option("--sleep", sleep),
         may_sleep=sleep != "never" and not always_on,
         always_on=always_on,
+        quality=quality,
+        floor=floor,
+        dirty=dirty,
+        budget_j=energy_option("--budget", budget) if budget else None,
+        canary=share_option("--canary", canary) if canary else None,
         flags={"zone": zone},
         zone=zone,
         api_key=api_key,
@@ -155,8 +186,8 @@ def command(
     for one in listening:
         one.listen(512)
     shown = f"[{host}]" if ":" in host else host
-    names = ", ".join(folder.name for folder in folders)
-    click.echo(f"joulewise: serving {names} on http://{shown}:{listening[0].getsockname()[1]}/docs", err=True)
+    told = ", ".join(names)
+    click.echo(f"joulewise: serving {told} on http://{shown}:{listening[0].getsockname()[1]}/docs", err=True)
     if not asked.may_sleep:
         serve_period(asked, listening)
     elif zygote:
@@ -178,6 +209,11 @@ class Asked:
     sleep_s: float | None
     may_sleep: bool
     always_on: tuple[str, ...]
+    quality: float | None
+    floor: float | None
+    dirty: float | None
+    budget_j: float | None
+    canary: tuple[str, float] | None
     flags: Mapping[str, Any]
     zone: str | None
     api_key: str
@@ -224,6 +260,7 @@ def _zygote(asked: Asked, listening: Sequence[socket.socket]) -> int:
 
 def serve_period(asked: Asked, listening: Sequence[socket.socket]) -> None:
     """Serve until told to end, or until nobody asks; record the period and print its card (asleep: one line)."""
+    from joulewise.serving.choosing import Policy
     from joulewise.serving.endpoint import Limits
     from joulewise.serving.hosting import host
     from joulewise.serving.running import ASLEEP, RateOf, Rest, serve
@@ -243,7 +280,18 @@ def serve_period(asked: Asked, listening: Sequence[socket.socket]) -> None:
         params={"model": names[0], "models": names, "threads": asked.threads},
         flags=asked.flags,
     )
-    notes: list[str] = []
+    policy = Policy(
+        wanted=asked.quality,
+        floor=asked.floor,
+        latency_target_s=asked.latency_target_s,
+        dirty_g_per_kwh=inf if asked.dirty is None else asked.dirty,
+        budget_j_per_day=inf if asked.budget_j is None else asked.budget_j,
+    )
+
+    def tell(note: str) -> None:
+        recorder.note("serve", note)
+        click.echo(f"joulewise: {plain(note)}", err=True)
+
     place = wiring.place(chosen=wiring.settings(asked.flags))
     service = host(
         asked.folders,
@@ -252,14 +300,14 @@ def serve_period(asked: Asked, listening: Sequence[socket.socket]) -> None:
         asked.api_key,
         threads=asked.threads,
         always_on=asked.always_on,
-        told=notes.append,
+        policy=policy,
+        canary=asked.canary,
+        g_per_kwh=Intensity(place.zone.code) if asked.dirty is not None and place.zone else lambda: None,
+        told=tell,
     )
     recorder.start()
     first = next(iter(service.endpoints.values()))
     recorder.append("params", params={"version": first.model.version})
-    for note in notes:
-        recorder.note("serve", note)
-        click.echo(f"joulewise: {plain(note)}", err=True)
     rest = Rest(service, time.process_time(), asked.sleep_s, may_sleep=asked.may_sleep)
     try:
         why = serve(service, listening, recorder, rest)
@@ -283,6 +331,22 @@ def serve_period(asked: Asked, listening: Sequence[socket.socket]) -> None:
         echo(render(account).rstrip("\n"))
 
 
+class Intensity:
+    """The grid's intensity of the hour, from what is at hand; worked out once a day."""
+
+    def __init__(self, zone: str) -> None:
+        self._zone = zone
+        self._outlook: Signal | None = None
+
+    def __call__(self) -> float | None:
+        """Return g/kWh now, None if it is not known."""
+        now = datetime.now(UTC)
+        if self._outlook is None or self._outlook.at(now) is None:
+            self._outlook = wiring.outlook(self._zone, 48).signal
+        point = self._outlook.at(now)
+        return None if point is None else point.value
+
+
 def url_name(stem: str) -> str:
     """Return a file's name as it can stand in a URL."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")[:100]
@@ -295,6 +359,24 @@ def time_option(option: str, text: str) -> float:
     if not 0 < seconds < 1e9:
         raise UsageError(f"{option} is {text!r}, but must be longer than nothing, for instance 100ms")
     return seconds
+
+
+def energy_option(option: str, text: str) -> float:
+    """Return the joules that an option gives: `2MJ`, `100kJ`, `1kWh`."""
+    number, unit = split_quantity(text)
+    if unit not in _JOULES or not number * _JOULES[unit] > 0:
+        raise UsageError(f"{option} is {text!r}, but must be an energy, for instance 100kJ or 1kWh")
+    return number * _JOULES[unit]
+
+
+def share_option(option: str, text: str) -> tuple[str, float]:
+    """Return the name and the share that an option gives: `int8=0.05`, `int8=5%`."""
+    variant, _, share = text.partition("=")
+    told = re.fullmatch(r"(\d*\.?\d+)(%?)", share)
+    value = float(told[1]) / (100 if told[2] else 1) if told else 0.0
+    if not variant or not 0 < value < 1:
+        raise UsageError(f"{option} is {text!r}, but must be a variant and a share, for instance int8=5%")
+    return variant, value
 
 
 def size_option(option: str, text: str) -> int:

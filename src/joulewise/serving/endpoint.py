@@ -20,11 +20,12 @@ from joulewise.serving import protocol
 from joulewise.serving.batching import Bounds, admit
 from joulewise.serving.cache import Flights, Keys, PredictionCache
 from joulewise.serving.engine import Engine, Job, Outcome
-from joulewise.serving.exchange import JSON, Exchange, Reply
+from joulewise.serving.exchange import JSON, Answer, Exchange, Reply
 from joulewise.serving.folder import Variant
 from joulewise.serving.metrics import Counters
 from joulewise.serving.onnx_model import Model
-from joulewise.serving.tensors import Refused
+from joulewise.serving.tensors import Refused, Tensor
+from joulewise.serving.variants import Variants
 from joulewise.vocabulary.errors import UsageError
 
 _DIALECTS = {"plain": protocol.plain_request, "v2": protocol.v2_request}
@@ -73,7 +74,7 @@ class Endpoint:
     """Answers requests to one model.
 
     `finish` is called with each exchange that is answered later than at once, `held_bytes` tells how many bytes of bodies
-    are inside, `choose` which variant answers a request that names none.
+    are inside; `variants` chooses between several (without it, the default answers).
     """
 
     def __init__(
@@ -98,7 +99,8 @@ class Endpoint:
         self.finish: Callable[[Exchange, Reply], None] = lambda _exchange, _reply: None
         self.on_batch: Callable[[int, float], None] = lambda _rows, _cpu_s: None
         self.held_bytes: Callable[[], int] = lambda: 0
-        self.choose: Callable[[Exchange], str] = lambda _exchange: self.default
+        self.variants: Variants | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._load = load
         self._cpu_s = cpu_s
         self._executor = executor
@@ -120,7 +122,7 @@ class Endpoint:
 
     def predict(self, exchange: Exchange, dialect: str, variant: str = "") -> Reply | None:
         """Return the reply if there is one at once; None if `finish` will be called. Raises Refused."""
-        one = self.hosted[variant or self.choose(exchange)]
+        one = self.hosted[variant or (self.variants.pick(exchange) if self.variants else self.default)]
         one.used_s = time.monotonic()
         engine, model = one.engine, one.model
         if engine is None or model is None:
@@ -140,12 +142,19 @@ class Endpoint:
                 flight.exchanges.append(exchange)
                 return None
         ask = _DIALECTS[dialect](model, exchange.body, exchange.headers, self.name)
-        job = Job(ask.tensors, model.batches, ask.encode, partial(self._landed, one, key), exchange)
+        encode = ask.encode
+        if self.variants is not None and self.variants.canary:
+            beside = self.variants.shadow(one)
+            if beside is not None:
+                self._loop = asyncio.get_running_loop()
+                encode = partial(self._shadowed, beside, ask)
+        job = Job(ask.tensors, model.batches, encode, partial(self._landed, one, key), exchange)
         self.let_in(one, job.waiting.rows, exchange.deadline_s)
         exchange.job = job
         if key:
             self.flights.begin(key, job)
         self.counters.misses += 1
+        one.counters.misses += 1
         engine.submit(job)
         return None
 
@@ -183,6 +192,8 @@ class Endpoint:
         if key:
             self.flights.end(key, job)
         refused, answer = outcome.refused, outcome.answer
+        if refused is not None:
+            one.counters.refused += 1
         if refused is None and key:
             self.cache.put(key, answer, time.monotonic())
         word = _MISS if key else _OFF
@@ -206,12 +217,43 @@ class Endpoint:
                 self.finish(exchange, reply)
             word, cpu_s = _SHARED, 0.0  # who joined another's flight is not charged for the model
 
+    def _shadowed(self, beside: Hosted, ask: protocol.Ask, outputs: list[Tensor]) -> Answer:
+        """Encode a canary's answer, and let the incumbent compute the same, to compare (this may run in the thread)."""
+        kept = [output.copy() for output in outputs]
+        assert self._loop is not None  # noqa: S101 - predict has set it
+        self._loop.call_soon_threadsafe(self._compare, beside, ask, kept)
+        return ask.encode(outputs)
+
+    def _compare(self, beside: Hosted, ask: protocol.Ask, kept: list[Tensor]) -> None:
+        engine, model, variants = beside.engine, beside.model, self.variants
+        if engine is None or model is None or variants is None or engine.waiting:
+            return  # the shadow waits for nobody and makes nobody wait
+        told: list[Tensor] = []
+
+        def encode(outputs: list[Tensor]) -> Answer:
+            told.extend(output.copy() for output in outputs)
+            return Answer(b"")
+
+        def landed(_job: Job, outcome: Outcome) -> None:
+            if outcome.refused is None:
+                variants.compare(kept, told)
+
+        nobody = Exchange(lambda _exchange, _reply, _cost: None)
+        engine.submit(Job(ask.tensors, model.batches, encode, landed, nobody))
+
     def _count(self, one: Hosted, rows: int, cpu_s: float) -> None:
         for counters in (self.counters, one.counters):
             counters.batches += 1
             counters.rows += rows
         one.counters.model_cpu_s += cpu_s
         self.on_batch(rows, cpu_s)
+
+    def warm(self, name: str) -> bool:
+        """Return whether a variant is loaded; if it is not, begin to load it."""
+        one = self.hosted[name]
+        if one.model is None and not one.awaited and not one.wrong:
+            self._wake(one, lambda: None)
+        return one.model is not None
 
     def _wake(self, one: Hosted, again: Callable[[], None]) -> None:
         """Load a variant in a thread, then call `again`. Raises Refused (503) if it cannot be loaded."""

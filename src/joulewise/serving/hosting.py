@@ -7,10 +7,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from joulewise.serving.app import Service
+from joulewise.serving.choosing import Policy
 from joulewise.serving.endpoint import Endpoint, Hosted, Limits
 from joulewise.serving.energy import Rate
 from joulewise.serving.folder import ModelFolder, Variant
 from joulewise.serving.onnx_model import OnnxModel
+from joulewise.serving.variants import Variants, options, turned
+from joulewise.vocabulary.errors import UsageError
 
 
 def host(
@@ -21,6 +24,9 @@ def host(
     *,
     threads: int = 1,
     always_on: Sequence[str] = (),
+    policy: Policy | None = None,
+    canary: tuple[str, float] | None = None,
+    g_per_kwh: Callable[[], float | None] = lambda: None,
     told: Callable[[str], None] = lambda _note: None,
 ) -> Service:
     """Return the service of these models. The first, and those always on, are loaded at once; others when they are asked.
@@ -29,7 +35,7 @@ def host(
     """
 
     def load(variant: Variant) -> OnnxModel:
-        model = OnnxModel(variant.path, variant.name, threads, variant.sha256)
+        model = OnnxModel(variant.path, variant.name, threads, variant.sha256, variant.device)
         for note in model.notes:
             told(f"{variant.name}: {note}")
         return model
@@ -47,7 +53,22 @@ def host(
         )
         for folder in folders
     ]
-    for endpoint in endpoints:
+    service = Service(endpoints, limits, rate, api_key, executor)
+    for folder, endpoint in zip(folders, endpoints, strict=True):
+        if len(folder.variants) > 1:
+            endpoint.variants = Variants(
+                endpoint,
+                options(folder),
+                turned(folder, policy or Policy(latency_target_s=limits.latency_target_s)),
+                told=told,
+                g_per_kwh=g_per_kwh,
+                spent_j=lambda: service.counters.joules,
+            )
         if endpoint is endpoints[0] or endpoint.always_on:
             endpoint.loaded(endpoint.hosted[endpoint.default])
-    return Service(endpoints, limits, rate, api_key, executor)
+    if canary is not None:
+        chooser = endpoints[0].variants
+        if chooser is None:
+            raise UsageError(f"--canary {canary[0]}: {folders[0].name} has one variant only")
+        chooser.begin(*canary)
+    return service

@@ -23,6 +23,7 @@ class Counters:
     misses: int = 0
     batches: int = 0
     rows: int = 0
+    refused: int = 0  # by the model, or a fault of ours
     model_cpu_s: float = 0.0
     joules: float = 0.0  # of the answers whose joules were known
     grams: float = 0.0
@@ -75,6 +76,9 @@ def shown(service: Service) -> Iterator[Metric]:
     yield Metric("batches_total", "counter", "Batches that the model computed.", [(labels, one.counters.batches) for labels, one in variants])
     yield Metric("rows_total", "counter", "Rows that the model computed.", [(labels, one.counters.rows) for labels, one in variants])
     yield Metric("model_cpu_seconds_total", "counter", "CPU seconds of the model's batches.", [(labels, one.counters.model_cpu_s) for labels, one in variants])
+    choosers = [(labels, model.variants) for labels, model in models if model.variants is not None]
+    yield Metric("variant_switches_total", "counter", "Times that another variant began to answer.", [(labels, one.switches) for labels, one in choosers])
+    yield Metric("answers", "gauge", "Whether the variant answers what names none.", [({**labels, "variant": name}, float(name == model.default)) for labels, model in models for name in model.hosted])
     engines = [(labels, one.engine) for labels, one in variants if one.engine is not None]
     yield Metric("batch_rows_most", "gauge", "The largest batch that is worth running now.", [(labels, one.most) for labels, one in engines])
     yield Metric("waiting", "gauge", "Requests in the queue.", [(labels, one.load().waiting) for labels, one in engines])

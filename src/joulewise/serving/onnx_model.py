@@ -20,6 +20,8 @@ import numpy as np
 from joulewise.serving.tensors import TYPES, Refused, Spec, Tensor
 from joulewise.vocabulary.errors import UsageError
 
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider",
+             "rocm": "ROCMExecutionProvider", "coreml": "CoreMLExecutionProvider", "openvino": "OpenVINOExecutionProvider"}  # fmt: skip
 _PROBE_ROWS = 3
 _PROBE_SIZE = 4  # for dimensions that may vary
 _TOLERANCE = 0.01  # of the largest output: rounding differs with the size of a batch
@@ -43,9 +45,11 @@ class Model(Protocol):
 
 @final
 class OnnxModel:
-    """An ONNX file in ONNX Runtime, on the CPU; with `sha256`, no other file than that."""
+    """An ONNX file in ONNX Runtime on a device; with `sha256`, no other file than that."""
 
-    def __init__(self, path: Path, name: str = "", threads: int = 1, sha256: str = "") -> None:
+    def __init__(
+        self, path: Path, name: str = "", threads: int = 1, sha256: str = "", device: str = "cpu"
+    ) -> None:
         data = _read(path)
         digest = hashlib.sha256(data).hexdigest()
         if sha256 and digest != sha256:
@@ -54,7 +58,7 @@ class OnnxModel:
             )
         self.name = name or path.stem
         self.version = digest[:16]
-        self._session = _session(path, threads)
+        self._session = _session(path, threads, device)
         self.inputs = tuple(_spec(node, path) for node in self._session.get_inputs())
         self.outputs = tuple(_spec(node, path) for node in self._session.get_outputs())
         if not self.inputs:
@@ -153,8 +157,13 @@ def _read(path: Path) -> bytes:
         raise UsageError(f"cannot read the model {path}: {error.strerror}") from None
 
 
-def _session(path: Path, threads: int) -> Any:
+def _session(path: Path, threads: int, device: str) -> Any:
     import onnxruntime
+
+    provider = PROVIDERS.get(device)
+    there = onnxruntime.get_available_providers()
+    if provider is None or provider not in there:
+        raise UsageError(f"{path} is for {device}, but ONNX Runtime here has {', '.join(there)}")
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -163,7 +172,7 @@ def _session(path: Path, threads: int) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(str(path), options, providers=[provider])
     except _runtime_errors() as error:
         raise UsageError(f"cannot load {path}: {' '.join(str(error).split())[:300]}") from None
 

@@ -61,7 +61,8 @@ def test_requests_choose(folder):
 
 def test_policy(folder):
     """The policy's variant answers from the start, and a dirty hour switches to the floor's; both are told."""
-    notes, grams = [], [300.0]
+    notes: list[str] = []
+    grams = [300.0]
     service = host(
         [folder],
         Limits(),
@@ -88,9 +89,9 @@ def test_policy(folder):
 )
 def test_canary(folder, canary, says, then):
     """A canary has its share; one that says the same is promoted, one that does not is rolled back; both are told why."""
-    notes = []
+    notes: list[str] = []
     service = host([folder], Limits(cache_bytes=0), told=notes.append)
-    service.endpoints["m"].variants.begin(canary, 0.25, Bar(joules=1000))
+    service.endpoints["m"].variants.begin(canary, 0.25, Bar(agreement=0.9, joules=1000))
     assert [by(one) for one in answers(service, 8)].count(canary) == 2
     for _ in range(40):
         answers(service, 100)

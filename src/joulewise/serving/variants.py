@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from joulewise.serving.endpoint import Endpoint, Hosted
 
 _LOOK_EVERY_S = 10.0
-_SHADOW_EVERY = 10  # of the canary's answers: so many are computed by the incumbent, too
+_SHADOW_EVERY = 4  # of the canary's answers: so many are computed by the incumbent, too
 _DAY_S = 86_400.0
 _NEAR = 0.05  # numbers that differ by less than this share of the largest are the same answer
 

@@ -118,7 +118,10 @@ class Service:
         try:
             self._look(exchange)
         except Refused as refused:
-            self.finish(exchange, refusal(refused))
+            reply = refusal(refused)
+            if refused.status == 405:
+                reply = reply._replace(allow=b"POST" if exchange.path in self._posts else b"GET, HEAD")
+            self.finish(exchange, reply)
 
     def took(self, exchange: Exchange, size: int) -> None:
         """Count so many bytes of its body; it may be refused for them."""

@@ -31,6 +31,7 @@ class Reply(NamedTuple):
     cpu_s: float = 0.0  # of the model, for this request
     retry_after_s: int | None = None
     json_bytes: int = 0
+    allow: bytes = b""  # the methods that would do, of a 405
 
 
 class Cost(NamedTuple):
@@ -48,6 +49,8 @@ def more_headers(reply: Reply) -> list[tuple[bytes, bytes]]:
         pairs.append((b"inference-header-content-length", b"%d" % reply.json_bytes))
     if reply.retry_after_s is not None:
         pairs.append((b"retry-after", b"%d" % reply.retry_after_s))
+    if reply.allow:
+        pairs.append((b"allow", reply.allow))
     return pairs
 
 

@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from joulewise.serving.onnx_model import Model
-from joulewise.serving.tensors import Spec
+from joulewise.serving.tensors import Spec, bounds
 
 HEADERS = {
     "x-joules": "Joules at the wall that this answer took; `unknown` until the recording can tell",
@@ -91,6 +91,9 @@ def _nested(spec: Spec, *, null: bool = False) -> dict[str, Any]:
         "boolean" if spec.datatype == "BOOL" else "number" if spec.datatype.startswith("FP") else "integer"
     )
     schema: dict[str, Any] = {"type": [kind, "null"] if null else kind}
+    if kind != "boolean" and not null:
+        least, most = bounds(spec)
+        schema |= {"minimum": least, "maximum": most}
     for size in reversed(spec.shape):
         schema = {"type": "array", "items": schema, "minItems": 1 if size is None else size}
         if size is not None:
@@ -109,21 +112,40 @@ def _object(properties: dict[str, Any]) -> dict[str, Any]:
 
 
 def _v2_in(specs: Sequence[Spec]) -> dict[str, Any]:
-    one = {
-        "type": "object",
-        "properties": {
-            "name": {"enum": [spec.name for spec in specs]},
-            "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
-            "datatype": {"enum": sorted({spec.datatype for spec in specs})},
-            "data": {"type": "array"},
-        },
-        "required": ["name", "shape", "datatype", "data"],
+    """Return the schema of a v2 request in JSON. That a shape and the number of data agree no schema can say."""
+    inputs = {
+        "type": "array",
+        "items": {"anyOf": [_v2_tensor(spec) for spec in specs]},
+        "minItems": len(specs),
+        "maxItems": len(specs),
     }
-    inputs = {"type": "array", "items": one, "minItems": len(specs), "maxItems": len(specs)}
     return {
         "type": "object",
         "properties": {"id": {"type": "string"}, "inputs": inputs},
         "required": ["inputs"],
+    }
+
+
+def _v2_tensor(spec: Spec) -> dict[str, Any]:
+    sizes = [
+        {"type": "integer", "minimum": 1, "maximum": 2**31 - 1} if size is None else {"const": size}
+        for size in spec.shape
+    ]
+    return {
+        "type": "object",
+        "properties": {
+            "name": {"const": spec.name},
+            "shape": {
+                "type": "array",
+                "prefixItems": sizes,
+                "items": False,
+                "minItems": len(sizes),
+                "maxItems": len(sizes),
+            },
+            "datatype": {"const": spec.datatype},
+            "data": {"type": "array"},
+        },
+        "required": ["name", "shape", "datatype", "data"],
     }
 
 

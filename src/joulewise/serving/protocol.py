@@ -21,7 +21,7 @@ import orjson
 from joulewise.serving.engine import Encode
 from joulewise.serving.exchange import BINARY, JSON, Answer
 from joulewise.serving.onnx_model import Model
-from joulewise.serving.tensors import Refused, Spec, Tensor, binary_tensor, tensor
+from joulewise.serving.tensors import Refused, Spec, Tensor, binary_tensor, no_truth, tensor
 
 JSON_BYTES = b"inference-header-content-length"
 Headers = Mapping[bytes, bytes]
@@ -47,6 +47,9 @@ def plain_request(model: Model, body: bytes, _headers: Headers = _NONE, _name: s
     if len(asked) > 1 or len(given) > len(model.inputs):
         _known("field", asked, ["inputs"])
         _known("input", given, [spec.name for spec in model.inputs])
+    if b"true" in body or b"false" in body:
+        for spec in model.inputs:
+            no_truth(spec, given.get(spec.name))
     tensors = tuple([tensor(spec, _given(given, spec.name)) for spec in model.inputs])
     _same_rows(model, tensors)
 
@@ -163,6 +166,7 @@ def _v2_tensor(spec: Spec, given: Mapping[str, Any], raw: memoryview | None) -> 
         return binary_tensor(spec, raw, shape)
     if not isinstance(given.get("data"), list):
         raise Refused(400, f"tensor {spec.name!r} needs its data: a list")
+    no_truth(spec, given["data"])
     return tensor(spec, given["data"], shape)
 
 

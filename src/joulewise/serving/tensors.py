@@ -70,6 +70,27 @@ class Refused(Exception):  # noqa: N818 - it names the state
         self.retry_after_s = retry_after_s
 
 
+def bounds(spec: Spec) -> tuple[float, float]:
+    """Return the least and the largest number that a tensor can hold."""
+    dtype = np.dtype(spec.dtype)
+    limits = np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype)
+    whole = int if dtype.kind in "iu" else float
+    return whole(limits.min), whole(limits.max)
+
+
+def no_truth(spec: Spec, data: Any) -> None:
+    """Raise Refused (400) if true or false stands among the numbers of a tensor: numpy would take them for 1 and 0."""
+    if spec.datatype == "BOOL":
+        return
+    left = [data]
+    while left:
+        one = left.pop()
+        if isinstance(one, list):
+            left += one
+        elif isinstance(one, bool):
+            raise Refused(400, f"tensor {spec.name!r} holds true or false, but must hold {spec.datatype}")
+
+
 def tensor(spec: Spec, data: Any, shape: Sequence[int] | None = None) -> Tensor:
     """Return `data` (nested lists; flat ones if `shape` is given) as the tensor of `spec`. Raises Refused (400)."""
     code = _CODES.get(spec.datatype)
@@ -100,8 +121,7 @@ def tensor(spec: Spec, data: Any, shape: Sequence[int] | None = None) -> Tensor:
 def _rows(spec: Spec, data: Any, code: str) -> Tensor | None:
     """Return rows of integers as a tensor, at a third of what numpy takes; None where anything is not as it should be.
 
-    What is wrong is said by the long way. True and false, which are integers to Python, go that way too: the first of a
-    row tells, as in numpy's own reading of a row that mixes them.
+    What is wrong is said by the long way.
     """
     width = spec.shape[1]
     if type(data) is not list or not data or spec.shape[0] not in (None, len(data)):

@@ -42,6 +42,9 @@ bench-features: $(V)/.dev ## features: online read, materialising, cache, traini
 bench-serve: $(V)/.dev ## CPU seconds per 1,000 requests of `joulewise serve` beside a bare server, in one run
 	$(BIN)/python bench/serve.py $(BENCH_SERVE)
 
+bench-serve-hostile: $(V)/.dev ## ten thousand hostile requests and killed workers against `joulewise serve`
+	$(BIN)/python bench/serve_hostile.py
+
 bench-serve-sleep: $(V)/.dev ## memory and CPU asleep, and how fast `joulewise serve` wakes: [MODEL=F.onnx BODIES=F]
 	$(BIN)/python bench/serve_sleep.py $(MODEL) $(BODIES)
 

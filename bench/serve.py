@@ -207,7 +207,12 @@ def servers(kind, folder, options):
         yield "bare", bare, told, True
     else:
         yield "bare", [sys.executable, str(HERE / "bare_server.py"), ours], {}, False
-    yield "joulewise", [sys.executable, "-m", "joulewise", "serve", ours, "--zone", "DE", "--port"], {}, False
+    yield (
+        "joulewise",
+        [sys.executable, "-m", "joulewise", "serve", ours, "--zone", "DE", "--sleep", "never", "--port"],
+        {},
+        False,
+    )
     yield "unrecorded", [sys.executable, str(HERE / "unrecorded_server.py"), ours], {}, False
 
 

@@ -92,8 +92,7 @@ def _nested(spec: Spec, *, null: bool = False) -> dict[str, Any]:
     )
     schema: dict[str, Any] = {"type": [kind, "null"] if null else kind}
     if kind != "boolean" and not null:
-        least, most = bounds(spec)
-        schema |= {"minimum": least, "maximum": most}
+        schema |= bounds(spec)
     for size in reversed(spec.shape):
         schema = {"type": "array", "items": schema, "minItems": 1 if size is None else size}
         if size is not None:

@@ -70,12 +70,18 @@ class Refused(Exception):  # noqa: N818 - it names the state
         self.retry_after_s = retry_after_s
 
 
-def bounds(spec: Spec) -> tuple[float, float]:
-    """Return the least and the largest number that a tensor can hold."""
+def bounds(spec: Spec) -> dict[str, float]:
+    """Return what a tensor can hold, as JSON Schema says it; a number that rounds to a finite one is held."""
     dtype = np.dtype(spec.dtype)
-    limits = np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype)
-    whole = int if dtype.kind in "iu" else float
-    return whole(limits.min), whole(limits.max)
+    if dtype.kind in "iu":
+        return {"minimum": int(np.iinfo(dtype).min), "maximum": int(np.iinfo(dtype).max)}
+    limits = np.finfo(dtype)
+    if dtype.itemsize == 8:
+        return {"minimum": float(limits.min), "maximum": float(limits.max)}
+    beyond = float(
+        2.0 ** int(limits.maxexp) * (1 - 2.0 ** -(int(limits.nmant) + 2))
+    )  # half a step above the largest
+    return {"exclusiveMinimum": -beyond, "exclusiveMaximum": beyond}
 
 
 def no_truth(spec: Spec, data: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -26,7 +27,8 @@ class Answer:
 @contextmanager
 def on_the_wire(service):
     """Serve in a thread; yields the address."""
-    started, ended = threading.Event(), []
+    started = threading.Event()
+    ended: list[Callable[[], object]] = []
 
     async def scene():
         loop = asyncio.get_running_loop()

@@ -129,7 +129,9 @@ def replay(
     """
     past, backlog, wakes = list(minutes), 0.0, 0
     waking: list[float] = []  # when each of the replicas that wake will be ready
-    ready, used_s, needs, late = 0, 0.0, [], set()
+    ready, used_s = 0, 0.0
+    needs: list[tuple[int, int]] = []
+    late: set[int] = set()
     for second in range(len(arrivals)):
         if second % 60 == 0 and second:
             past.append(sum(arrivals[second - 60 : second]))
@@ -161,7 +163,7 @@ def replay(
 
 def fewest(arrivals: Sequence[float], replica: Replica, scaling: Scaling) -> int:
     """Return the fewest replicas that, kept for all of these seconds, hold the latency target."""
-    for replicas in range(max(arrivals, default=0) and 1, scaling.most + 1):
+    for replicas in range(1 if any(arrivals) else 0, scaling.most + 1):
         backlog, rate = 0.0, replicas * replica.per_s
         for came in arrivals:
             backlog = max(0.0, backlog + came - rate)

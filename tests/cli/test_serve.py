@@ -172,6 +172,21 @@ def test_several_models(server, tmp_path):
     assert process.returncode == 0
 
 
+def test_life(server, tmp_path):
+    """A life adds up the folder's making and the recorded periods; what is not known is named."""
+    process, port = server("--zone", "DE")
+    request(port, body={"inputs": {"x": [[1, 2, 3]]}})
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    told = CliRunner().invoke(verb.command, [str(tmp_path / "double.onnx"), "--life", "--json"])
+    life = json.loads(told.output)
+    assert (life["model"], life["periods"], life["requests"]) == ("double", 1, 1)
+    assert life["unknown"][:3] == ["search", "training", "compressing"]
+    shown = CliRunner().invoke(verb.command, [str(tmp_path / "double.onnx"), "--life"]).output
+    assert "double: 1 requests in 1 serving periods" in shown
+    assert "not known: search, training, compressing" in shown
+
+
 def test_key(server, monkeypatch):
     """The key comes from the environment, is asked for, and stands in no recording."""
     monkeypatch.setenv("JOULEWISE_API_KEY", "s3cret-key")

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from math import inf
@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from joulewise import wiring
-from joulewise.cli.output import echo, json_option, plain
+from joulewise.cli.output import echo, echo_json, json_option, plain, table
 from joulewise.vocabulary.errors import UnknownName, UsageError
-from joulewise.vocabulary.quantities import parse_duration, split_quantity
+from joulewise.vocabulary.quantities import format_si, parse_duration, split_quantity
 from joulewise.vocabulary.recording import EndState
 
 if TYPE_CHECKING:
@@ -100,6 +100,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
     envvar="JOULEWISE_API_KEY",
     help="Ask for this key (better: JOULEWISE_API_KEY). Needed where others can reach --host.",
 )
+@click.option("--otel", is_flag=True, help="Export metrics by OTLP, as the OTEL_* variables say.")
+@click.option("--life", is_flag=True, help="Show the model's life so far per million requests, and end.")
 @json_option
 def command(
     models: tuple[str, ...],
@@ -121,6 +123,8 @@ def command(
     canary: str,
     zone: str | None,
     api_key: str,
+    otel: bool,
+    life: bool,
     as_json: bool,
 ) -> None:
     """Serve MODEL... (.onnx files or model folders) over HTTP, until Ctrl-C or SIGTERM.
@@ -164,6 +168,7 @@ def command(
         flags={"zone": zone},
         zone=zone,
         api_key=api_key,
+        otel=otel,
         as_json=as_json,
     )
     wiring.place(chosen=wiring.settings(asked.flags))  # refuses a zone that is not known
@@ -178,6 +183,10 @@ def command(
         for variant in folder.variants:
             if not variant.path.is_file():
                 raise UsageError(f"cannot read the model {variant.path}: there is no such file")
+    if life:
+        for folder in folders:
+            _show_life(folder, as_json=as_json)
+        return
     listening = activated()
     if listening:  # by systemd, or by our own parent: this is the worker
         serve_period(asked, listening)
@@ -217,7 +226,43 @@ class Asked:
     flags: Mapping[str, Any]
     zone: str | None
     api_key: str
+    otel: bool
     as_json: bool
+
+
+def _show_life(folder: ModelFolder, *, as_json: bool) -> None:
+    """Print a model's life so far, from its folder and the recordings of its serving periods."""
+    from joulewise.serving.life import period, whole
+
+    accounts = [
+        one
+        for one in wiring.recordings(f"serve-{folder.name}", limit=100_000)
+        if one.recording.role == "serve" and one.recording.params.get("model") == folder.name
+    ]
+    told = whole(
+        folder.life,
+        (
+            period(
+                (point.values for point in one.recording.points),
+                one.footprint.total_j.value if one.footprint.total_j else None,
+            )
+            for one in accounts
+        ),
+    )
+    if as_json:
+        echo_json({"model": folder.name, "periods": len(accounts), **asdict(told)})
+        return
+    echo(f"{folder.name}: {told.requests:,} requests in {len(accounts)} serving periods")
+    rows = [[part.name, _joules(part.joules), _joules(part.per_million_j)] for part in told.parts]
+    echo(table(rows, ["part", "so far", "per million requests"], right=(1, 2)))
+    if told.passes_at is not None:
+        echo(f"serving passes making at {told.passes_at:,.0f} requests")
+    if told.unknown:
+        echo(f"not known: {', '.join(told.unknown)}")
+
+
+def _joules(value: float | None) -> str:
+    return "unknown" if value is None else format_si(value, "J")
 
 
 def _become_parent(listening: Sequence[socket.socket]) -> None:
@@ -263,6 +308,7 @@ def serve_period(asked: Asked, listening: Sequence[socket.socket]) -> None:
     from joulewise.serving.choosing import Policy
     from joulewise.serving.endpoint import Limits
     from joulewise.serving.hosting import host
+    from joulewise.serving.otel import export as export_metrics
     from joulewise.serving.running import ASLEEP, RateOf, Rest, serve
 
     limits = Limits(
@@ -308,12 +354,15 @@ def serve_period(asked: Asked, listening: Sequence[socket.socket]) -> None:
     recorder.start()
     first = next(iter(service.endpoints.values()))
     recorder.append("params", params={"version": first.model.version})
+    end_export = export_metrics(service) if asked.otel else lambda: None
     rest = Rest(service, time.process_time(), asked.sleep_s, may_sleep=asked.may_sleep)
     try:
         why = serve(service, listening, recorder, rest)
     except BaseException as error:
         recorder.stop(EndState.FAILED, reason=f"{type(error).__name__}: {error}"[:500])
         raise
+    finally:
+        end_export()
     recording = recorder.stop(EndState.FINISHED, exit_code=0, reason=why)
     if recorder.fault:
         click.echo(f"joulewise: not everything was kept: {recorder.fault}", err=True)

@@ -55,11 +55,13 @@ class _Plan:
 class FedModel:
     """A model whose inputs in `views` are read from `store`. Raises UsageError if they do not fit.
 
-    Reads are counted under the model's name, in the store as well (`joulewise features show`). The store is the caller's.
+    Reads are counted under the name `reader` (the model's), in the store as well (`joulewise features show`). The store is
+    the caller's, and for this model alone.
     """
 
-    def __init__(self, model: Model, views: Views, store: OnlineStore) -> None:
+    def __init__(self, model: Model, views: Views, store: OnlineStore, reader: str = "") -> None:
         self.name, self.version = model.name, model.version
+        self._reader = reader or model.name
         self.batches, self.repeats = model.batches, False
         self.waits = "://" in store.where  # a network is waited for
         self.counts = Counts()
@@ -69,7 +71,7 @@ class FedModel:
         for name in views:
             if name not in self._specs:
                 raise UnknownName("input", name, self._specs, f"(of {model.name}, filled from views)")
-        states = _named(views, store)
+        states = named(views, store)
         self._plan = self._planned(states)
         rows = {self._specs[name].shape[0] for name in views} - {None}
         if len(rows) > 1:
@@ -129,7 +131,7 @@ class FedModel:
             raise
         except FeatureError:  # materialised with other columns meanwhile
             try:
-                self._plan = self._planned(_named(self._views, self._store))
+                self._plan = self._planned(named(self._views, self._store))
             except UsageError as changed:
                 raise FeatureError(str(changed)) from None
             return self._read(given)
@@ -168,7 +170,7 @@ class FedModel:
             for view, _ in columns:
                 groups.setdefault((states[view].keys, _dtype(self._specs[name])), {})[view] = None
         readers = {
-            group: Reader(self._store, list(views), name=self.name, dtype=group[1])
+            group: Reader(self._store, list(views), name=self._reader, dtype=group[1])
             for group, views in groups.items()
         }
         order = list(readers)
@@ -198,7 +200,7 @@ class FedModel:
         return _Plan(tuple(readers.values()), inputs, ages, whole)
 
 
-def _named(views: Views, store: OnlineStore) -> dict[str, ViewState]:
+def named(views: Views, store: OnlineStore) -> dict[str, ViewState]:
     """Return the states of the views that are named. Raises UnknownName for what the store does not hold."""
     states = store.states()
     found = {}

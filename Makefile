@@ -7,7 +7,7 @@ ifneq ($(strip $(PIP_FIND_LINKS)),)
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
 
-.PHONY: demo test test-integration lint types docs bare bench bench-schedule bench-diagnose clean constraints bench-features bench-serve bench-train bench-search
+.PHONY: demo test test-integration lint types docs bare bench bench-schedule bench-diagnose clean constraints bench-features bench-serve bench-train bench-search bench-serve-sleep bench-serve-hostile
 
 demo: $(V)/.demo       ## record a real training, print its card, write its report
 	$(BIN)/joulewise run --name digits --report demo-report.html -- $(BIN)/python examples/digits.py
@@ -43,7 +43,13 @@ bench-features: $(V)/.dev ## features: online read, materialising, cache, traini
 	$(BIN)/python bench/features.py
 
 bench-serve: $(V)/.dev ## CPU seconds per 1,000 requests of `joulewise serve` beside a bare server, in one run
-	$(BIN)/python bench/serve.py
+	$(BIN)/python bench/serve.py $(BENCH_SERVE)
+
+bench-serve-hostile: $(V)/.dev ## ten thousand hostile requests and killed workers against `joulewise serve`
+	$(BIN)/python bench/serve_hostile.py
+
+bench-serve-sleep: $(V)/.dev ## memory and CPU asleep, and how fast `joulewise serve` wakes: [MODEL=F.onnx BODIES=F]
+	$(BIN)/python bench/serve_sleep.py $(MODEL) $(BODIES)
 
 bench-search: $(V)/.dev ## how much training a search needs, on LCBench's surrogate (--task ID for any task)
 	$(BIN)/python -m uv pip install -q -c constraints.txt -e '.[search-bench]'

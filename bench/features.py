@@ -33,6 +33,8 @@ from joulewise.features.materialising import materialise
 from joulewise.features.online import open_online
 from joulewise.features.reading import Reader
 from joulewise.features.views import declared
+from joulewise.serving.features import FedModel
+from joulewise.serving.tensors import Spec
 from joulewise.testing.redis import private_redis, redis_binary
 from joulewise.vocabulary.errors import UsageError
 
@@ -72,6 +74,33 @@ def cpu_s(work: Callable[[], object]) -> float:
     began = time.process_time()
     work()
     return time.process_time() - began
+
+
+class Fed:
+    """A model that takes ten numbers and gives nothing: what is left is reading its features."""
+
+    name, version, batches, repeats, waits = "fed", "1", True, True, False
+    inputs, outputs = (Spec("x", "FP32", (None, 10)),), ()
+
+    def run(self, tensors):
+        """Give nothing."""
+        return tensors[:0]
+
+
+def served(online, keys: list[int]) -> None:
+    """Measure what a server pays for features: from the keys of a batch to the model's tensor, with ages and counts."""
+    fed = FedModel(Fed(), {"x": ["user"]}, online)
+    spent = []
+    for rows in (1, 32):
+        batches = [[np.array(keys[k : k + rows])] for k in range(0, 16_000, rows)]
+        spent.append(min(cpu_s(lambda b=batches: [fed.run(one) for one in b]) for _ in range(5)) / 16)
+    fed.close()
+    say(
+        "a served model's features, alone; in batches of 32",
+        f"{spent[0]:.4f}; {spent[1]:.4f} CPU-s per 1,000 entities",
+        "",
+        None,
+    )
 
 
 def write_events(folder: Path, entities: int, events: int, name: str = "ev", days: int = 60) -> str:
@@ -124,6 +153,7 @@ def read(folder: Path) -> None:
     )
     reader.close()
     bare.close()
+    served(online, keys)
     online.close()
     redis_part(view)
 

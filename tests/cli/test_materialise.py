@@ -241,3 +241,20 @@ def test_submit_refused(views, arguments, message):
     assert getattr(error, "exit_code", None) == 2
     assert message in str(error)
     assert queued() == {}
+
+
+def test_in_parts(views, tmp_path):
+    """`--parts` gives the same store; a view that cannot be parted, and --ray without parts, are refused in one line."""
+    sums = VIEWS.partition("[more]")[0].replace('ttl = "2d"', 'ttl = "2d"\nincremental = "entities"')
+    (tmp_path / "views.toml").write_text(sums)
+
+    assert told(views, "--parts", "3")["spend"]["rows_in_store"] == 5
+    (tmp_path / "views.toml").write_text(VIEWS.partition("[more]")[0])
+    for arguments, message in (
+        (["--parts", "2", "--since", "all"], "view spend cannot be computed in parts"),
+        (["--ray", "local"], "--ray local needs --parts"),
+        (["--parts", "2", "--ray", "127.0.0.1:1"], "Ray cannot be reached at '127.0.0.1:1'"),
+    ):
+        if "127" in message:
+            pytest.importorskip("ray", reason="ray is in the extra `ray`")
+        assert message in str(run(views, *arguments)[1])

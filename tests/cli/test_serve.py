@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -114,6 +115,78 @@ def test_a_serving_period(server):
     assert last["rows"] == 1
 
 
+def worker_of(process):
+    told = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return int(told[0]) if told else 0
+
+
+@pytest.mark.parametrize("how", [[], ["--zygote"]])
+def test_sleeps_and_wakes(server, how):
+    """Without requests the worker ends, its period is a recording; the next request is answered by another worker."""
+    process, port = server("--sleep", "1s", *how)
+    body = {"inputs": {"x": [[1, 2, 3]]}}
+    assert request(port, body=body)[0] == 200
+    first = worker_of(process)
+    while worker_of(process):
+        time.sleep(0.05)
+    recording = wiring.find("latest")
+    assert recording.end.state is EndState.FINISHED
+    assert recording.end.reason == "asleep: nobody asked for 1 s"
+    assert recording.points[-1].values["requests"] == 1
+    status, _, told = request(port, body=body)
+    assert (status, told) == (200, b'{"outputs":{"y":[[2.0,4.0,6.0]]}}')
+    assert worker_of(process) not in (0, first)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 0, err
+    assert "asked to end" in out
+    assert "joulewise: asleep: nobody asked for 1 s (1 answers); waiting for the next" in err
+
+
+def test_asleep_ends_at_once(server):
+    """Told to end while asleep, the parent ends with 0."""
+    process, port = server("--sleep", "1s")
+    request(port, "/healthz")
+    while worker_of(process):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+
+
+def test_several_models(server, tmp_path):
+    """Each model answers under its name, the first at /predict too; one that is not asked is not loaded, an idle one unloaded."""
+    other = models.pick(tmp_path)
+    process, port = server(str(other), "--always-on", "double", "--sleep", "1s")
+    assert request(port, body={"inputs": {"x": [[1, 2, 3]]}})[0] == 200
+    loaded = 'joulewise_serve_loaded{model="pick",variant="pick"} %d'
+    assert loaded % 0 in request(port, "/metrics")[2].decode()
+    told = request(port, "/models/pick/predict", {"inputs": {"ids": [[1]]}})[2]
+    assert json.loads(told) == {"outputs": {"y": [[11.0]]}}
+    while loaded % 0 not in request(port, "/metrics")[2].decode():
+        time.sleep(0.2)
+    assert (
+        'joulewise_serve_loaded{model="double",variant="double"} 1' in request(port, "/metrics")[2].decode()
+    )
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 0
+
+
+def test_life(server, tmp_path):
+    """A life adds up the folder's making and the recorded periods; what is not known is named."""
+    process, port = server("--zone", "DE")
+    request(port, body={"inputs": {"x": [[1, 2, 3]]}})
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    told = CliRunner().invoke(verb.command, [str(tmp_path / "double.onnx"), "--life", "--json"])
+    life = json.loads(told.output)
+    assert (life["model"], life["periods"], life["requests"]) == ("double", 1, 1)
+    assert life["unknown"][:3] == ["search", "training", "compressing"]
+    shown = CliRunner().invoke(verb.command, [str(tmp_path / "double.onnx"), "--life"]).output
+    assert "double: 1 requests in 1 serving periods" in shown
+    assert "not known: search, training, compressing" in shown
+
+
 def test_key(server, monkeypatch):
     """The key comes from the environment, is asked for, and stands in no recording."""
     monkeypatch.setenv("JOULEWISE_API_KEY", "s3cret-key")
@@ -149,6 +222,11 @@ def test_refusals(home, tmp_path):
     assert "--latency-target" in refusal(model, "--latency-target", "0")
     assert "--deadline" in refusal(model, "--deadline", "0ms")
     assert "--name" in refusal(model, "--name", "a/b")
+    assert "'soon' as a duration" in refusal(model, "--sleep", "soon")
+    assert "unknown model 'other'" in refusal(model, "--always-on", "other")
+    assert "--name is for one model" in refusal(model, model, "--name", "a")
+    assert "two models are called double" in refusal(model, model)
+    assert "no such file" in refusal(tmp_path / "none.onnx")
     assert "unknown zone" in refusal(model, "--zone", "Atlantis")
     assert not list((home / "runs").glob("*")) if (home / "runs").exists() else True
 
@@ -224,7 +302,7 @@ def test_a_folder_that_names_its_views(server, folder):
     assert (status, outputs["y"]) == (200, [[132.5], [0.5]])
     assert 55 < outputs["spend.age_s"][0] < 120
     assert outputs["spend.age_s"][1] is None
-    assert 'joulewise_serve_feature_missing_total{model="churn"' in metrics
+    assert "joulewise_serve_feature_missing_total{} 1" in metrics
     assert [(t.reader, t.reads, t.missing) for t in online.tallies()] == [("churn", 2, 1)]
     assert wiring.find("serve-churn").points[-1].values["feature_reads"] == 2
     online.close()

@@ -490,3 +490,55 @@ class TestTorch:
 
         with pytest.raises(UsageError, match=r"draws random numbers \(torch\)"):
             cached(range(10), lambda n: n * (1 + 0 * torch.rand(1)), folder=tmp_path)
+
+    @pytest.mark.parametrize("workers", [0, 2])
+    def test_training_is_equal(self, tmp_path, workers):
+        """A PyTorch dataset through the cache trains the model that it trains without, bit for bit, in a second experiment, too."""
+        torch = pytest.importorskip("torch")
+        torch.set_num_threads(1)
+
+        class Pictures:  # a map-style dataset: it has a length, and gives items by number
+            def __init__(self, count=96) -> None:
+                self.raw = torch.randint(0, 256, (count, 8, 8), generator=torch.Generator().manual_seed(1))
+                self.labels = (self.raw.float().mean((1, 2)) > 127.5).long()
+
+            def __len__(self) -> int:
+                return len(self.raw)
+
+            def __getitem__(self, n) -> Any:
+                return self.raw[n], int(self.labels[n])
+
+        def prepare(item):
+            picture, label = item
+            large = picture.float().repeat_interleave(2, 0).repeat_interleave(2, 1)
+            return ((large - large.mean()) / large.std()).unsqueeze(0), label
+
+        class Prepared:
+            def __len__(self) -> int:
+                return 96
+
+            def __getitem__(self, n) -> Any:
+                return prepare(Pictures()[n])
+
+        def trained(data):
+            torch.manual_seed(5)
+            model = torch.nn.Sequential(
+                torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(4 * 14 * 14, 2)
+            )
+            optimiser = torch.optim.Adam(model.parameters(), 1e-2)
+            loader = torch.utils.data.DataLoader(data, batch_size=16, shuffle=True, num_workers=workers)
+            for _ in range(3):
+                for x, y in loader:
+                    optimiser.zero_grad()
+                    torch.nn.functional.cross_entropy(model(x), y).backward()
+                    optimiser.step()
+            return model.state_dict()
+
+        plain = trained(Prepared())
+        first = cached(Pictures(), prepare, folder=tmp_path)
+        second = cached(Pictures(), prepare, folder=tmp_path)
+        through = [trained(first), trained(second)]
+
+        assert (first.hit, second.hit) == (False, True)
+        for state in through:
+            assert all(torch.equal(plain[name], state[name]) for name in plain)

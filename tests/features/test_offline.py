@@ -155,11 +155,11 @@ def test_with_names_are_no_tables(events):
         ),
         (
             {"sql": "SELECT \"user\", ts, 'x' AS name FROM events"},
-            "column name is VARCHAR, but features are numbers; make it a number",
+            r"column name is VARCHAR, but features are numbers; declare it.*category",
         ),
         (
             {"sql": 'SELECT "user", ts, ts AS last FROM events'},
-            r"column last is TIMESTAMP WITH TIME ZONE, but features are numbers.*epoch\(last\)",
+            r"column last is TIMESTAMP WITH TIME ZONE, but features are numbers.*last = \"age\"",
         ),
         (
             {"sql": 'SELECT "user", epoch(ts)::BIGINT AS ts, amount FROM events'},
@@ -332,6 +332,19 @@ class TestPostgres:
             "SELECT sum(estimated_size) FROM duckdb_tables() WHERE table_name LIKE 'joulewise_copy%'"
         )[0]
 
+    def test_no_row(self, spend):
+        """A source without a row, and one whose columns only are asked for, are no error."""
+        import psycopg
+
+        one, copied = spend
+        with Offline([one]) as offline:
+            assert [c.name for c in offline.columns(one)] == ["total"]
+            assert copied(offline) == 0
+        with psycopg.connect(one.sources["events"].place, autocommit=True) as server:
+            server.execute("DELETE FROM events")
+        with Offline([one]) as offline:
+            assert offline.compute(one, now=NOW).rows == 0
+
     def test_only_what_changed_is_copied(self, spend):
         """Of a view by entities come the entities that changed and their rows; the values are those of all rows."""
         one, copied = spend
@@ -376,3 +389,16 @@ class TestPostgres:
 
         assert sorted(seen) == list(range(300))
         assert rows == 3000
+
+
+def test_a_view_of_its_sources_name(parquet):
+    """A view may be called as its source; where another is made from it, that is refused, for FROM could mean either."""
+    source = {"events": parquet("events", "SELECT 1 AS user, TIMESTAMPTZ '2026-11-20' AS ts, 2.0 AS amount")}
+    one = make(name="events", sources=source)
+    above = make('SELECT "user", ts, amount FROM events', name="above", sources={})
+
+    assert len(compute(one)) == 1
+    with pytest.raises(
+        UsageError, match="view events and its source have one name, and view above is made from it"
+    ):
+        Offline([one, above])

@@ -9,11 +9,11 @@ from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 from joulewise.features.rows import HEADER, Layout, differences, key_of, tombstone  # noqa: E402
-from joulewise.features.views import TYPES, Column  # noqa: E402
+from joulewise.features.views import NUMBERS, Column  # noqa: E402
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from(TYPES), st.integers(-128, 127)), min_size=1, max_size=70),
+    st.lists(st.tuples(st.sampled_from(NUMBERS), st.integers(-128, 127)), min_size=1, max_size=70),
     st.integers(-(2**62), 2**62),
 )
 @settings(deadline=None)

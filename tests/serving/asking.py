@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
+from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
+
+from joulewise.serving.asgi import Asgi
+from joulewise.serving.places import listen
+from joulewise.serving.wire import Front
 
 
 @dataclass
@@ -15,6 +22,36 @@ class Answer:
 
     def json(self):
         return json.loads(self.body)
+
+
+@contextmanager
+def on_the_wire(service):
+    """Serve in a thread; yields the address."""
+    started = threading.Event()
+    ended: list[Callable[[], object]] = []
+
+    async def scene():
+        loop = asyncio.get_running_loop()
+        done = asyncio.Event()
+        front = Front(service)
+        server = await loop.create_server(front, sock=listening)
+        ended.append(lambda: loop.call_soon_threadsafe(done.set))
+        started.set()
+        await done.wait()
+        server.close()
+        for connection in list(front.connections):
+            connection._transport.abort()
+        await service.close()
+
+    with listen("127.0.0.1", 0) as listening:
+        thread = threading.Thread(target=lambda: asyncio.run(scene()))
+        thread.start()
+        started.wait(10)
+        try:
+            yield f"127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            ended[0]()
+            thread.join(10)
 
 
 async def ask(
@@ -41,7 +78,7 @@ async def ask(
         sent.append(message)
 
     named = [(k.encode(), v.encode()) for k, v in dict(headers).items()]
-    await service({"type": kind, "path": path, "method": method, "headers": named}, receive, send)
+    await Asgi(service)({"type": kind, "path": path, "method": method, "headers": named}, receive, send)
     told = {k.decode(): v.decode() for k, v in sent[0]["headers"]}
     return Answer(sent[0]["status"], told, b"".join(m.get("body", b"") for m in sent[1:]))
 

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 
-_PURE = {"test_batching.py", "test_cache.py", "test_energy.py", "test_metrics.py"}
-_NEEDED = ("numpy", "onnx", "onnxruntime", "orjson", "uvicorn", "httptools")
+_PURE = {
+    "test_batching.py",
+    "test_cache.py",
+    "test_energy.py",
+    "test_canary.py",
+    "test_choosing.py",
+    "test_folder.py",
+    "test_sleeping.py",
+}
+_NEEDED = ("numpy", "onnx", "onnxruntime", "orjson", "httptools")
 _MISSING = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
 
 

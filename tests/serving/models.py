@@ -19,11 +19,11 @@ def _value(name, kind, shape):
     return helper.make_tensor_value_info(name, kind, shape)
 
 
-def double(folder: Path) -> Path:
-    """Write y = 2 x for rows of three numbers."""
-    two = helper.make_tensor("two", TensorProto.FLOAT, [1], [2.0])
+def double(folder: Path, by: float = 2.0, name: str = "double") -> Path:
+    """Write y = 2 x (or `by` x) for rows of three numbers."""
+    two = helper.make_tensor("two", TensorProto.FLOAT, [1], [by])
     return _save(
-        folder / "double.onnx",
+        folder / f"{name}.onnx",
         [helper.make_node("Mul", ["x", "two"], ["y"])],
         [_value("x", TensorProto.FLOAT, ["n", 3])],
         [_value("y", TensorProto.FLOAT, ["n", 3])],

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from joulewise.serving.app import Limits, Service
+from joulewise.serving.app import Limits, of_model
+from joulewise.serving.asgi import Asgi
 from joulewise.serving.batching import Bounds
 from joulewise.serving.energy import Rate
 from joulewise.serving.onnx_model import OnnxModel
@@ -45,6 +46,10 @@ def model(tmp_path):
     return Counted(OnnxModel(models.double(tmp_path)))
 
 
+def first(service):
+    return next(iter(service.endpoints.values()))
+
+
 def serve(service, *requests):
     """Return the answers to requests that are asked all at once."""
 
@@ -56,7 +61,7 @@ def serve(service, *requests):
 
 def test_answer_and_headers(model):
     """An answer is right, and says its joules, grams, basis, cache and variant."""
-    service = Service(model, Limits(), lambda: Rate(20.0, 0.002, Basis.MODELLED))
+    service = of_model(model, Limits(), lambda: Rate(20.0, 0.002, Basis.MODELLED))
 
     (answer,) = serve(service, {"body": x((1, 2, 3))})
 
@@ -72,13 +77,13 @@ def test_answer_and_headers(model):
 
 def test_unknown_joules(model):
     """While nothing is known about joules the headers say so; they never say 0."""
-    (answer,) = serve(Service(model, Limits()), {"body": x((1, 2, 3))})
+    (answer,) = serve(of_model(model, Limits()), {"body": x((1, 2, 3))})
     assert [answer.headers[h] for h in ("x-joules", "x-joules-basis", "x-gco2e")] == ["unknown"] * 3
 
 
 def test_cache(model):
     """The same bytes again are answered from the cache: the model computes once, and the answer is the same."""
-    service = Service(model, Limits())
+    service = of_model(model, Limits())
     first, second = (serve(service, {"body": x((1, 2, 3))})[0] for _ in range(2))
 
     assert (first.headers["x-cache"], second.headers["x-cache"]) == ("miss", "hit")
@@ -88,7 +93,7 @@ def test_cache(model):
 
 def test_ttl(model):
     """An answer older than the cache may keep is computed again."""
-    service = Service(model, Limits(cache_ttl_s=0.01))
+    service = of_model(model, Limits(cache_ttl_s=0.01))
     serve(service, {"body": x((1, 2, 3))})
     time.sleep(0.02)
     assert serve(service, {"body": x((1, 2, 3))})[0].headers["x-cache"] == "miss"
@@ -96,7 +101,7 @@ def test_ttl(model):
 
 def test_single_flight(model):
     """Fifty equal requests at once are computed once; every one has the answer."""
-    answers = serve(Service(model, Limits()), *[{"body": x((1, 2, 3))}] * 50)
+    answers = serve(of_model(model, Limits()), *[{"body": x((1, 2, 3))}] * 50)
 
     assert {a.body for a in answers} == {b'{"outputs":{"y":[[2.0,4.0,6.0]]}}'}
     assert sorted(a.headers["x-cache"] for a in answers) == ["miss"] + ["shared"] * 49
@@ -105,20 +110,20 @@ def test_single_flight(model):
 
 def test_single_flight_shares_refusals(tmp_path):
     """Equal requests that the model refuses are all refused, and nothing is kept of it."""
-    service = Service(OnnxModel(models.pick(tmp_path)), Limits())
+    service = of_model(OnnxModel(models.pick(tmp_path)), Limits())
     for _ in range(2):
         answers = serve(service, *[{"body": {"inputs": {"ids": [[99]]}}}] * 3)
         assert [a.status for a in answers] == [422] * 3
-        assert len(service._cache) == len(service._flights) == 0
+        assert len(first(service).cache) == len(first(service).flights) == 0
 
 
 def test_no_cache(model, tmp_path):
     """A cache of no size, or a model that does not repeat itself, computes every time."""
-    off = Service(model, Limits(cache_bytes=0))
+    off = of_model(model, Limits(cache_bytes=0))
     answers = serve(off, *[{"body": x((1, 2, 3))}] * 3)
     assert [a.headers["x-cache"] for a in answers] == ["off"] * 3
     assert model.rows == 3
-    noisy = Service(OnnxModel(models.noisy(tmp_path)), Limits())
+    noisy = of_model(OnnxModel(models.noisy(tmp_path)), Limits())
     assert len({a.body for a in serve(noisy, *[{"body": x((1, 2, 3))}] * 3)}) == 3
 
 
@@ -140,7 +145,7 @@ def test_many_at_once(model):
             requests.append({"body": draw.choice(wrong)})
         else:
             requests.append({"body": x(*[(k, k + 0.5, -k)] * draw.randint(1, 5))})
-    service = Service(model, Limits(deadline_s=60))
+    service = of_model(model, Limits(deadline_s=60))
 
     answers = serve(service, *requests)
 
@@ -154,12 +159,13 @@ def test_many_at_once(model):
             assert answer.json()["outputs"]["y"] == (2 * rows).tolist()
     assert service.counters.responses == {200: 200, 400: 100}
     assert service.counters.batches < 200
-    assert (service._held_bytes, service.tally.inside) == (0, 0)
+    assert len(service._deadlines) == 0
+    assert (service.held_bytes, service.tally.inside) == (0, 0)
 
 
 def test_neighbours_of_a_bad_input(tmp_path):
     """In one batch with ids that the model refuses (422), the others get their right answers."""
-    service = Service(OnnxModel(models.pick(tmp_path)), Limits())
+    service = of_model(OnnxModel(models.pick(tmp_path)), Limits())
     answers = serve(
         service, *({"body": {"inputs": {"ids": [[k % 4, 99 if k == 7 else 0]]}}} for k in range(20))
     )
@@ -169,14 +175,14 @@ def test_neighbours_of_a_bad_input(tmp_path):
 
 def test_unlike_shapes(tmp_path):
     """Requests of unlike lengths never share a batch, and all are answered."""
-    service = Service(OnnxModel(models.pick(tmp_path)), Limits())
+    service = of_model(OnnxModel(models.pick(tmp_path)), Limits())
     answers = serve(service, *({"body": {"inputs": {"ids": [[1] * (1 + k % 3)]}}} for k in range(30)))
     assert [len(a.json()["outputs"]["y"][0]) for a in answers] == [1 + k % 3 for k in range(30)]
 
 
 def test_body_limits(model):
     """Too large by its header or as it comes is 413, cut short 400, too slow 408; the memory is given back."""
-    service = Service(model, Limits(most_body_bytes=100, body_s=0.05))
+    service = of_model(model, Limits(most_body_bytes=100, body_s=0.05))
     told, seen, cut, slow = serve(
         service,
         {"body": b"", "headers": {"content-length": "101"}},
@@ -186,7 +192,7 @@ def test_body_limits(model):
     )
     assert [a.status for a in (told, seen, cut, slow)] == [413, 413, 400, 408]
     assert told.headers["connection"] == "close"
-    assert service._held_bytes == 0
+    assert service.held_bytes == 0
 
 
 def test_disconnect(model):
@@ -206,7 +212,7 @@ def test_disconnect(model):
             sent.append(message)
 
         scope = {"type": "http", "path": "/predict", "method": "POST", "headers": []}
-        await Service(model, Limits())(scope, receive, send)
+        await Asgi(of_model(model, Limits()))(scope, receive, send)
         return sent[0]["status"]
 
     assert asyncio.run(scene()) == 400
@@ -214,7 +220,7 @@ def test_disconnect(model):
 
 def test_admission(model):
     """More than may wait is refused with 429 and Retry-After, before its body is read; those inside are answered."""
-    service = Service(model, Limits(bounds=Bounds(most_waiting=5), cache_bytes=0))
+    service = of_model(model, Limits(bounds=Bounds(most_waiting=5), cache_bytes=0))
 
     async def scene():
         model.go.clear()
@@ -234,7 +240,7 @@ def test_admission(model):
 
 def test_deadline(model):
     """A request's own deadline ends its waiting with 504; a wrong one is 400."""
-    service = Service(model, Limits())
+    service = of_model(model, Limits())
 
     async def scene():
         model.go.clear()
@@ -250,7 +256,7 @@ def test_deadline(model):
 
 def test_key(model):
     """With a key, only health and readiness answer without it; both headers are taken; errors do not tell the key."""
-    service = Service(model, Limits(), api_key="s3cret")
+    service = of_model(model, Limits(), api_key="s3cret")
     body = x((1, 2, 3))
     statuses = [
         a.status
@@ -271,7 +277,7 @@ def test_key(model):
 
 def test_pages(model):
     """Every page of the description answers; unknown paths and wrong methods are told."""
-    service = Service(model, Limits())
+    service = of_model(model, Limits())
     v2 = f"/v2/models/double/versions/{model.version}"
     for path in ("/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/double", "/v2/models/double/ready",
                  v2, f"{v2}/ready", "/metrics", "/openapi.json", "/docs", "/healthz", "/readyz"):  # fmt: skip
@@ -293,11 +299,11 @@ def test_pages(model):
 
 def test_metrics(model):
     """The counters are those of what happened."""
-    service = Service(model, Limits(), lambda: Rate(20.0, 0.002, Basis.MODELLED))
+    service = of_model(model, Limits(), lambda: Rate(20.0, 0.002, Basis.MODELLED))
     serve(service, {"body": x((1, 2, 3))})
     serve(service, {"body": x((1, 2, 3))}, {"body": b""})
     lines = serve(service, {"path": "/metrics", "method": "GET"})[0].body.decode().splitlines()
-    told = dict(line.replace(f'model="double",version="{model.version}"', "").replace("{,", "{").rsplit(" ", 1)
+    told = dict(line.replace('model="double",', "").replace('variant="double"', "").rsplit(" ", 1)
                 for line in lines if not line.startswith("#"))  # fmt: skip
     assert told['joulewise_serve_responses_total{status="200"}'] == "2"
     assert told['joulewise_serve_responses_total{status="400"}'] == "1"
@@ -308,7 +314,7 @@ def test_metrics(model):
 
 def test_lifespan_drains(model):
     """At the end the server is not ready, what waits is answered, and only then it says that it is down."""
-    service = Service(model, Limits())
+    service = of_model(model, Limits())
 
     async def scene():
         queue: asyncio.Queue[dict[str, str]] = asyncio.Queue()
@@ -317,7 +323,7 @@ def test_lifespan_drains(model):
         async def send(message):
             sent.append(message["type"])
 
-        life = asyncio.create_task(service({"type": "lifespan"}, queue.get, send))
+        life = asyncio.create_task(Asgi(service)({"type": "lifespan"}, queue.get, send))
         await queue.put({"type": "lifespan.startup"})
         model.go.clear()
         inside = asyncio.create_task(ask(service, body=x((1, 2, 3))))
@@ -340,7 +346,7 @@ def test_other_protocols(model):
     """What is neither http nor a lifespan is refused aloud."""
 
     async def scene():
-        await ask(Service(model, Limits()), kind="websocket")
+        await ask(of_model(model, Limits()), kind="websocket")
 
     with pytest.raises(ValueError, match="websocket"):
         asyncio.run(scene())

@@ -128,9 +128,9 @@ def test_rows_within():
 
 
 def test_thread():
-    """What nobody knows and what takes more than a twentieth of the target goes to a thread."""
+    """What nobody knows and what takes more than a tenth of the target goes to a thread."""
     assert worth_a_thread(1, 0.1, None)
-    assert worth_a_thread(10, 0.1, Line(0.001, 0.0))
+    assert worth_a_thread(11, 0.1, Line(0.001, 0.0))
     assert not worth_a_thread(4, 0.1, Line(0.001, 0.0))
 
 

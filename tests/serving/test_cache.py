@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from joulewise.serving.cache import Flights, Keys, PredictionCache
+from joulewise.serving.exchange import Answer
 
 
 def test_key():
@@ -22,26 +23,27 @@ def test_key():
     }
     assert len(keys) == 5
     one = Keys("1", "plain")
+    assert len({one.of(b"x"), one.of(b"x", b"1"), one.of(b"x", b"2"), one.of(b"1x"), one.of(b"", b"1x")}) == 5
     assert one.of(b"x") == one.of(b"x") == Keys("1", "plain").of(b"x")
 
 
 def test_ttl():
     """An answer is given again until it is as old as the cache may keep it, and then its room is free."""
     cache = PredictionCache(1000, ttl_s=10)
-    cache.put(b"k", b"body", 100.0)
+    cache.put(b"k", Answer(b"body"), 100.0)
 
-    assert cache.get(b"k", 109.9) == b"body"
+    assert cache.get(b"k", 109.9) == Answer(b"body")
     assert cache.get(b"k", 110.0) is None
     assert (len(cache), cache.held_bytes) == (0, 0)
 
 
 def test_least_recently_used_goes():
     """A full cache forgets what was used longest ago, not what came first."""
-    cache = PredictionCache(2 * 260, ttl_s=10)
-    cache.put(b"a", b"0123456789", 0.0)
-    cache.put(b"b", b"0123456789", 0.0)
+    cache = PredictionCache(2 * 310, ttl_s=10)
+    cache.put(b"a", Answer(b"0123456789"), 0.0)
+    cache.put(b"b", Answer(b"0123456789"), 0.0)
     cache.get(b"a", 1.0)
-    cache.put(b"c", b"0123456789", 2.0)
+    cache.put(b"c", Answer(b"0123456789"), 2.0)
 
     assert cache.get(b"b", 3.0) is None
     assert cache.get(b"a", 3.0) is not None
@@ -51,29 +53,29 @@ def test_least_recently_used_goes():
 def test_nothing_kept():
     """No room keeps nothing, and a body larger than the cache drops nobody."""
     off = PredictionCache(0, 10)
-    off.put(b"k", b"", 0.0)
+    off.put(b"k", Answer(b""), 0.0)
     assert not off.on
     assert off.get(b"k", 0.0) is None
     small = PredictionCache(600, 10)
-    small.put(b"k", b"x", 0.0)
-    small.put(b"large", b"x" * 600, 0.0)
-    assert small.get(b"k", 0.0) == b"x"
+    small.put(b"k", Answer(b"x"), 0.0)
+    small.put(b"large", Answer(b"x" * 600), 0.0)
+    assert small.get(b"k", 0.0) == Answer(b"x")
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.binary(max_size=300), st.floats(0, 20)), max_size=60))
 def test_bounded(puts):
     """Whatever is put in and asked, the cache holds at most its size, and never a body under another's key."""
     cache, now_s = PredictionCache(1200, ttl_s=15), 0.0
-    last: dict[bytes, bytes] = {}
+    last: dict[bytes, Answer] = {}
     for number, body, later_s in puts:
         now_s += later_s
         key = bytes([number])
         kept = cache.get(key, now_s)
         assert kept is None or kept == last[key]
-        cache.put(key, body, now_s)
-        last[key] = body
+        cache.put(key, Answer(body), now_s)
+        last[key] = Answer(body)
         assert cache.held_bytes <= 1200
-        assert cache.held_bytes == sum(len(b) + 250 for _s, b in cache._entries.values())
+        assert cache.held_bytes == sum(len(b.body) + 300 for _s, b in cache._entries.values())
 
 
 def test_flights():

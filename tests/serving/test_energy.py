@@ -24,12 +24,14 @@ def test_rate():
 
 
 def test_pace():
-    """The recorder ticks once a second while requests come, and half as often each time none did, to 10 s."""
+    """The recorder takes 1 % of the requests' CPU time; with none it doubles its interval, to a minute."""
     paces = [1.0]
-    for _ in range(6):
-        paces.append(pace(paces[-1], 0))
-    assert paces == [1, 2, 4, 8, 10, 10, 10]
-    assert pace(10.0, 1) == 1.0
+    for _ in range(7):
+        paces.append(pace(paces[-1], 0.0, 10.0, 0.001))
+    assert paces == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert pace(60.0, 5.0, 10.0, 0.001) == 1.0  # half a core: a tick of 1 ms may come five times a second
+    assert pace(60.0, 0.2, 10.0, 0.001) == pytest.approx(5.0)
+    assert pace(1.0, 0.2, 10.0, 0.001) == 2.0
 
 
 def test_every_cpu_second_is_counted_once():

@@ -8,7 +8,8 @@ import threading
 
 import numpy as np
 
-from joulewise.serving.engine import Engine, Job
+from joulewise.serving.engine import Engine, Job, Outcome
+from joulewise.serving.exchange import Answer, Exchange
 from joulewise.serving.tensors import Refused, Spec
 
 
@@ -34,13 +35,25 @@ class Slow:
         return [tensors[0] * 2]
 
 
-def job(*values, batches=True):
-    return Job([np.array(values, float)], batches, lambda ys: b",".join(b"%d" % y for y in ys[0]))
+def exchange():
+    return Exchange(lambda *_: None)
 
 
-async def answered(engine, one, deadline_s=10.0):
+def job(*values, batches=True, landed=lambda _job, _outcome: None):
+    return Job(
+        [np.array(values, float)],
+        batches,
+        lambda ys: Answer(b",".join(b"%d" % y for y in ys[0])),
+        landed,
+        exchange(),
+    )
+
+
+async def answered(engine, one) -> Outcome:
+    outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    one.landed = lambda _job, told: outcome.set_result(told)
     engine.submit(one)
-    return await one.wait(deadline_s)
+    return await outcome
 
 
 def test_greedy_batches():
@@ -59,8 +72,8 @@ def test_greedy_batches():
         model.go.set()
         outcomes = await asyncio.gather(first, *others)
         assert engine.load().rows == 0
-        await engine.close()
-        return model.sizes, [o.body for o in outcomes]
+        await engine.drained()
+        return model.sizes, [o.answer.body for o in outcomes]
 
     sizes, bodies = asyncio.run(scene())
     assert sizes == [1, 20]
@@ -78,7 +91,7 @@ def test_limit():
         await asyncio.sleep(0.05)
         model.go.set()
         await asyncio.gather(*tasks)
-        await engine.close()
+        await engine.drained()
         return model.sizes
 
     assert max(asyncio.run(scene(4, True))) == 4
@@ -92,56 +105,39 @@ def test_one_bad_input():
         model = Slow()
         engine = Engine(model)
         outcomes = await asyncio.gather(*(answered(engine, job(v)) for v in (1, -1, 3)))
-        await engine.close()
+        await engine.drained()
         return outcomes
 
     good, bad, other = asyncio.run(scene())
-    assert (good.body, other.body) == (b"2", b"6")
+    assert (good.answer.body, other.answer.body) == (b"2", b"6")
     assert bad.refused.status == 422
 
 
-def test_deadline_and_deserted():
-    """Who waits too long gets 504 in time, and what nobody waits for any more is not computed."""
-
-    async def scene():
-        model = Slow()
-        engine = Engine(model)
-        model.go.clear()
-        first = asyncio.create_task(answered(engine, job(1)))
-        await asyncio.sleep(0.05)
-        late = await answered(engine, job(2), deadline_s=0.05)
-        model.go.set()
-        await first
-        await engine.close()
-        return late, model.sizes
-
-    late, sizes = asyncio.run(scene())
-    assert late.refused.status == 504
-    assert sizes == [1]
-
-
-def test_others_still_wait():
-    """A job whose first waiter gave up is computed for the second, and knows its outcome afterwards."""
+def test_deserted():
+    """What nobody waits for any more is not computed, and lands as late; what one of two still waits for is."""
 
     async def scene():
         model, heard = Slow(), []
         engine = Engine(model)
-        shared = Job([np.array([5.0])], True, lambda ys: b"%d" % ys[0][0], lambda _job, o: heard.append(o))
         model.go.clear()
-        engine.submit(shared)
-        patient = asyncio.create_task(shared.wait(10))
-        hasty = await shared.wait(0.05)
+        first = asyncio.create_task(answered(engine, job(1)))
+        await asyncio.sleep(0.05)
+        left = job(2, landed=lambda _job, outcome: heard.append(outcome))
+        shared = job(3, landed=lambda _job, outcome: heard.append(outcome))
+        shared.exchanges.append(exchange())
+        for one in (left, shared):
+            engine.submit(one)
+            one.exchanges[0].done = True
         model.go.set()
-        outcome = await patient
-        again = await shared.wait(10)
-        await engine.close()
-        return hasty, outcome, again, heard
+        await first
+        await engine.drained()
+        assert engine.load().rows == 0
+        return heard, model.sizes
 
-    hasty, outcome, again, heard = asyncio.run(scene())
-    assert hasty.refused.status == 504
-    assert outcome.body == b"10"
-    assert again is outcome
-    assert heard == [outcome]
+    (late, told), sizes = asyncio.run(scene())
+    assert late.refused.status == 504
+    assert told.answer.body == b"6"
+    assert sizes == [1, 1]
 
 
 def test_learns():
@@ -152,7 +148,7 @@ def test_learns():
         seen = []
         engine = Engine(Slow(), cpu_s=lambda: next(clock), on_batch=lambda rows, s: seen.append((rows, s)))
         outcome = await answered(engine, job(1, 2))
-        await engine.close()
+        await engine.drained()
         return engine, outcome, seen
 
     engine, outcome, seen = asyncio.run(scene())
@@ -177,14 +173,14 @@ def test_a_fault_of_ours():
             lambda _loop, context: told.append(context["exception"])
         )
         engine = Engine(Faulty(), limit_rows=1)
-        outcomes = await asyncio.gather(*(answered(engine, job(v), 5) for v in (1, 13, 3)))
+        outcomes = await asyncio.gather(*(answered(engine, job(v)) for v in (1, 13, 3)))
         assert engine.load().rows == 0
         again = await answered(engine, job(4))
-        await engine.close()
+        await engine.drained()
         return [*outcomes, again]
 
     first, fault, behind, again = asyncio.run(scene())
     gc.collect()
-    assert [o.body for o in (first, behind, again)] == [b"2", b"6", b"8"]
+    assert [o.answer.body for o in (first, behind, again)] == [b"2", b"6", b"8"]
     assert fault.refused.status == 500
     assert [type(e) for e in told] == [ZeroDivisionError]

@@ -73,3 +73,9 @@ def test_threads_do_not_spin(tmp_path):
     before_s = time.process_time()
     time.sleep(0.2)
     assert time.process_time() - before_s < 0.1
+
+
+def test_another_file(tmp_path):
+    """A file that is not the one that was measured is not served."""
+    with pytest.raises(UsageError, match="not the file that was measured"):
+        OnnxModel(models.double(tmp_path), sha256="0" * 64)

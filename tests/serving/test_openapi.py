@@ -20,7 +20,7 @@ def model(tmp_path):
 
 
 def schemas(model):
-    post = openapi.description(model, False)["paths"]["/predict"]["post"]
+    post = openapi.description(model, False, model.name)["paths"]["/predict"]["post"]
     asked = post["requestBody"]["content"]["application/json"]["schema"]
     return asked, post["responses"]["200"]["content"]["application/json"]["schema"]
 
@@ -54,20 +54,20 @@ def test_answer_schema(model):
     """What the server answers is what the schema says."""
     ask = plain_request(model, b'{"inputs": {"x": [[1, 2, 3]]}}')
     jsonschema.Draft202012Validator(schemas(model)[1]).validate(
-        json.loads(ask.encode(model.run(ask.tensors)))
+        json.loads(ask.encode(model.run(ask.tensors)).body)
     )
 
 
 def test_key(model):
     """A key is in the description where it is needed, and only there."""
-    assert openapi.description(model, True)["security"] == [{"key": []}]
-    assert "security" not in openapi.description(model, False)
+    assert openapi.description(model, True, model.name)["security"] == [{"key": []}]
+    assert "security" not in openapi.description(model, False, model.name)
 
 
 def test_page(model):
     """The page names every endpoint, input and header, runs no script and lets no name become markup."""
     model.name = "<script>"
-    described = openapi.description(model, False)
+    described = openapi.description(model, False, model.name)
     page = openapi.page(described)
     assert "<script" not in page
     assert "FP32 [any, 3]" in page

@@ -14,9 +14,10 @@ import pytest
 
 from joulewise import wiring
 from joulewise.measuring.recorder import Snapshot
-from joulewise.serving.app import Limits, Service
+from joulewise.serving.app import Limits, of_model
 from joulewise.serving.onnx_model import OnnxModel
-from joulewise.serving.running import RateOf, check_host, is_loopback, listen, note, serve
+from joulewise.serving.places import check_host, is_loopback, listen
+from joulewise.serving.running import RateOf, note, serve
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.figures import Basis, relative
 from tests.serving import models
@@ -97,7 +98,7 @@ def raw(port, data, wait_s=5.0):
 
 def test_real_server(tmp_path):
     """Good, malformed, oversized and truncated requests from many threads, then SIGTERM while one waits: it is answered."""
-    service = Service(OnnxModel(models.double(tmp_path)), Limits(most_body_bytes=2000))
+    service = of_model(OnnxModel(models.double(tmp_path)), Limits(most_body_bytes=2000))
     kept, listening = Kept(), listen("127.0.0.1", 0)
     port = listening.getsockname()[1]
     faults: list[object] = []
@@ -162,7 +163,7 @@ def test_real_server(tmp_path):
     before = signal.getsignal(signal.SIGTERM)
     driver = threading.Thread(target=scene)
     driver.start()
-    serve(service, listening, kept)
+    serve(service, [listening], kept)
     driver.join(20)
 
     assert faults == []
@@ -176,7 +177,7 @@ def test_real_server(tmp_path):
 def test_note(tmp_path):
     """A point tells requests, rows, batches, the cache and CPU time by use."""
     kept = Kept()
-    note(Service(OnnxModel(models.double(tmp_path)), Limits()), kept)
+    note(of_model(OnnxModel(models.double(tmp_path)), Limits()), kept)
     assert kept.points[0].keys() == {
-        "requests", "rows", "batches", "cache_hits", "cache_shared", "requests_cpu_s", "standing_by_cpu_s",
+        "requests", "rows", "batches", "cache_hits", "cache_shared", "answers_j", "requests_cpu_s", "standing_by_cpu_s",
     }  # fmt: skip

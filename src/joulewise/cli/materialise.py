@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from joulewise.features.materialising import Done
     from joulewise.features.offline import Offline
     from joulewise.features.online import OnlineStore
+    from joulewise.features.parts import Spread
     from joulewise.features.views import View
     from joulewise.measuring.accounting import Account
 
@@ -44,6 +47,16 @@ _LOOK_EVERY_S = 60.0  # whether a view's run has left the queue
 @click.option(
     "--migrate", is_flag=True, help="Allow other columns than the store has: everything is made anew."
 )
+@click.option(
+    "--parts",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    help="Compute everything in so many parts: one after another in less memory, or with --ray side by side.",
+)
+@click.option(
+    "--ray", "ray_address", metavar="ADDRESS", help="Run the parts on Ray: local, auto, or host:port."
+)
 @click.option("--watch", is_flag=True, help="Go on: materialise each view when it is due, until interrupted.")
 @click.option(
     "--submit", is_flag=True, help="Put each view's next run into the queue, within its freshness bound."
@@ -61,6 +74,8 @@ def command(
     names: tuple[str, ...],
     since: str,
     migrate: bool,
+    parts: int,
+    ray_address: str | None,
     watch: bool,
     submit: bool,
     zone: str | None,
@@ -99,12 +114,17 @@ def command(
             time.sleep(_LOOK_EVERY_S)
         while True:
             done = []
-            with Offline(views, memory_bytes=memory_bytes) as offline:
+            with (
+                Offline(views, memory_bytes=memory_bytes) as offline,
+                _spread(parts, ray_address, memory_bytes) as spread,
+            ):
                 for view in _chosen(offline, names):
                     if watch and not _is_due(view, online):
                         continue
                     done.append(
-                        _run(offline, view, online, start, outer, full=since == "all", migrate=migrate)
+                        _run(
+                            offline, view, online, start, outer, spread, full=since == "all", migrate=migrate
+                        )
                     )
             _show(done, as_json=as_json, quiet=watch)
             if not watch:
@@ -118,6 +138,22 @@ def command(
             raise KeyboardInterrupt from None
     finally:
         online.close()
+
+
+@contextmanager
+def _spread(parts: int, address: str | None, memory_bytes: int) -> Iterator[Spread | None]:
+    """Yield how a view is computed: in one piece, in parts here, or in parts on Ray."""
+    from joulewise.features.parts import Spread
+
+    if address is None:
+        yield Spread(parts, memory_bytes=memory_bytes) if parts > 1 else None
+        return
+    if parts < 2:
+        raise UsageError(f"--ray {address} needs --parts: how many parts are there to run side by side?")
+    from joulewise.features.ray_map import RayMap
+
+    with RayMap(address) as run:
+        yield Spread(parts, run, memory_bytes, counted=False)
 
 
 def _submit(
@@ -173,6 +209,7 @@ def _run(
     online: OnlineStore,
     since: datetime | None,
     outer: str,
+    spread: Spread | None,
     *,
     full: bool,
     migrate: bool,
@@ -200,6 +237,7 @@ def _run(
             migrate=migrate,
             progress=progress,
             run_id=run.run_id or outer,
+            spread=spread,
         )
         run.param(rows=done.run.rows_written, bytes=done.run.bytes_written, full=done.run.full)
         run.param(**told_of(view.name, online.states(), online.tallies(), datetime.now(UTC)))

@@ -31,7 +31,7 @@ from joulewise.features.sources import (
     quoted,
     text,
 )
-from joulewise.features.views import Column, Source, View, missing_column, ordered
+from joulewise.features.views import MADE, Column, Source, View, missing_column, ordered
 from joulewise.vocabulary.errors import UsageError
 
 MEMORY_BYTES = 1_000_000_000
@@ -85,7 +85,9 @@ class Offline:
         try:
             self._sources = _one_meaning(views)
             self._references = {v.name: self._tables(v) for v in views}
-            self.views = {v.name: v for v in ordered(views, self._references)}
+            above = {v.name: [n for n in self._references[v.name] if n not in v.sources] for v in views}
+            self.views = {v.name: v for v in ordered(views, above)}
+            _told_apart(views, above)
         except UsageError:
             self.close()
             raise
@@ -113,7 +115,11 @@ class Offline:
 
     def recipe(self, view: View) -> str:
         """Return the fingerprint of a view's recipe with those of the views that it is made from."""
-        inner = [self.recipe(self.views[n]) for n in self.lineage(view) if n in self.views]
+        inner = [
+            self.recipe(self.views[n])
+            for n in self.lineage(view)
+            if n in self.views and n not in view.sources
+        ]
         return (
             view.recipe
             if not inner
@@ -141,9 +147,7 @@ class Offline:
             columns = self._columns(view, given)
             at = self._event_time(view, given)
             gone = f"COALESCE({quoted(view.deleted)}, false)" if view.deleted else "false"
-            chosen = ", ".join(
-                f"CAST({quoted(c.name)} AS {_NAMES[c.type]}) AS {quoted(c.name)}" for c in columns
-            )
+            chosen = ", ".join(f"{self._number(view, c, given)} AS {quoted(c.name)}" for c in columns)
             table = self._table()
             where = f"WHERE at_us >= {_us(since)}" if since is not None and filtered else ""
             self.connection.execute(
@@ -245,9 +249,7 @@ class Offline:
             given = {r[0]: r[1] for r in self.connection.execute(f"DESCRIBE {body}").fetchall()}
             columns = self._columns(view, given)
             gone = f"COALESCE({quoted(view.deleted)}, false)" if view.deleted else "false"
-            chosen = "".join(
-                f", CAST({quoted(c.name)} AS {_NAMES[c.type]}) AS {quoted(c.name)}" for c in columns
-            )
+            chosen = "".join(f", {self._number(view, c, given)} AS {quoted(c.name)}" for c in columns)
             return f"SELECT {names(view.keys)}, {self._event_time(view, given)} AS at_us, {gone} AS gone{chosen} FROM ({body})"
 
     def columns(self, view: View) -> tuple[Column, ...]:
@@ -382,6 +384,9 @@ class Offline:
         for column in view.columns:
             if column.name not in rest:
                 raise missing_column(where, column.name, given, f"declared as {column.type}")
+            if column.type in MADE:
+                _makes(where, column, rest[column.name])
+                continue
             kind = _fitting(where, column.name, rest[column.name])
             if not _converts(kind, column.type):
                 raise UsageError(
@@ -395,17 +400,27 @@ class Offline:
         return view.columns
 
     def _event_time(self, view: View, given: Mapping[str, str]) -> str:
-        kind, name = given[view.event_time], quoted(view.event_time)
-        if kind == "TIMESTAMP WITH TIME ZONE":
-            return f"epoch_us({name})"
+        kind, name = given[view.event_time], view.event_time
         if kind.startswith("TIMESTAMP") or kind == "DATE":
-            if view.zone == "UTC":
-                return f"epoch_us(CAST({name} AS TIMESTAMP))"
-            return f"epoch_us(timezone({text(view.zone)}, CAST({name} AS TIMESTAMP)))"
+            return _microseconds(view, name, kind)
         raise UsageError(
-            f"view {view.name}: its event time {view.event_time} is {kind}, but must be a timestamp; for seconds since 1970 "
-            f"write to_timestamp({view.event_time})"
+            f"view {view.name}: its event time {name} is {kind}, but must be a timestamp; for seconds since 1970 "
+            f"write to_timestamp({name})"
         )
+
+    def _number(self, view: View, column: Column, given: Mapping[str, str]) -> str:
+        """Return the SQL that makes a column the number that is kept."""
+        name = quoted(column.name)
+        if column.type == "category":
+            known = ", ".join(text(v) for v in column.values)
+            made = f"NULLIF(list_position([{known}], {name}), 0) - 1"
+        elif column.type == "hash":  # md5 is the same in every version, and elsewhere
+            made = f"CAST('0x' || substr(md5(CAST({name} AS VARCHAR)), 1, 15) AS BIGINT) % {column.buckets}"
+        elif column.type in ("epoch", "age"):
+            made = f"{_microseconds(view, column.name, given[column.name])} / 1e6"
+        else:
+            made = name
+        return f"CAST({made} AS {_NAMES[column.stored]})"
 
     def _checked(self, view: View, table: str, columns: tuple[Column, ...], now: datetime) -> Computed:
         nulls = " OR ".join(f"{quoted(k)} IS NULL" for k in view.keys)
@@ -439,6 +454,17 @@ class Offline:
         return f"joulewise_{self._count}"
 
 
+def _told_apart(views: Iterable[View], above: Mapping[str, Sequence[str]]) -> None:
+    """Refuse a view of its source's name that another is made from: FROM could mean either."""
+    taken = {name: by for by, names_ in above.items() for name in names_}
+    for view in views:
+        if view.name in view.sources and view.name in taken:
+            raise UsageError(
+                f"view {view.name} and its source have one name, and view {taken[view.name]} is made from it; give the source "
+                "another name"
+            )
+
+
 def _one_meaning(views: Iterable[View]) -> dict[str, Source]:
     sources: dict[str, tuple[str, Source]] = {}
     for view in views:
@@ -466,17 +492,40 @@ def _base_tables(tree: Any, within: frozenset[str] = frozenset()) -> Iterator[st
             yield from _base_tables(item, within)
 
 
+def _microseconds(view: View, name: str, kind: str) -> str:
+    """Return the SQL for a time in microseconds since 1970; one that tells no zone is of the view's."""
+    if kind.startswith("TIMESTAMP WITH"):
+        return f"epoch_us({quoted(name)})"
+    if view.zone == "UTC":
+        return f"epoch_us(CAST({quoted(name)} AS TIMESTAMP))"
+    return f"epoch_us(timezone({text(view.zone)}, CAST({quoted(name)} AS TIMESTAMP)))"
+
+
+def _makes(where: str, column: Column, kind: str) -> None:
+    """Refuse what cannot be made the number that is declared."""
+    wanted = {"category": "text", "hash": "text or a whole number"}.get(column.type, "a timestamp")
+    fits = {
+        "category": kind == "VARCHAR" or kind.startswith("ENUM"),
+        "hash": kind in (*_INTEGERS, "VARCHAR", "UUID") or kind.startswith("ENUM"),
+    }.get(column.type, kind.startswith("TIMESTAMP") or kind == "DATE")
+    if not fits:
+        raise UsageError(
+            f"{where}: column {column.name} is {kind}, but is declared {column.type}, which is made of {wanted}; cast it in the SQL"
+        )
+
+
 def _fitting(where: str, name: str, kind: str) -> str:
     if kind in _TYPES:
         return _TYPES[kind]
     if kind.startswith("DECIMAL"):
         return "float64"
+    time = f'declare it: {name} = "age" (seconds before it is read) or "epoch" (seconds since 1970)'
     advice = {
-        "VARCHAR": "make it a number in the SQL, for instance CASE name WHEN 'a' THEN 0 ELSE 1 END",
-        "TIMESTAMP WITH TIME ZONE": "make it a number in the SQL, for instance epoch(name)",
-        "TIMESTAMP": "make it a number in the SQL, for instance epoch(name)",
-        "DATE": "make it a number in the SQL, for instance epoch(name)",
-    }.get(kind, "cast it in the SQL").replace("name", name)
+        "VARCHAR": f'declare it: {name} = {{ type = "category", values = [...] }} or {{ type = "hash", buckets = 1000 }}',
+        "TIMESTAMP WITH TIME ZONE": time,
+        "TIMESTAMP": time,
+        "DATE": time,
+    }.get(kind, "cast it in the SQL")
     raise UsageError(f"{where}: column {name} is {kind}, but features are numbers; {advice}")
 
 

@@ -73,7 +73,9 @@ class ViewState:
         given = {k: v for k, v in json.loads(text).items() if k in cls.__dataclass_fields__}
         for name in ("keys", "key_kinds", "made_from"):
             given[name] = tuple(given.get(name, ()))
-        given["columns"] = tuple(Column(**c) for c in given["columns"])
+        given["columns"] = tuple(
+            Column(**{**c, "values": tuple(c.get("values", ()))}) for c in given["columns"]
+        )
         given["runs"] = tuple(Materialisation(**r) for r in given.get("runs", ()))
         return cls(**given)
 

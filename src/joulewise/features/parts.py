@@ -131,8 +131,11 @@ def try_entities(offline: Offline, view: View, whole: Computed, now: datetime) -
 def keys_of(columns: dict[str, Any], view: View) -> Iterable[Key]:
     """Return the entities of columns as the stores know them."""
     parts = [columns[k].tolist() for k in view.keys]
+    if len(parts) == 1 and columns[view.keys[0]].dtype.kind in "iu":
+        whole: list[Key] = parts[0]
+        return whole
     if len(parts) == 1:
-        return (k if isinstance(k, int | str) else str(k) for k in parts[0])
+        return (k if type(k) is str else str(k) for k in parts[0])
     return (
         key_of(tuple(p if isinstance(p, int | str) else str(p) for p in entity), view.keys)
         for entity in zip(*parts, strict=True)

@@ -62,13 +62,13 @@ class Reader:
             raise UsageError(
                 f"views {', '.join(v.name for v in known)} have different keys; use a reader for each entity"
             )
-        self._store, self.name, self._dtype = store, name or "unnamed", np.dtype(dtype)
+        self._store, self.name, self.dtype = store, name or "unnamed", np.dtype(dtype)
         self.keys = known[0].keys
         self._single = len(self.keys) == 1
         self._parts: list[_Part] = []
         start = 0
         for view in known:
-            part = _Part(view, states.get(view.name), start, tolerates_s, self._dtype)
+            part = _Part(view, states.get(view.name), start, tolerates_s, self.dtype)
             self._parts.append(part)
             start += part.width
         self.width = start
@@ -114,7 +114,7 @@ class Reader:
         """Return one entity's features as a new array."""
         import numpy as np
 
-        into = np.empty(self.width, self._dtype)
+        into = np.empty(self.width, self.dtype)
         self.read(entity, into)
         return into
 
@@ -126,7 +126,7 @@ class Reader:
 
         keys = [key_of(e, self.keys) for e in entities]
         if into is None:
-            into = np.empty((len(keys), self.width), self._dtype)
+            into = np.empty((len(keys), self.width), self.dtype)
         ages = np.empty((len(keys), len(self._parts)))
         if not keys:
             return into, ages
@@ -219,8 +219,11 @@ class _Part:
                 f"view {view.name}: {', '.join(without)} has no default, and an array of {dtype} cannot hold NaN; give a default"
             )
         self.defaults = np.array([np.nan if c.default is None else c.default for c in columns]).astype(dtype)
-        kinds = {c.type for c in columns}
-        self._alike = kinds.pop() if len(kinds) == 1 else ""
+        kinds = {c.stored for c in columns}
+        self._elapsing = [
+            n for n, c in enumerate(columns) if c.type == "age"
+        ]  # kept as a time, read as seconds since
+        self._alike = kinds.pop() if len(kinds) == 1 and not self._elapsing else ""
         self._head = HEADER.size + 8 * self._words
         self._unpack_head = HEADER.unpack_from
         self._no_gap = bytes(8 * self._words)
@@ -250,14 +253,14 @@ class _Part:
         """Write one packed row into its place and return its age."""
         if row is None or len(row) != self._size or row[:8] != self._stamp:
             return self._absent(row, into)
-        if row[16 : self._head] == self._no_gap:
+        if row[16 : self._head] == self._no_gap and not self._elapsing:
             values = self._parse(row)
             into[self._slice] = values[2 + self._words :]
             at_us = values[1]
         else:
             values = self._parse(row)
             at_us = values[1]
-            self._fill(values, into)
+            self._fill(values, into, now_s)
         age_s = now_s - at_us / 1e6
         self.age_sum_s += age_s
         if age_s > self.tolerates_s:
@@ -288,7 +291,8 @@ class _Part:
             block[...] = np.ascontiguousarray(raw).view(self._types["c0"])
         else:
             for number in range(self.width):
-                block[:, number] = table[f"c{number}"]
+                kept = table[f"c{number}"]
+                block[:, number] = now_s - kept if number in self._elapsing else kept
         if table["missing"].any():
             bits = np.unpackbits(
                 np.ascontiguousarray(table["missing"]).view(np.uint8), axis=1, bitorder="little"
@@ -312,8 +316,10 @@ class _Part:
         into[self._slice] = self.defaults
         return NEVER_S
 
-    def _fill(self, values: tuple[Any, ...], into: NDArray[Any]) -> None:
+    def _fill(self, values: tuple[Any, ...], into: NDArray[Any], now_s: float) -> None:
         given = list(values[2 + self._words :])
+        for number in self._elapsing:
+            given[number] = now_s - given[number]
         for number in range(self.width):
             if values[2 + number // 64] >> (number % 64) & 1:
                 given[number] = self.defaults[number]

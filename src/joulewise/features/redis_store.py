@@ -73,7 +73,7 @@ class RedisOnline:
 
     def lookup(self, views: Sequence[str]) -> _Lookup:
         """Return how to get rows of these views."""
-        return _Lookup(self._redis, _Patience(self.where), views)
+        return _Lookup(self._redis, self.where, views)
 
     def tally(self, tallies: Iterable[ReadTally]) -> bool:
         """Add to what is known of the readers; False if the store is away and should be told again later."""
@@ -167,52 +167,40 @@ class _Writer:
 
 @final
 class _Lookup:
-    def __init__(self, client: Any, patience: _Patience, views: Sequence[str]) -> None:
-        self._redis, self._patience = client, patience
+    """Gets rows, and leaves a Redis that was away alone for a while: no request waits for what the last one found out."""
+
+    def __init__(self, client: Any, where: str, views: Sequence[str]) -> None:
+        self._redis, self._where = client, where
         self._names = [_rows(v) for v in views]
-
-    def one(self, key: Key) -> Sequence[bytes | None]:
-        with self._patience.asking():
-            if len(self._names) == 1:
-                return [self._redis.hget(self._names[0], key)]
-            with self._redis.pipeline(transaction=False) as calls:
-                for name in self._names:
-                    calls.hget(name, key)
-                found: list[bytes | None] = calls.execute()
-                return found
-
-    def many(self, keys: Sequence[Key]) -> Sequence[Sequence[bytes | None]]:
-        with self._patience.asking():
-            if len(self._names) == 1:
-                return [self._redis.execute_command("HMGET", self._names[0], *keys)]
-            with self._redis.pipeline(transaction=False) as calls:
-                for name in self._names:
-                    calls.execute_command("HMGET", name, *keys)
-                found: list[list[bytes | None]] = calls.execute()
-                return found
-
-
-@final
-class _Patience:
-    """Asks a Redis, and leaves one that was away alone for a while: no request waits for what the last one found out."""
-
-    def __init__(self, where: str) -> None:
-        self._where = where
-        self._until_s = 0.0
+        self._rests_until_s = 0.0
         self._why = ""
 
-    @contextmanager
-    def asking(self) -> Iterator[None]:
+    def one(self, key: Key) -> Sequence[bytes | None]:
+        found: list[bytes | None] = self._asked("HGET", (key,))
+        return found
+
+    def many(self, keys: Sequence[Key]) -> Sequence[Sequence[bytes | None]]:
+        found: list[list[bytes | None]] = self._asked("HMGET", keys)
+        return found
+
+    def _asked(self, command: str, keys: Sequence[Key]) -> Any:
         began_s = time.monotonic()
-        if began_s < self._until_s:
+        if began_s < self._rests_until_s:
             raise StoreAway(self._why)
         try:
             with plainly(self._where):
-                yield
+                if len(self._names) == 1:
+                    return [self._redis.execute_command(command, self._names[0], *keys)]
+                with self._redis.pipeline(transaction=False) as calls:
+                    for name in self._names:
+                        calls.execute_command(command, name, *keys)
+                    return calls.execute()
         except StoreAway as away:
-            ended_s = time.monotonic()
-            self._until_s = ended_s + min(_REST * (ended_s - began_s), _LONGEST_REST_S)
-            self._why = str(away)
+            took_s = time.monotonic() - began_s
+            self._rests_until_s, self._why = (
+                began_s + took_s + min(_REST * took_s, _LONGEST_REST_S),
+                str(away),
+            )
             raise
 
 

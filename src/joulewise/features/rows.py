@@ -35,10 +35,10 @@ class Layout:
 
     def __init__(self, columns: Sequence[Column]) -> None:
         self.columns = tuple(columns)
-        told = json.dumps([(c.name, c.type) for c in columns]).encode()
+        told = json.dumps([c.told for c in columns]).encode()
         self.stamp = hashlib.blake2b(told, digest_size=8).digest()
         self.words = (len(columns) + 63) // 64
-        codes = "".join(_FORMATS[c.type][0] for c in columns)
+        codes = "".join(_FORMATS[c.stored][0] for c in columns)
         self.struct = struct.Struct(f"<8sq{self.words}Q{codes}")
         self.size = self.struct.size
         self.parse = self.struct.unpack
@@ -49,7 +49,7 @@ class Layout:
         import numpy as np
 
         fields = [("stamp", "V8"), ("at", "<i8"), ("missing", "<u8", (self.words,))]
-        values = [(f"c{n}", _FORMATS[c.type][1]) for n, c in enumerate(self.columns)]
+        values = [(f"c{n}", _FORMATS[c.stored][1]) for n, c in enumerate(self.columns)]
         return np.dtype([*fields, *values])
 
     def pack(self, at_us: NDArray[np.int64], values: Mapping[str, Any]) -> NDArray[Any]:
@@ -63,7 +63,7 @@ class Layout:
             given = values[column.name]
             gone = np.ma.getmaskarray(given)
             plain = np.ma.getdata(given)
-            if column.type.startswith("float"):
+            if column.stored.startswith("float"):
                 gone = gone | np.isnan(plain)
             if gone.any():
                 rows["missing"][:, number // 64] |= gone.astype(np.uint64) << np.uint64(number % 64)
@@ -92,9 +92,16 @@ def key_of(entity: Any, keys: Sequence[str]) -> Key:
 
 def differences(before: Iterable[Column], after: Iterable[Column]) -> str:
     """Return in words how the columns differ: "+score, -tenure, age int32 -> float32"; "" where only defaults do."""
+    before, after = tuple(before), tuple(after)
     old, new = {c.name: c.type for c in before}, {c.name: c.type for c in after}
+    made = {c.name: c.told for c in before}
     parts = [f"+{n}" for n in new if n not in old] + [f"-{n}" for n in old if n not in new]
     parts += [f"{n} {old[n]} -> {new[n]}" for n in new if n in old and old[n] != new[n]]
+    parts += [
+        f"{c.name} {c.type} of other {'values' if c.values else 'buckets'}"
+        for c in after
+        if old.get(c.name) == c.type and made[c.name] != c.told
+    ]
     if not parts and list(old) != list(new):
         parts = ["another order"]
     return ", ".join(parts)

@@ -140,8 +140,8 @@ class Sources:
                 file.write(block)
         columns = ", ".join(f"{text(n)}: {text(kind)}" for n, kind in given.items())
         self._connection.execute(
-            f"CREATE TEMP TABLE {table} AS SELECT * FROM read_csv({text(str(path))}, header = false, delim = ',', "
-            f"quote = '\"', escape = '\"', nullstr = '', allow_quoted_nulls = false, columns = {{{columns}}})"
+            f"CREATE TEMP TABLE {table} AS SELECT * FROM read_csv({text(str(path))}, auto_detect = false, header = false, "
+            f"delim = ',', quote = '\"', escape = '\"', nullstr = '', allow_quoted_nulls = false, columns = {{{columns}}})"
         )
         path.unlink()
         self._copies[name, query] = table

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from joulewise.features.offline import MEMORY_BYTES, Offline
-from joulewise.features.views import View, missing_column
+from joulewise.features.views import Column, View, missing_column
 from joulewise.vocabulary.errors import UsageError
 
 
@@ -88,9 +88,7 @@ def _joined(offline: Offline, view: View, labels: str, into: str) -> str:
     fields = ", ".join(f'"{n}" := "{n}"' for n in ("gone", *(c.name for c in columns)))
     ttl_us = round(view.ttl_s * 1e6)
     known = f"f.at_us >= l.label_us - {ttl_us} AND NOT f.newest.gone"
-    chosen = "".join(
-        f', CASE WHEN {known} THEN f.newest."{c.name}" END AS "{view.name}.{c.name}"' for c in columns
-    )
+    chosen = "".join(f', CASE WHEN {known} THEN {_read(c)} END AS "{view.name}.{c.name}"' for c in columns)
     age = f', CASE WHEN {known} THEN (l.label_us - f.at_us) / 1e6 END AS "{view.name}.age_s"'
     same = " AND ".join(f'l."{k}" = f."{k}"' for k in view.keys)
     return (
@@ -98,6 +96,12 @@ def _joined(offline: Offline, view: View, labels: str, into: str) -> str:
         f"(SELECT {keys}, at_us, max(struct_pack({fields})) AS newest FROM ({offline.select(view)}) GROUP BY {keys}, at_us) f "
         f"ON {same} AND l.label_us >= f.at_us"
     )
+
+
+def _read(column: Column) -> str:
+    """Return the SQL for a column as a reader would have read it at the label's time."""
+    kept = f'f.newest."{column.name}"'
+    return f"l.label_us / 1e6 - {kept}" if column.type == "age" else kept
 
 
 def _labels(connection: Any, labels: Any) -> str:

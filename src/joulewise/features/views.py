@@ -18,15 +18,19 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any, Literal, get_args
 
 from joulewise.vocabulary.errors import UnknownName, UsageError
 from joulewise.vocabulary.quantities import parse_duration
 
-Type = Literal["bool", "int8", "int16", "int32", "int64", "float32", "float64"]
-TYPES: tuple[str, ...] = get_args(Type)
+Number = Literal["bool", "int8", "int16", "int32", "int64", "float32", "float64"]
+NUMBERS: tuple[str, ...] = get_args(Number)
+# text by a declared vocabulary or a stable hash; a time as seconds since 1970, or as seconds before it is read
+MADE = ("category", "hash", "epoch", "age")
+TYPES: tuple[str, ...] = (*NUMBERS, *MADE)
+_MOST_VALUES = 32_000
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "incremental": ("rows", "entities"),
@@ -41,12 +45,28 @@ class Column:
     """One feature: its name, its type (see TYPES), and what stands for it where it is missing.
 
     `default` None means: NaN in an array of floats, and a refusal in an array of integers. Whether it is used for
-    a null in the source as well is the same question: a null is missing.
+    a null in the source as well is the same question: a null is missing. `values` is the vocabulary of a `category`: its
+    number is the value's place in it, and what is not in it is missing. `buckets` is how many numbers a `hash` has.
     """
 
     name: str
     type: str = "float64"
     default: float | None = None
+    values: tuple[str, ...] = ()
+    buckets: int = 0
+
+    @property
+    def stored(self) -> str:
+        """The type of number that is kept."""
+        if self.type == "category":
+            return "int8" if len(self.values) <= 127 else "int16"
+        return {"hash": "int32", "epoch": "float64", "age": "float64"}.get(self.type, self.type)
+
+    @property
+    def told(self) -> tuple[object, ...]:
+        """What tells columns apart: rows of another one are never read as rows of this."""
+        made: tuple[object, ...] = (self.values,) if self.type == "category" else ()
+        return (self.name, self.type, *made, *((self.buckets,) if self.type == "hash" else ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +139,24 @@ class View:
         special = {*self.keys, self.event_time, self.deleted}
         seen: set[str] = set()
         for column in self.columns:
+            where = f"view {self.name}: column {column.name}"
             if column.type not in TYPES:
                 raise UsageError(
-                    f"view {self.name}: column {column.name} has the type {column.type!r}; features are numbers: "
-                    f"{', '.join(TYPES)}"
+                    f"{where} has the type {column.type!r}; features are numbers: {', '.join(NUMBERS)}; or made into one: "
+                    f"{', '.join(MADE)}"
                 )
+            if (column.type == "category") != bool(column.values) or (column.type == "hash") != bool(
+                column.buckets
+            ):
+                raise UsageError(
+                    f"{where} is {column.type}, but only a category has values, and needs them, and only a hash has buckets"
+                )
+            if len(set(column.values)) != len(column.values) or len(column.values) > _MOST_VALUES:
+                raise UsageError(
+                    f"{where} has {len(column.values)} values; they must differ, and be {_MOST_VALUES} at most"
+                )
+            if column.type == "hash" and not 2 <= column.buckets < 2**31:
+                raise UsageError(f"{where} has {column.buckets} buckets, but must have 2 or more")
             if column.name in special:
                 raise UsageError(
                     f"view {self.name}: {column.name} is a key, the event time or the mark of deletion, and no feature"
@@ -276,15 +309,24 @@ def _columns(name: str, columns: Mapping[str, Any] | Sequence[Column]) -> Iterab
         return
     for key, value in columns.items():
         if isinstance(value, Column):
-            yield Column(key, value.type, value.default)
+            yield replace(value, name=key)
         elif isinstance(value, str):
             yield Column(key, value)
-        elif isinstance(value, Mapping) and set(value) <= {"type", "default"}:
-            yield Column(key, **value)
+        elif isinstance(value, Mapping) and set(value) <= {"type", "default", "values", "buckets"}:
+            told = {**value, "values": tuple(value.get("values", ()))}
+            if isinstance(told.get("default"), str):
+                told["default"] = _place(name, key, told["default"], told["values"])
+            yield Column(key, **told)
         else:
             raise UsageError(
                 f"view {name}: column {key} is {value!r}, but must be a type such as float32, or a type and a default"
             )
+
+
+def _place(name: str, key: str, default: str, values: tuple[str, ...]) -> int:
+    if default not in values:
+        raise UnknownName("default", default, values, f"(of column {key} in view {name})")
+    return values.index(default)
 
 
 def _source(name: str, key: str, value: Any) -> Source:

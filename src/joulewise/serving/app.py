@@ -1,375 +1,280 @@
-"""The server as an ASGI application, without a framework: routes, admission, cache, headers.
+"""The server as whoever brings it requests sees it: routes, key, admission, pages, and the headers of every reply.
 
     request ── key? ── body within its size and time ── cached? ── in flight? ── understood? ── let in? ── queue
                 401          413, 408                    hit         shared        400, 422       429      504
 
-Every response, errors too, says what it cost: `x-joules`, `x-joules-basis`, `x-gco2e`, `x-cache`, `x-variant`.
+`wire.py` brings requests from sockets, `asgi.py` from any ASGI server. Each exchange goes through `opened`, `head` (its headers
+are here), `took` (some of its body is) and `whole`; `gone` if its client leaves. Every response, errors too, says what it
+cost: `x-joules`, `x-joules-basis`, `x-gco2e`, `x-cache`, `x-variant`.
 """
 
 from __future__ import annotations
 
 import hmac
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import dataclass, field
-from functools import partial
-from importlib.metadata import version
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, final
 
-import orjson
-
 from joulewise.serving import openapi, protocol
-from joulewise.serving.batching import Bounds, admit
-from joulewise.serving.cache import Flights, Keys, PredictionCache
+from joulewise.serving.endpoint import Endpoint, Hosted, Limits, refusal
 from joulewise.serving.energy import Rate, Tally
-from joulewise.serving.engine import Engine, Job, Outcome
-from joulewise.serving.metrics import CONTENT_TYPE, Counters, Metric, text
+from joulewise.serving.exchange import Cost, Deadlines, Exchange, Reply
+from joulewise.serving.folder import Variant
+from joulewise.serving.metrics import CONTENT_TYPE, Counters, exposition
 from joulewise.serving.onnx_model import Model
-from joulewise.serving.reading import Readers
 from joulewise.serving.tensors import Refused
+from joulewise.vocabulary.figures import Basis
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+__all__ = ["Limits", "Service", "of_model"]
 
-_JSON = b"application/json"
 _LONGEST_DEADLINE_MS = 600_000
-_DIALECTS = {"plain": protocol.plain_request, "v2": protocol.v2_request}
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a server promises and what it takes: all of it can be set from the command line or Python."""
-
-    latency_target_s: float = 0.1
-    deadline_s: float = 5.0  # of a request that names none
-    body_s: float = 10.0  # for a body to arrive
-    most_body_bytes: int = 16_000_000
-    most_rows: int = 64  # in a batch
-    cache_bytes: int = 64_000_000
-    cache_ttl_s: float = 3600.0
-    bounds: Bounds = field(default_factory=Bounds)
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A response before its headers are written."""
-
-    status: int
-    body: bytes
-    kind: bytes = _JSON
-    cache: str = "off"
-    cpu_s: float = 0.0  # of the model, for this request
-    retry_after_s: int | None = None
+_SILENCE_S = 1.0
+_OPEN = frozenset(("/healthz", "/v2/health/live"))  # and readiness: these ask for no key
+_Page = Callable[[], Reply]
+_UNKNOWN = Cost()
+_BASIS = {basis: basis.word.encode() for basis in Basis}
 
 
 @final
 class Service:
-    """The ASGI application for one model.
+    """Answers requests to one or several models; the first is the one that `/predict` asks.
 
-    `rate` is asked for the joules of a CPU-second now, `more` for counters to show beside our own; `api_key` "" lets everybody in (loopback only, which
+    `rate` is asked for the joules of a CPU-second now; `api_key` "" lets everybody in (loopback only, which
     `running.py` sees to).
     """
 
     def __init__(
         self,
-        model: Model,
+        endpoints: Sequence[Endpoint],
         limits: Limits,
         rate: Callable[[], Rate | None] = lambda: None,
         api_key: str = "",
-        cpu_s: Callable[[], float] = time.thread_time,
-        more: Callable[[], Mapping[str, float]] = dict,
+        executor: ThreadPoolExecutor | None = None,
     ) -> None:
-        self.model = model
-        self.more = more
+        self.endpoints = {one.name: one for one in endpoints}
         self.counters = Counters()
         self.tally = Tally()
+        self.limits = limits
         self.ready = True
-        self._limits = limits
-        self._rate = rate
+        self.held_bytes = 0
+        self.used_s = time.monotonic()  # when the last request came
+        self.silences_s: deque[float] = deque(maxlen=1000)  # between requests, those above a second
+        self.rate = rate
+        self.more: Callable[[], Mapping[str, float]] = dict  # counters to show beside our own
         self._api_key = api_key.encode()
-        self._cache = PredictionCache(limits.cache_bytes if model.repeats else 0, limits.cache_ttl_s)
-        self._keys = {dialect: Keys(model.version, dialect) for dialect in _DIALECTS}
-        self._flights: Flights[Job] = Flights()
-        self._readers = Readers(limits.body_s)
-        self._held_bytes = 0
-        self._variant = f"{model.name}@{model.version[:8]}".encode("ascii", "replace")
-        self._engine = Engine(
-            model,
-            target_s=limits.latency_target_s,
-            limit_rows=limits.most_rows,
-            cpu_s=cpu_s,
-            on_batch=self._count_batch,
-        )
-        described = openapi.description(model, bool(api_key))
-        infer = f"/v2/models/{model.name}"
-        self._posts = {
-            "/predict": "plain",
-            f"{infer}/infer": "v2",
-            f"{infer}/versions/{model.version}/infer": "v2",
-        }
-        metadata = _json(protocol.v2_metadata(model))
-        self._pages: dict[str, Reply] = {
-            "/v2": Reply(
-                200, _json({"name": "joulewise", "version": version("joulewise"), "extensions": []})
-            ),
-            "/openapi.json": Reply(200, _json(described)),
-            "/docs": Reply(200, openapi.page(described).encode(), b"text/html; charset=utf-8"),
-            infer: Reply(200, metadata),
-            f"{infer}/versions/{model.version}": Reply(200, metadata),
-            "/healthz": Reply(200, _json({"live": True})),
-            "/v2/health/live": Reply(200, _json({"live": True})),
-        }
-        self._readiness = {
-            "/readyz",
-            "/v2/health/ready",
-            f"{infer}/ready",
-            f"{infer}/versions/{model.version}/ready",
-        }
+        self._executor = executor
+        self._deadlines = Deadlines(self._late)
+        self._posts: dict[str, tuple[Endpoint, str, str]] = {}
+        self._pages: dict[str, _Page] = {}
+        self._readiness: set[str] = {"/readyz", "/v2/health/ready"}
+        for one in endpoints:
+            self._route(one, first=one is endpoints[0])
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request (ASGI)."""
-        if scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
-            return
-        if scope["type"] != "http":
-            raise ValueError(f"cannot speak {scope['type']}: only http is served")
+    def _route(self, one: Endpoint, *, first: bool) -> None:
+        one.finish, one.on_batch, one.held_bytes = self.finish, self._batch, lambda: self.held_bytes
+        plain, v2 = f"/models/{one.name}", f"/v2/models/{one.name}"
+        for prefix in ("", plain) if first else (plain,):
+            self._posts[f"{prefix}/predict"] = (one, "plain", "")
+            self._pages[f"{prefix}/openapi.json"] = lambda: _json(self._described(one))
+            self._pages[f"{prefix}/docs"] = lambda: _html(openapi.page(self._described(one)))
+        self._posts[f"{v2}/infer"] = (one, "v2", "")
+        self._pages[v2] = lambda: _json(self._metadata(one))
+        self._readiness.add(f"{v2}/ready")
+        for name, hosted in one.hosted.items():
+            self._posts[f"{plain}/{name}/predict"] = (one, "plain", name)
+            versions = [name] if hosted.model is None else [name, hosted.model.version]
+            for told in versions:
+                self._posts[f"{v2}/versions/{told}/infer"] = (one, "v2", name)
+                self._pages[f"{v2}/versions/{told}"] = self._pages[v2]
+                self._readiness.add(f"{v2}/versions/{told}/ready")
+        if first:
+            live = _json({"live": True})
+            self._pages["/healthz"] = self._pages["/v2/health/live"] = lambda: live
+            self._pages["/metrics"] = lambda: Reply(200, self.metrics().encode(), CONTENT_TYPE.encode())
+            self._pages["/v2"] = lambda: _json(_about())
+
+    def _described(self, one: Endpoint) -> dict[str, Any]:
+        return openapi.description(one.model, bool(self._api_key), one.name, one is self._first)
+
+    def _metadata(self, one: Endpoint) -> dict[str, Any]:
+        hashes = [hosted.model.version for hosted in one.hosted.values() if hosted.model is not None]
+        return protocol.v2_metadata(one.model, one.name, [*one.hosted, *hashes])
+
+    @property
+    def _first(self) -> Endpoint:
+        return next(iter(self.endpoints.values()))
+
+    def opened(self) -> None:
+        """Count a request whose first byte is here."""
+        now_s = time.monotonic()
+        if now_s - self.used_s > _SILENCE_S:
+            self.silences_s.append(now_s - self.used_s)
+        self.used_s = now_s
         self.tally.enter()
+
+    def head(self, exchange: Exchange) -> None:
+        """Look at a request whose headers are here; it may be answered at once (then nothing more of it is wanted)."""
         try:
-            try:
-                reply = await self._reply(scope, receive)
-            except Refused as refused:
-                reply = _refusal(refused)
-            await self._send(reply, send)
-        finally:
-            self.tally.leave()
+            self._look(exchange)
+        except Refused as refused:
+            reply = refusal(refused)
+            if refused.status == 405:
+                reply = reply._replace(allow=b"POST" if exchange.path in self._posts else b"GET, HEAD")
+            self.finish(exchange, reply)
 
-    async def _lifespan(self, receive: Receive, send: Send) -> None:
-        while (await receive())["type"] != "lifespan.shutdown":
-            await send({"type": "lifespan.startup.complete"})
+    def took(self, exchange: Exchange, size: int) -> None:
+        """Count so many bytes of its body; it may be refused for them."""
+        exchange.held_bytes += size
+        self.held_bytes += size
+        if exchange.held_bytes > self.limits.most_body_bytes:
+            self.finish(exchange, refusal(_too_large(self.limits.most_body_bytes)))
+        elif self.held_bytes > 2 * self.limits.bounds.most_held_bytes:
+            reason = f"{self.held_bytes} bytes of requests are being held already"
+            self.finish(exchange, refusal(Refused(429, reason, 1)))
+
+    def whole(self, exchange: Exchange) -> None:
+        """Answer a request that is here as a whole, now or later."""
+        posted = self._posts.get(exchange.path)
+        try:
+            if posted is None:
+                reply: Reply | None = self._page(exchange)
+            else:
+                endpoint, dialect, variant = posted
+                self._deadlines.add(exchange)
+                reply = endpoint.predict(exchange, dialect, variant)
+        except Refused as refused:
+            reply = refusal(refused)
+        if reply is not None:
+            self.finish(exchange, reply)
+
+    def refuse(self, exchange: Exchange, status: int, reason: str) -> None:
+        """Answer with an error that whoever brought the request has seen."""
+        self.finish(exchange, refusal(Refused(status, reason)))
+
+    def gone(self, exchange: Exchange) -> None:
+        """Forget a request whose client went away."""
+        if not exchange.done:
+            self._out(exchange)
+
+    def finish(self, exchange: Exchange, reply: Reply) -> None:
+        """Answer an exchange, once; does nothing if it was answered."""
+        if exchange.done:
+            return
+        cost = self._cost(reply)
+        self._out(exchange)
+        exchange.respond(exchange, reply, cost)
+
+    async def close(self) -> None:
+        """Take no more requests as ready, and wait for what is inside; then end the model's thread."""
         self.ready = False
-        await self._engine.close()
-        await send({"type": "lifespan.shutdown.complete"})
+        for one in self.endpoints.values():
+            await one.drained()
+        if self._executor is not None:
+            self._executor.shutdown()
 
-    async def _reply(self, scope: Scope, receive: Receive) -> Reply:
-        path, method = scope["path"], scope["method"]
-        headers = {name.lower(): value for name, value in scope["headers"]}
+    def _out(self, exchange: Exchange) -> None:
+        exchange.done = True
+        self._deadlines.discard(exchange)
+        self.held_bytes -= exchange.held_bytes
+        exchange.held_bytes = 0
+        self.tally.leave()
+
+    def _late(self, exchange: Exchange) -> None:
+        reason = f"the deadline of {exchange.deadline_s:.3g} s passed before the answer"
+        self.finish(exchange, refusal(Refused(504, reason)))
+
+    def _look(self, exchange: Exchange) -> None:
+        path, method = exchange.path, exchange.method
         if path in self._readiness and method in ("GET", "HEAD"):
-            return Reply(200 if self.ready else 503, _json({"ready": self.ready}))
-        if path not in ("/healthz", "/v2/health/live") and not self._may_enter(headers):
+            return
+        if self._api_key and path not in _OPEN and not self._may_enter(exchange):
             raise Refused(401, "the API key is missing or wrong: send it as 'authorization: Bearer KEY'")
-        if path in self._posts:
-            if method != "POST":
-                raise Refused(405, f"{path} takes POST, not {method}")
-            return await self._predict(self._posts[path], headers, receive)
-        page = (
-            Reply(200, self.metrics().encode(), CONTENT_TYPE.encode())
-            if path == "/metrics"
-            else self._pages.get(path)
-        )
-        if page is None:
-            raise Refused(404, f"there is no {path[:200]}; see /docs")
-        if method not in ("GET", "HEAD"):
-            raise Refused(405, f"{path} takes GET, not {method}")
-        return page
+        posted = self._posts.get(path)
+        if posted is None:
+            if path not in self._pages and path not in self._readiness:
+                raise Refused(404, f"there is no {path[:200]}; see /docs")
+            if method not in ("GET", "HEAD"):
+                raise Refused(405, f"{path} takes GET, not {method}")
+            return
+        if method != "POST":
+            raise Refused(405, f"{path} takes POST, not {method}")
+        exchange.deadline_s = self._deadline_s(exchange)
+        told = exchange.headers.get(b"content-length", b"0")
+        if told.isdigit() and int(told[:20]) > self.limits.most_body_bytes:
+            raise _too_large(self.limits.most_body_bytes)
+        posted[0].full(exchange)
 
-    def _may_enter(self, headers: dict[bytes, bytes]) -> bool:
-        if not self._api_key:
-            return True
-        scheme, _, told = headers.get(b"authorization", b"").partition(b" ")
+    def _page(self, exchange: Exchange) -> Reply:
+        if exchange.path in self._readiness:
+            return _json({"ready": self.ready}, 200 if self.ready else 503)
+        return self._pages[exchange.path]()
+
+    def _may_enter(self, exchange: Exchange) -> bool:
+        scheme, _, told = exchange.headers.get(b"authorization", b"").partition(b" ")
         if scheme.lower() != b"bearer":
-            told = headers.get(b"x-api-key", b"")
+            told = exchange.headers.get(b"x-api-key", b"")
         return hmac.compare_digest(told.strip(), self._api_key)
 
-    async def _predict(self, dialect: str, headers: dict[bytes, bytes], receive: Receive) -> Reply:
-        deadline_s = self._deadline_s(headers)
-        if self._engine.busy:
-            self._let_in(0, deadline_s)  # before the body is read: a full server reads none
-        body = await self._body(headers, receive)
-        self._held_bytes += len(body)
-        try:
-            return await self._answer(dialect, body, deadline_s)
-        finally:
-            self._held_bytes -= len(body)
-
-    async def _answer(self, dialect: str, body: bytes, deadline_s: float) -> Reply:
-        key = b""
-        if self._cache.on:
-            key = self._keys[dialect].of(body)
-            kept = self._cache.get(key, time.monotonic())
-            if kept is not None:
-                self.counters.hits += 1
-                return Reply(200, kept, cache="hit")
-            flight = self._flights.under_way(key)
-            if flight is not None:
-                self.counters.shared += 1
-                return _answered(await flight.wait(deadline_s), "shared", follows=True)
-        ask = _DIALECTS[dialect](self.model, body)
-        landed = partial(self._landed, key) if self._cache.on else None
-        job = Job(ask.tensors, self.model.batches, ask.encode, landed)
-        self._let_in(job.waiting.rows, deadline_s)
-        if self._cache.on:
-            self._flights.begin(key, job)
-        self.counters.misses += 1
-        self._engine.submit(job)
-        return _answered(await job.wait(deadline_s), "miss" if self._cache.on else "off")
-
-    def _landed(self, key: bytes, job: Job, outcome: Outcome) -> None:
-        self._flights.end(key, job)
-        if outcome.refused is None:
-            self._cache.put(key, outcome.body, time.monotonic())
-
-    def _let_in(self, rows: int, deadline_s: float) -> None:
-        engine = self._engine
-        refusal = admit(
-            engine.load(self._held_bytes),
-            self._limits.bounds,
-            rows,
-            deadline_s,
-            engine.most,
-            engine.seconds_line,
-        )
-        if refusal is not None:
-            raise Refused(429, refusal.reason, refusal.retry_after_s)
-
-    def _deadline_s(self, headers: dict[bytes, bytes]) -> float:
-        told = headers.get(b"x-deadline-ms")
+    def _deadline_s(self, exchange: Exchange) -> float:
+        told = exchange.headers.get(b"x-deadline-ms")
         if told is None:
-            return self._limits.deadline_s
+            return self.limits.deadline_s
         if not (told.isdigit() and len(told) <= 6 and 0 < int(told) <= _LONGEST_DEADLINE_MS):
-            raise Refused(
-                400,
-                f"x-deadline-ms is {told[:20].decode('latin-1')!r}, but must be 1 to {_LONGEST_DEADLINE_MS}",
-            )
+            shown = told[:20].decode("latin-1")
+            raise Refused(400, f"x-deadline-ms is {shown!r}, but must be 1 to {_LONGEST_DEADLINE_MS}")
         return int(told) / 1000
 
-    async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
-        """Return the body; raises Refused if it is too large (413), too slow (408) or cut short (400)."""
-        most = self._limits.most_body_bytes
-        told = headers.get(b"content-length", b"0")
-        if told.isdigit() and int(told[:20]) > most:
-            raise _too_large(most)
-        with self._readers.reading():
-            message = await receive()
-            if not message.get("more_body"):  # as a rule it is here already
-                return self._whole(message)
-            parts, size = [], 0
-            try:
-                while True:
-                    part = message.get("body", b"")
-                    size += len(part)
-                    self._held_bytes += len(part)
-                    parts.append(part)
-                    if size > most:
-                        raise _too_large(most)
-                    if self._held_bytes > 2 * self._limits.bounds.most_held_bytes:
-                        raise Refused(429, f"{self._held_bytes} bytes of requests are being held already", 1)
-                    if not message.get("more_body"):
-                        return b"".join(parts)
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise Refused(400, "the body was cut short")
-            finally:
-                self._held_bytes -= size
-
-    def _whole(self, message: Message) -> bytes:
-        if message["type"] == "http.disconnect":
-            raise Refused(400, "the body was cut short")
-        body: bytes = message.get("body", b"")
-        if len(body) > self._limits.most_body_bytes:
-            raise _too_large(self._limits.most_body_bytes)
-        return body
-
-    async def _send(self, reply: Reply, send: Send) -> None:
-        rate = self._rate()
+    def _cost(self, reply: Reply) -> Cost:
+        rate = self.rate()
+        if rate is None:
+            self.counters.answered(reply.status, None, None)
+            return _UNKNOWN
         cpu_s = reply.cpu_s + self.tally.overhead_s
-        joules = rate.joules * cpu_s if rate else None
-        grams = rate.grams * cpu_s if rate and rate.grams is not None else None
+        joules, grams = rate.joules * cpu_s, None if rate.grams is None else rate.grams * cpu_s
         self.counters.answered(reply.status, joules, grams)
-        headers = [
-            (b"content-type", reply.kind),
-            (b"content-length", b"%d" % len(reply.body)),
-            (b"x-joules", _number(joules)),
-            (b"x-joules-basis", rate.basis.word.encode() if rate else b"unknown"),
-            (b"x-gco2e", _number(grams)),
-            (b"x-cache", reply.cache.encode()),
-            (b"x-variant", self._variant),
-        ]
-        if reply.retry_after_s is not None:
-            headers.append((b"retry-after", b"%d" % reply.retry_after_s))
-        if reply.status in (408, 413):  # what is left of the body is not read
-            headers.append((b"connection", b"close"))
-        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-        await send({"type": "http.response.body", "body": reply.body})
+        return Cost(b"%.3g" % joules, _BASIS[rate.basis], b"unknown" if grams is None else b"%.3g" % grams)
 
-    def _count_batch(self, rows: int, cpu_s: float) -> None:
+    def _batch(self, rows: int, cpu_s: float) -> None:
         self.counters.batches += 1
         self.counters.rows += rows
         self.tally.batch(cpu_s)
 
     def metrics(self) -> str:
         """Return the counters as Prometheus reads them."""
-        count, tally, load, rate = (
-            self.counters,
-            self.tally,
-            self._engine.load(self._held_bytes),
-            self._rate(),
-        )
-        seconds, cpu = self._engine.seconds.line(), self._engine.cpu_seconds.line()
-        joules = rate.joules if rate else None
-        batch = (
-            (joules * cpu.a, joules * cpu.b)
-            if joules is not None and cpu is not None and cpu.fitted
-            else (None, None)
-        )
-        none: dict[str, str] = {}
-        shown = [
-            Metric("responses_total", "counter", "Responses by status.", [({"status": str(s)}, n) for s, n in sorted(count.responses.items())]),
-            Metric("cache_total", "counter", "Predictions by what the cache did.", [({"result": "hit"}, count.hits), ({"result": "shared"}, count.shared), ({"result": "miss"}, count.misses)]),
-            Metric("cache_bytes", "gauge", "Bytes that the cache holds.", [(none, self._cache.held_bytes)]),
-            Metric("batches_total", "counter", "Batches that the model computed.", [(none, count.batches)]),
-            Metric("rows_total", "counter", "Rows that the model computed.", [(none, count.rows)]),
-            Metric("batch_rows_most", "gauge", "The largest batch that is worth running now.", [(none, self._engine.most)]),
-            Metric("batch_seconds", "gauge", "Fitted seconds of a batch: per row, and per call.", [({"part": "row"}, seconds.a if seconds else None), ({"part": "call"}, seconds.b if seconds else None)]),
-            Metric("batch_joules", "gauge", "Fitted joules of a batch: per row, and per call.", [({"part": "row"}, batch[0]), ({"part": "call"}, batch[1])]),
-            Metric("waiting", "gauge", "Requests in the queue.", [(none, load.waiting)]),
-            Metric("inside", "gauge", "Requests inside the server.", [(none, tally.inside)]),
-            Metric("cpu_seconds_total", "counter", "CPU seconds by use; standing_by is while no request was inside.", [({"use": "requests"}, tally.busy_s), ({"use": "model"}, tally.model_s), ({"use": "standing_by"}, tally.standing_by_s)]),
-            Metric("joules_total", "counter", "Joules at the wall of the answers whose joules are known.", [(none, count.joules)]),
-            Metric("gco2e_total", "counter", "Grams of CO2e of those.", [(none, count.grams)]),
-            Metric("joules_unknown_total", "counter", "Answers whose joules are not known.", [(none, count.unknown)]),
-            Metric("joules_per_cpu_second", "gauge", "What a CPU second costs at the wall now.", [(none, joules)]),
-        ]  # fmt: skip
-        shown += [Metric(f"{name}_total", "counter", f"{name.replace('_', ' ').capitalize()}.", [(none, value)])
-                  for name, value in self.more().items()]  # fmt: skip
-        return text(shown, {"model": self.model.name, "version": self.model.version})
+        return exposition(self)
 
 
-def _answered(outcome: Outcome, cache: str, *, follows: bool = False) -> Reply:
-    """Return the reply of an outcome; who joined another's flight is not charged for the model."""
-    if outcome.refused is not None:
-        return _refusal(outcome.refused, cache, outcome.cpu_s)
-    return Reply(200, outcome.body, cache=cache, cpu_s=0.0 if follows else outcome.cpu_s)
+def of_model(
+    model: Model,
+    limits: Limits,
+    rate: Callable[[], Rate | None] = lambda: None,
+    api_key: str = "",
+    cpu_s: Callable[[], float] = time.thread_time,
+) -> Service:
+    """Return a service of one model that is loaded already."""
+    from pathlib import Path
+
+    executor = ThreadPoolExecutor(1, "joulewise-model")
+    hosted = Hosted(Variant(model.name, Path()), model)
+    endpoint = Endpoint(model.name, [hosted], limits, lambda _variant: model, cpu_s=cpu_s, executor=executor)
+    return Service([endpoint], limits, rate, api_key, executor)
 
 
-def _refusal(refused: Refused, cache: str = "off", cpu_s: float = 0.0) -> Reply:
-    return Reply(
-        refused.status,
-        _json({"error": refused.reason}),
-        cache=cache,
-        cpu_s=cpu_s,
-        retry_after_s=refused.retry_after_s,
-    )
+def _about() -> dict[str, Any]:
+    from importlib.metadata import version
+
+    return {"name": "joulewise", "version": version("joulewise"), "extensions": ["binary_tensor_data"]}
+
+
+def _json(fields: Any, status: int = 200) -> Reply:
+    return Reply(status, protocol.json_bytes(fields))
+
+
+def _html(page: str) -> Reply:
+    return Reply(200, page.encode(), b"text/html; charset=utf-8")
 
 
 def _too_large(most: int) -> Refused:
     return Refused(413, f"the body is larger than {most} bytes")
-
-
-def _number(value: float | None) -> bytes:
-    return b"unknown" if value is None else b"%.3g" % value
-
-
-def _json(fields: Any) -> bytes:
-    return orjson.dumps(fields)

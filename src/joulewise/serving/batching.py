@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from math import ceil, inf, isfinite
-from typing import final
+from typing import NamedTuple, final
 
 _FORGET = 0.98  # weight of the past per batch: the fit follows a machine that gets busier
 _LEAST_BATCHES = 8
@@ -22,7 +22,7 @@ _LEAST_SPREAD = (
 _SMALL_SHARE = 0.02  # a call whose fixed cost is below this share gains nothing worth waiting for by growing
 _LEAST_ROWS = 8  # never bound a batch below this by energy, or the sizes never differ and nothing is learned
 _TRY_ROWS = 2  # while the line is a guess: only sizes that differ can show what a row costs
-_SHORT_SHARE = 0.05
+_SHORT_SHARE = 0.1
 _LONGEST_RETRY_S = 60
 
 
@@ -79,8 +79,7 @@ class LineFit:
         return Line(a, b)
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(NamedTuple):
     """One request in the queue. Only requests of one signature (shapes without the batch dimension) share a batch."""
 
     rows: int
@@ -102,13 +101,14 @@ def most_rows(limit: int, target_s: float, seconds: Line | None, energy: Line | 
     return max(1, int(most))
 
 
-def worth_a_thread(rows: int, target_s: float, seconds: Line | None) -> bool:
-    """Return whether a batch takes longer than a twentieth of the latency target, or nobody knows.
+def worth_a_thread(rows: int, target_s: float, cpu_seconds: Line | None) -> bool:
+    """Return whether a batch takes more CPU time than a tenth of the latency target, or nobody knows.
 
     A shorter one is computed where the requests are read: the hand-over to a thread and back can cost more CPU time than
-    the model, and what arrives meanwhile waits for it that long at most.
+    the model, and what arrives meanwhile waits for it that long at most. By CPU time, because a machine that is busy with
+    other work would otherwise send every batch to the thread, just when that costs most.
     """
-    return seconds is None or seconds.at(rows) > target_s * _SHORT_SHARE
+    return cpu_seconds is None or cpu_seconds.at(rows) > target_s * _SHORT_SHARE
 
 
 def next_batch(waiting: Sequence[Waiting], most: int) -> tuple[int, ...]:
@@ -131,8 +131,7 @@ def next_batch(waiting: Sequence[Waiting], most: int) -> tuple[int, ...]:
     return tuple(chosen)
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
+class Load(NamedTuple):
     """What is inside the server at this moment."""
 
     waiting: int = 0  # requests in the queue

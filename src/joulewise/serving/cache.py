@@ -11,9 +11,11 @@ from collections import OrderedDict
 from hashlib import blake2b
 from typing import Generic, TypeVar, final
 
+from joulewise.serving.exchange import Answer
+
 Flight = TypeVar("Flight")
 
-_ENTRY_BYTES = 250  # what Python's own objects around an entry take
+_ENTRY_BYTES = 300  # what Python's own objects around an entry take
 
 
 @final
@@ -24,22 +26,27 @@ class Keys:
         self._begun = blake2b(digest_size=16)
         for part in (version.encode(), dialect.encode()):
             self._begun.update(len(part).to_bytes(4, "big") + part)
+        self._begun_also = blake2b(self._begun.digest(), digest_size=16)
 
-    def of(self, body: bytes) -> bytes:
-        """Return the key of a request's body."""
-        digest = self._begun.copy()
+    def of(self, body: bytes, also: bytes = b"") -> bytes:
+        """Return the key of a request's body, and of whatever else decides how it is read."""
+        if also:
+            digest = self._begun_also.copy()
+            digest.update(len(also).to_bytes(4, "big") + also)
+        else:
+            digest = self._begun.copy()
         digest.update(body)
         return digest.digest()
 
 
 @final
 class PredictionCache:
-    """At most `most_bytes` of response bodies, each at most `ttl_s` old; 0 bytes means no cache."""
+    """At most `most_bytes` of answers, each at most `ttl_s` old; 0 bytes means no cache."""
 
     def __init__(self, most_bytes: int, ttl_s: float) -> None:
         self._most_bytes = most_bytes
         self._ttl_s = ttl_s
-        self._entries: OrderedDict[bytes, tuple[float, bytes]] = OrderedDict()
+        self._entries: OrderedDict[bytes, tuple[float, Answer]] = OrderedDict()
         self.held_bytes = 0
 
     def __len__(self) -> int:
@@ -50,8 +57,8 @@ class PredictionCache:
         """Whether anything can be kept at all."""
         return self._most_bytes > 0
 
-    def get(self, key: bytes, now_s: float) -> bytes | None:
-        """Return the body kept under `key`, or None if there is none or it is too old."""
+    def get(self, key: bytes, now_s: float) -> Answer | None:
+        """Return the answer kept under `key`, or None if there is none or it is too old."""
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -61,21 +68,21 @@ class PredictionCache:
         self._entries.move_to_end(key)
         return entry[1]
 
-    def put(self, key: bytes, body: bytes, now_s: float) -> None:
-        """Keep a body; whatever was used longest ago makes room. A body larger than the cache is not kept."""
+    def put(self, key: bytes, answer: Answer, now_s: float) -> None:
+        """Keep an answer; whatever was used longest ago makes room. One larger than the cache is not kept."""
         if key in self._entries:
             self._drop(key)
-        size = len(body) + _ENTRY_BYTES
+        size = len(answer.body) + _ENTRY_BYTES
         if size > self._most_bytes:
             return
         while self.held_bytes + size > self._most_bytes:
             self._drop(next(iter(self._entries)))
-        self._entries[key] = (now_s, body)
+        self._entries[key] = (now_s, answer)
         self.held_bytes += size
 
     def _drop(self, key: bytes) -> None:
-        _since, body = self._entries.pop(key)
-        self.held_bytes -= len(body) + _ENTRY_BYTES
+        _since, answer = self._entries.pop(key)
+        self.held_bytes -= len(answer.body) + _ENTRY_BYTES
 
 
 @final

@@ -20,7 +20,8 @@ from joulewise.vocabulary.budget import Spent
 from joulewise.vocabulary.figures import Basis
 
 _LEAST_CPU_S = 0.02  # below this a rate is noise
-_FAST_S, _SLOW_S = 1.0, 10.0
+_FAST_S, _SLOW_S = 1.0, 60.0
+_SHARE = 0.01  # of the requests' CPU time: what the recorder may take
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +41,15 @@ def rate(spent: Spent, work_cpu_s: float | None) -> Rate | None:
     return Rate(spent.energy_j.value / work_cpu_s, grams, max(Basis.MODELLED, spent.energy_j.basis))
 
 
-def pace(interval_s: float, requests: int) -> float:
-    """Return the recorder's next interval: at once the fast one when requests came, twice as slow each time none did."""
-    return _FAST_S if requests else min(_SLOW_S, interval_s * 2)
+def pace(interval_s: float, requests_cpu_s: float, over_s: float, tick_cpu_s: float) -> float:
+    """Return the recorder's next interval: the shortest at which its ticks take 1 % of the CPU time that requests take.
+
+    `requests_cpu_s` is what they took over the last `over_s` seconds, `tick_cpu_s` what a tick takes. The interval at most
+    doubles each time, up to a minute; it is never below a second.
+    """
+    share = requests_cpu_s / over_s
+    wanted_s = tick_cpu_s / (share * _SHARE) if share > 0 else _SLOW_S
+    return min(max(wanted_s, _FAST_S), max(interval_s * 2, _FAST_S), _SLOW_S)
 
 
 @final

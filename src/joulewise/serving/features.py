@@ -48,17 +48,20 @@ class _Plan:
     readers: tuple[Reader, ...]
     inputs: Mapping[str, tuple[tuple[int, list[int], list[int]], ...]]
     ages: Mapping[str, tuple[int, int]]  # by view: reader, its column of ages
+    whole: frozenset[str]  # inputs that are one reader's row as it is
 
 
 @final
 class FedModel:
     """A model whose inputs in `views` are read from `store`. Raises UsageError if they do not fit.
 
-    Reads are counted under the model's name, in the store as well (`joulewise features show`). The store is the caller's.
+    Reads are counted under the name `reader` (the model's), in the store as well (`joulewise features show`). The store is
+    the caller's, and for this model alone.
     """
 
-    def __init__(self, model: Model, views: Views, store: OnlineStore) -> None:
+    def __init__(self, model: Model, views: Views, store: OnlineStore, reader: str = "") -> None:
         self.name, self.version = model.name, model.version
+        self._reader = reader or model.name
         self.batches, self.repeats = model.batches, False
         self.waits = "://" in store.where  # a network is waited for
         self.counts = Counts()
@@ -68,7 +71,7 @@ class FedModel:
         for name in views:
             if name not in self._specs:
                 raise UnknownName("input", name, self._specs, f"(of {model.name}, filled from views)")
-        states = _named(views, store)
+        states = named(views, store)
         self._plan = self._planned(states)
         rows = {self._specs[name].shape[0] for name in views} - {None}
         if len(rows) > 1:
@@ -128,18 +131,18 @@ class FedModel:
             raise
         except FeatureError:  # materialised with other columns meanwhile
             try:
-                self._plan = self._planned(_named(self._views, self._store))
+                self._plan = self._planned(named(self._views, self._store))
             except UsageError as changed:
                 raise FeatureError(str(changed)) from None
             return self._read(given)
 
     def _read(self, given: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[Tensor]]:
         plan = self._plan
-        found = [reader.batch(_entities(reader, given)) for reader in plan.readers]
+        found = [_found(reader, _entities(reader, given)) for reader in plan.readers]
         filled = {}
         for name, parts in plan.inputs.items():
             spec = self._specs[name]
-            if len(parts) == 1 and parts[0][1] == list(range(plan.readers[parts[0][0]].width)):
+            if name in plan.whole:
                 rows = found[parts[0][0]][0]  # the row as it was read
                 filled[name] = rows if len(spec.shape) == 2 else rows[:, 0]
                 continue
@@ -148,16 +151,16 @@ class FedModel:
                 rows[:, into] = found[number][0][:, columns]
             filled[name] = rows if len(spec.shape) == 2 else rows[:, 0]
         ages = [found[number][1][:, column].round(3) for number, column in plan.ages.values()]
-        self._count(ages)
+        for (number, column), age_s in zip(plan.ages.values(), ages, strict=True):
+            self._count(age_s.tolist(), plan.readers[number].tolerates_s[column])
+        self.counts.away = sum(reader.away for reader in plan.readers)
         return filled, ages
 
-    def _count(self, ages: Sequence[Tensor]) -> None:
-        count, readers = self.counts, self._plan.readers
-        for (number, column), age_s in zip(self._plan.ages.values(), ages, strict=True):
-            count.reads += len(age_s)
-            count.missing += int(np.isnan(age_s).sum())
-            count.stale += int((age_s > readers[number].tolerates_s[column]).sum())
-        count.away = sum(reader.away for reader in readers)
+    def _count(self, ages_s: list[float], tolerates_s: float) -> None:
+        self.counts.reads += len(ages_s)
+        for age_s in ages_s:
+            self.counts.missing += age_s != age_s  # noqa: PLR0124 - NaN: nothing was there
+            self.counts.stale += age_s > tolerates_s
 
     def _planned(self, states: Mapping[str, ViewState]) -> _Plan:
         """Return the readers that fill the inputs: one for the views of one entity and one type of number."""
@@ -167,7 +170,7 @@ class FedModel:
             for view, _ in columns:
                 groups.setdefault((states[view].keys, _dtype(self._specs[name])), {})[view] = None
         readers = {
-            group: Reader(self._store, list(views), name=self.name, dtype=group[1])
+            group: Reader(self._store, list(views), name=self._reader, dtype=group[1])
             for group, views in groups.items()
         }
         order = list(readers)
@@ -189,10 +192,15 @@ class FedModel:
                 into.append(place)
                 ages.setdefault(view, (number, list(groups[group]).index(view)))
             inputs[name] = tuple((number, taken, into) for number, (taken, into) in parts.items())
-        return _Plan(tuple(readers.values()), inputs, ages)
+        whole = frozenset(
+            name
+            for name, parts in inputs.items()
+            if len(parts) == 1 and parts[0][1] == list(range(list(readers.values())[parts[0][0]].width))
+        )
+        return _Plan(tuple(readers.values()), inputs, ages, whole)
 
 
-def _named(views: Views, store: OnlineStore) -> dict[str, ViewState]:
+def named(views: Views, store: OnlineStore) -> dict[str, ViewState]:
     """Return the states of the views that are named. Raises UnknownName for what the store does not hold."""
     states = store.states()
     found = {}
@@ -225,6 +233,14 @@ def _columns(states: Mapping[str, ViewState], items: Sequence[str]) -> list[tupl
 
 def _dtype(spec: Spec) -> str:
     return str(np.dtype(spec.dtype))
+
+
+def _found(reader: Reader, entities: Sequence[object]) -> tuple[Tensor, Tensor]:
+    """Return rows and ages; a single entity by the shorter way."""
+    if len(entities) != 1:
+        return reader.batch(entities)
+    rows = np.empty((1, reader.width), reader.dtype)
+    return rows, np.array([reader.read(entities[0], rows[0])])
 
 
 def _entities(reader: Reader, given: Mapping[str, Tensor]) -> list[object]:

@@ -33,7 +33,7 @@
     int4 = "accuracy 0.871 is 4.2 points below fp32, more than 0.5"
 
 `read_folder` takes a bare `.onnx` file for a folder of one variant, of which nothing is known yet. Whatever is not told is
-None or empty, never 0. Files are checked against their checksums when they are loaded (`Variant.checked`).
+None or empty, never 0. A file is checked against its checksum when it is loaded.
 """
 
 from __future__ import annotations
@@ -75,20 +75,6 @@ class Variant:
     seconds: Mapping[int, float] = field(default_factory=dict)  # of a whole batch, by its size
     cold_start_s: float | None = None
     cold_start_j: float | None = None
-
-    def checked(self) -> Path:
-        """Return the file's path. Raises UsageError if it is missing, or not the file that was measured."""
-        try:
-            with self.path.open("rb") as file:
-                found = _digest(file) if self.sha256 else ""
-        except OSError as error:
-            raise UsageError(f"cannot read the model {self.path}: {error.strerror}") from None
-        if found != self.sha256:
-            raise UsageError(
-                f"{self.path} is not the file that was measured: its sha256 begins with {found[:12]}, "
-                f"but {MANIFEST} says {self.sha256[:12]}"
-            )
-        return self.path
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from joulewise.serving.onnx_model import Model
-from joulewise.serving.tensors import Spec
+from joulewise.serving.tensors import Spec, bounds
 
 HEADERS = {
     "x-joules": "Joules at the wall that this answer took; `unknown` until the recording can tell",
@@ -29,13 +29,15 @@ _ERRORS = {
 }
 
 
-def description(model: Model, key_needed: bool) -> dict[str, Any]:
-    """Return the OpenAPI description of the model's endpoints."""
+def description(model: Model, key_needed: bool, name: str, first: bool = True) -> dict[str, Any]:
+    """Return the OpenAPI description of the model's endpoints; the first model of a server answers at /predict too."""
     plain = _object({"inputs": _object({spec.name: _nested(spec) for spec in model.inputs})})
     answer = _object({"outputs": _object({spec.name: _nested(spec, null=True) for spec in model.outputs})})
     paths: dict[str, Any] = {
-        "/predict": {"post": _post("Answer, in plain JSON", plain, answer)},
-        f"/v2/models/{model.name}/infer": {
+        "/predict" if first else f"/models/{name}/predict": {
+            "post": _post("Answer, in plain JSON", plain, answer)
+        },
+        f"/v2/models/{name}/infer": {
             "post": _post("Answer, in Open Inference Protocol v2", _v2_in(model.inputs), _V2_OUT)
         },
     }
@@ -43,14 +45,14 @@ def description(model: Model, key_needed: bool) -> dict[str, Any]:
         "/v2": "The server's metadata",
         "/v2/health/live": "Whether the process is alive",
         "/v2/health/ready": "Whether requests are taken",
-        f"/v2/models/{model.name}": "The model's metadata",
-        f"/v2/models/{model.name}/ready": "Whether the model answers",
+        f"/v2/models/{name}": "The model's metadata",
+        f"/v2/models/{name}/ready": "Whether the model answers",
     }.items():
         paths[path] = {"get": _get(summary, "application/json")}
     paths["/metrics"] = {"get": _get("Counters for Prometheus", "text/plain")}
     described: dict[str, Any] = {
         "openapi": "3.1.0",
-        "info": {"title": model.name, "version": model.version, "description": "Served by joulewise"},
+        "info": {"title": name, "version": model.version, "description": "Served by joulewise"},
         "paths": paths,
     }
     if key_needed:
@@ -68,7 +70,8 @@ def page(described: dict[str, Any]) -> str:
     )
     heads = "".join(f"<tr><td><code>{escape(k)}</code><td>{escape(v)}" for k, v in HEADERS.items())
     errors = "".join(f"<tr><td><code>{escape(k)}</code><td>{escape(v)}" for k, v in _ERRORS.items())
-    asked = described["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    post = next(path["post"] for way, path in described["paths"].items() if way.endswith("/predict"))
+    asked = post["requestBody"]["content"]["application/json"]["schema"]
     takes = "".join(
         f"<tr><td><code>{escape(name)}</code><td>{escape(schema['description'])}"
         for name, schema in asked["properties"]["inputs"]["properties"].items()
@@ -88,6 +91,8 @@ def _nested(spec: Spec, *, null: bool = False) -> dict[str, Any]:
     kind = {"BOOL": "boolean", "BYTES": "string"}.get(spec.datatype)
     kind = kind or ("number" if spec.datatype.startswith("FP") else "integer")
     schema: dict[str, Any] = {"type": [kind, "null"] if null else kind}
+    if kind in ("integer", "number") and not null:
+        schema |= bounds(spec)
     for size in reversed(spec.shape):
         schema = {"type": "array", "items": schema, "minItems": 1 if size is None else size}
         if size is not None:
@@ -106,21 +111,40 @@ def _object(properties: dict[str, Any]) -> dict[str, Any]:
 
 
 def _v2_in(specs: Sequence[Spec]) -> dict[str, Any]:
-    one = {
-        "type": "object",
-        "properties": {
-            "name": {"enum": [spec.name for spec in specs]},
-            "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
-            "datatype": {"enum": sorted({spec.datatype for spec in specs})},
-            "data": {"type": "array"},
-        },
-        "required": ["name", "shape", "datatype", "data"],
+    """Return the schema of a v2 request in JSON. That a shape and the number of data agree no schema can say."""
+    inputs = {
+        "type": "array",
+        "items": {"anyOf": [_v2_tensor(spec) for spec in specs]},
+        "minItems": len(specs),
+        "maxItems": len(specs),
     }
-    inputs = {"type": "array", "items": one, "minItems": len(specs), "maxItems": len(specs)}
     return {
         "type": "object",
         "properties": {"id": {"type": "string"}, "inputs": inputs},
         "required": ["inputs"],
+    }
+
+
+def _v2_tensor(spec: Spec) -> dict[str, Any]:
+    sizes = [
+        {"type": "integer", "minimum": 1, "maximum": 2**31 - 1} if size is None else {"const": size}
+        for size in spec.shape
+    ]
+    return {
+        "type": "object",
+        "properties": {
+            "name": {"const": spec.name},
+            "shape": {
+                "type": "array",
+                "prefixItems": sizes,
+                "items": False,
+                "minItems": len(sizes),
+                "maxItems": len(sizes),
+            },
+            "datatype": {"const": spec.datatype},
+            "data": {"type": "array"},
+        },
+        "required": ["name", "shape", "datatype", "data"],
     }
 
 

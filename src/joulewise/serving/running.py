@@ -1,4 +1,4 @@
-"""The leaf that knows uvicorn: listen, serve until told to end, drain, and keep the recording's pace.
+"""Serve until told to end or until nobody asks, drain, and keep the recording's pace.
 
 At SIGTERM or Ctrl-C the socket is closed, requests that are inside get their answers, kept connections are closed,
 then the queue's thread ends. A second Ctrl-C ends at once.
@@ -7,23 +7,33 @@ then the queue's thread ends. A second Ctrl-C ends at once.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
+import gc
+import os
 import signal
 import socket
+import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from math import inf
 from typing import Any, Protocol, final
 
 from joulewise.catalogue.place import Place
+from joulewise.measuring.meters.modelled import MEMORY_W_PER_BYTE
 from joulewise.measuring.recorder import Snapshot
 from joulewise.measuring.watching import spent
 from joulewise.serving.app import Service
+from joulewise.serving.endpoint import Hosted
 from joulewise.serving.energy import Rate, pace, rate
-from joulewise.vocabulary.errors import UsageError
+from joulewise.serving.sleeping import Standby, sleep_after_s
+from joulewise.serving.wire import Front
 
 _LOOK_EVERY_S = 10.0
 _DRAIN_S = 30
+_SHORTEST_S, _LOOK_AGAIN_S = 1.0, 60.0  # between two looks whether it is time to rest
+_BACKLOG = 512
+_USUAL_J_PER_CPU_S = 15.0  # until the recording tells
+ASLEEP = "asleep"
 
 
 class Records(Protocol):
@@ -61,98 +71,191 @@ class RateOf:
         return self._rate
 
 
-def check_host(host: str, api_key: str) -> None:
-    """Refuse an address that others can reach, unless there is a key. Raises UsageError."""
-    if not api_key and not is_loopback(host):
-        raise UsageError(
-            f"--host is {host}, which others can reach: set JOULEWISE_API_KEY (or --api-key), or serve on 127.0.0.1"
-        )
+def serve(
+    service: Service, listening: Sequence[socket.socket], recorder: Records, rest: Rest | None = None
+) -> str:
+    """Serve until SIGTERM, Ctrl-C or, with `rest`, until nobody asks any more; returns why when the last answer is out.
 
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine can reach `host`."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Return a bound socket; port 0 takes any free one. Raises UsageError.
-
-    The socket says that it is TCP: only then does asyncio switch off Nagle's algorithm, which would hold back the body of
-    each answer until its header is acknowledged, some 40 ms later.
+    A second signal ends at once.
     """
-    try:
-        family, kind, protocol, _name, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with ExitStack() as unless_bound:
-            opened = unless_bound.enter_context(
-                socket.socket(family, kind, protocol)
-            )  # asyncio knows TCP by it
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            opened.bind(address)
-            unless_bound.pop_all()
-    except OSError as error:
-        raise UsageError(f"cannot listen on {host} port {port}: {error.strerror}") from None
-    return opened
-
-
-def serve(service: Service, listening: socket.socket, recorder: Records) -> None:
-    """Serve until SIGTERM or Ctrl-C, and return when the last answer is out."""
-    import uvicorn
-
-    config = uvicorn.Config(
-        service,
-        log_level="error",
-        access_log=False,
-        lifespan="on",
-        ws="none",
-        server_header=False,
-        timeout_graceful_shutdown=_DRAIN_S,
-    )
-    server = uvicorn.Server(config)
-
-    async def both() -> None:
-        keeper = asyncio.create_task(_keep_pace(service, recorder))
-        await server.serve(sockets=[listening])
-        keeper.cancel()
-
-    # uvicorn raises what it caught again when all is over: here that is a normal end
-    before = {s: signal.signal(s, lambda *_: None) for s in (signal.SIGTERM, signal.SIGINT)}
+    gc.freeze()  # what is loaded stays: nobody need look at it again and again
+    new_event_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+    with suppress(ImportError):
+        from uvloop import new_event_loop
     note(service, recorder)  # the zero that rates are counted from
     try:
-        asyncio.run(both())
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            return runner.run(_serve(service, listening, recorder, rest))
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        gc.unfreeze()
         note(service, recorder)
 
 
+async def _serve(
+    service: Service, listening: Sequence[socket.socket], recorder: Records, rest: Rest | None
+) -> str:
+    loop = asyncio.get_running_loop()
+    asked: asyncio.Future[str] = loop.create_future()
+    front = Front(service)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def ask() -> None:
+        if asked.done():
+            os._exit(130)
+        asked.set_result("asked to end")
+
+    for number in before:
+        loop.add_signal_handler(number, ask)
+    servers = [await loop.create_server(front, sock=one, backlog=_BACKLOG) for one in listening]
+    keepers = [asyncio.create_task(_keep_pace(service, recorder))]
+    if rest is not None:
+        keepers.append(asyncio.create_task(_rest(service, rest, recorder, asked)))
+    try:
+        why = await asked
+        service.ready = False
+        for server in servers:
+            server.close()
+        front.drain()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN_S):
+                while front.connections:  # noqa: ASYNC110 - at the end, once
+                    await asyncio.sleep(0.01)
+        await service.close()
+        return why
+    finally:
+        for keeper in keepers:
+            keeper.cancel()
+        for number, handler in before.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)
+
+
 async def _keep_pace(service: Service, recorder: Records) -> None:
-    """Write down what was answered, and let the recorder tick more slowly while nothing comes."""
-    seen = 0
+    """Write down what was answered, and let the recorder tick more slowly while little comes."""
+    seen, busy_s, ticks_s = 0, 0.0, _recorder_cpu_s()
     while True:
-        await asyncio.sleep(_LOOK_EVERY_S)
-        came = service.counters.requests - seen
-        seen += came
-        recorder.interval_s = pace(recorder.interval_s, came)
-        if came:
+        over_s = max(_LOOK_EVERY_S, recorder.interval_s)
+        await asyncio.sleep(over_s)
+        ticks = max(1.0, over_s / recorder.interval_s)
+        busy_now_s, ticks_now_s = service.tally.busy_s, _recorder_cpu_s()
+        recorder.interval_s = pace(
+            recorder.interval_s, busy_now_s - busy_s, over_s, (ticks_now_s - ticks_s) / ticks
+        )
+        busy_s, ticks_s = busy_now_s, ticks_now_s
+        if service.counters.requests > seen:
+            seen = service.counters.requests
             note(service, recorder)
+
+
+@final
+class Rest:
+    """When this server, or a model in it, has stood by for as long as waking costs.
+
+    `limit_s` is the user's own limit; without it the limit follows from the joules of waking (the CPU time of this start, at
+    the recording's joules of a CPU-second) and of standing by (memory, and CPU time while nobody asked).
+    """
+
+    def __init__(
+        self, service: Service, start_cpu_s: float, limit_s: float | None = None, *, may_sleep: bool = True
+    ) -> None:
+        self.limit_s = limit_s
+        self.may_sleep = may_sleep
+        self._service = service
+        self._start_cpu_s = start_cpu_s
+        self._began_s = time.monotonic()
+
+    def after_s(self) -> float:
+        """Return after how many seconds of silence to sleep."""
+        if self.limit_s is not None:
+            return self.limit_s
+        joules = self._joules
+        standing_s = max(1.0, time.monotonic() - self._began_s)
+        idle_w = (
+            _resident_bytes() * MEMORY_W_PER_BYTE + joules * self._service.tally.standing_by_s / standing_s
+        )
+        return sleep_after_s(Standby(idle_w, joules * self._start_cpu_s), self._service.silences_s)
+
+    def unload_after_s(self, one: Hosted) -> float:
+        """Return after how many seconds without a request to unload a variant."""
+        if self.limit_s is not None:
+            return self.limit_s
+        if one.load_cpu_s is None:
+            return self.after_s()
+        idle_w = one.size_bytes * MEMORY_W_PER_BYTE
+        return sleep_after_s(Standby(idle_w, self._joules * one.load_cpu_s), ())
+
+    @property
+    def _joules(self) -> float:
+        rate = self._service.rate()
+        return _USUAL_J_PER_CPU_S if rate is None else rate.joules
+
+
+async def _rest(service: Service, rest: Rest, recorder: Records, asked: asyncio.Future[str]) -> None:
+    """Unload what nobody asks, and end the server when nobody asks anything."""
+    while True:
+        now_s, due_s = time.monotonic(), inf
+        for endpoint in service.endpoints.values():
+            for one in endpoint.hosted.values():
+                if (
+                    endpoint.always_on
+                    or one.model is None
+                    or (rest.may_sleep and len(service.endpoints) == 1)
+                ):
+                    continue
+                left_s = one.used_s + rest.unload_after_s(one) - now_s
+                if left_s <= 0 and endpoint.unload(one):
+                    trim()
+                    recorder.append(
+                        "note",
+                        kind="serve",
+                        text=f"{endpoint.name}/{one.variant.name} was unloaded: nobody asked",
+                    )
+                else:
+                    due_s = min(due_s, left_s)
+        if rest.may_sleep:
+            limit_s = rest.after_s()
+            left_s = limit_s - (now_s - service.used_s)
+            if left_s <= 0 and service.tally.inside == 0 and not asked.done():
+                asked.set_result(f"{ASLEEP}: nobody asked for {limit_s:.3g} s")
+                return
+            due_s = min(due_s, left_s)
+        await asyncio.sleep(min(max(due_s, _SHORTEST_S), rest.limit_s or _LOOK_AGAIN_S))
+
+
+def trim() -> None:
+    """Give memory that was freed back to the system, where the C library knows how."""
+    import ctypes
+
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _resident_bytes() -> int:
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _recorder_cpu_s() -> float:
+    """Return the CPU seconds of the recorder's thread in this process, 0 if there is none."""
+    return sum(
+        time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
+        for thread in threading.enumerate()
+        if thread.name == "joulewise" and thread.ident is not None and thread.is_alive()
+    )
 
 
 def note(service: Service, recorder: Records) -> None:
     """Add a point to the recording: requests, rows, batches, what the cache did, CPU time by use."""
-    count, tally = service.counters, service.tally
+    count, tally, models = service.counters, service.tally, service.endpoints.values()
     recorder.append(
         "point",
         values={
             "requests": count.requests,
             "rows": count.rows,
             "batches": count.batches,
-            "cache_hits": count.hits,
-            "cache_shared": count.shared,
+            "cache_hits": sum(one.counters.hits for one in models),
+            "cache_shared": sum(one.counters.shared for one in models),
+            "answers_j": round(count.joules, 4),
             "requests_cpu_s": round(tally.busy_s, 4),
             "standing_by_cpu_s": round(tally.standing_by_s, 4),
             **service.more(),

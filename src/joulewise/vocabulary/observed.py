@@ -226,7 +226,9 @@ class ProcessView:
     phases: tuple[PhaseTotal, ...]  # those that took time, in the order of Phase
     ended: bool
     sampled_share: float = 0.0  # of the duration, shared out by samples
-    tail_wall_s: float = 0.0  # after the last hooked call: what follows the work, the interpreter's end among it
+    tail_wall_s: float = (
+        0.0  # after the last hooked call: what follows the work, the interpreter's end among it
+    )
     tail_cpu_s: float = 0.0
     frameworks: tuple[str, ...] = ()  # as `torch 2.13.0`
     steps: int = 0

@@ -77,6 +77,18 @@ def findings(folder: Path) -> list[dict[str, object]]:
     ]
 
 
+def ended(kept: list[Path]) -> bool:
+    """Say whether there is a recording, and the last one has come to its end."""
+    from joulewise.ledger.files import read_recording
+    from joulewise.vocabulary.errors import RecordingError
+    from joulewise.vocabulary.recording import EndState
+
+    try:
+        return bool(kept) and read_recording(kept[-1]).end.state is not EndState.RUNNING
+    except RecordingError:  # it has just begun
+        return False
+
+
 def twin(folder: Path) -> Path | None:
     """Return the program without its waste, if there is one."""
     return next(iter(folder.glob("*_fixed.py")), None)
@@ -117,7 +129,7 @@ def main() -> None:
             runs = base / folder.name / "runs"
             runs.mkdir(parents=True, exist_ok=True)
             kept = sorted(runs.glob("*/*"))
-            if options.kept_only and not kept:
+            if options.kept_only and not ended(kept):
                 continue
             print(f"{folder.name}", file=sys.stderr, flush=True)
             recording = (

@@ -1,12 +1,12 @@
 """Logging overhead: what is written to logs and trackers costs a share of the run.
 
 Nobody is accused below a hundred log calls an epoch. Counterfactual: ten an epoch, as many points as a curve needs, and one in
-ten seconds for whoever watches; saved is what the others took.
+ten seconds for whoever watches; saved is what the others took, and at most the loop's own code beside them that made the values.
 """
 
 from __future__ import annotations
 
-from joulewise.diagnosing.case import Case, Estimate, around, epochs_made
+from joulewise.diagnosing.case import Case, Estimate, about, epochs_made, loop_cpu_s, loop_wall_s
 from joulewise.vocabulary.finding import Cause, Remedy, RemedyKind
 from joulewise.vocabulary.observed import Phase, ProcessView
 
@@ -29,8 +29,14 @@ def _of(view: ProcessView) -> Estimate | None:
     share = 1 - keep / logged.calls
     return Estimate(
         Cause.LOGGING_OVERHEAD,
-        around(share * logged.cpu_s, 0.2),
-        around(share * logged.wall_s, 0.25),
+        about(
+            share * logged.cpu_s, 0.8 * share * logged.cpu_s, share * (1.2 * logged.cpu_s + loop_cpu_s(view))
+        ),
+        about(
+            share * logged.wall_s,
+            0.75 * share * logged.wall_s,
+            share * (1.25 * logged.wall_s + loop_wall_s(view)),
+        ),
         f"{logged.calls} log calls in {view.steps} steps took {logged.wall_s:.1f} s",
         Remedy(
             RemedyKind.SETTING,

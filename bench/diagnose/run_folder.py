@@ -39,7 +39,7 @@ def record(script: Path, runs: Path, python: str, threads: str) -> tuple[Path, s
         known = set(runs.glob("*/*"))
         done = subprocess.run(
             [sys.executable, "-m", "joulewise", "run", "--quiet", "--", python, script.name],
-            check=False, cwd=work, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600,
+            check=False, cwd=work, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=7200,
         )  # fmt: skip
     (folder,) = set(runs.glob("*/*")) - known
     lines = done.stdout.strip().splitlines()

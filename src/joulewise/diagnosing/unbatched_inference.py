@@ -18,7 +18,9 @@ from joulewise.vocabulary.observed import Phase, ProcessView
 _LARGE = 64
 _SMALL = 4
 _LEAST_CALLS = 200
-_TRAINING = 1.75  # a forward pass in training over one in scoring: 1.25 of dense layers, 2.3 with batch normalisation
+_TRAINING = (
+    1.75  # a forward pass in training over one in scoring: 1.25 of dense layers, 2.3 with batch normalisation
+)
 _BESIDE = 1.1  # a scored item costs a little more than its arithmetic: the copy, the answer taken out
 
 

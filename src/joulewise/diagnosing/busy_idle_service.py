@@ -22,7 +22,7 @@ _LEAST_REQUESTS = 3
 _MOST_PER_S = 50.0
 _ANSWERING = 0.2  # of the CPU time, at most, for the load to be called polling
 _ASKED = 0.8  # of a core, at least
-_USED = 0.12  # of a core, at least
+_USED = 0.1  # of a core, at least
 _CROWDED = 0.2  # of the time waited for a CPU
 _END_S = 0.4  # CPU time in which an interpreter with torch ends, at least
 _PAUSE = 0.15  # of a core: a second with less is a pause
@@ -101,7 +101,7 @@ def _steady(case: Case, view: ProcessView, quiet_s: float, polled_s: float) -> b
     """Say whether a core was asked for all the time: it was used, or waited for, and no second went by without load.
 
     A neighbour on the core does not make a poller pause; so what the run waited for a CPU, from the end of its set-up
-    on, counts as asked for. But a sleeper waits for a CPU at each waking, too: an eighth of a core must have been used.
+    on, counts as asked for. But a sleeper waits for a CPU at each waking, too: a tenth of a core must have been used.
     """
     if polled_s < _USED * quiet_s:
         return False

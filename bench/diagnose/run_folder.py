@@ -39,7 +39,7 @@ def record(script: Path, runs: Path, python: str, threads: str) -> tuple[Path, s
         known = set(runs.glob("*/*"))
         done = subprocess.run(
             [sys.executable, "-m", "joulewise", "run", "--quiet", "--", python, script.name],
-            check=False, cwd=work, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600,
+            check=False, cwd=work, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=7200,
         )  # fmt: skip
     (folder,) = set(runs.glob("*/*")) - known
     lines = done.stdout.strip().splitlines()
@@ -75,6 +75,18 @@ def findings(folder: Path) -> list[dict[str, object]]:
         }
         for f in found
     ]
+
+
+def ended(kept: list[Path]) -> bool:
+    """Say whether there is a recording, and the last one has come to its end."""
+    from joulewise.ledger.files import read_recording
+    from joulewise.vocabulary.errors import RecordingError
+    from joulewise.vocabulary.recording import EndState
+
+    try:
+        return bool(kept) and read_recording(kept[-1]).end.state is not EndState.RUNNING
+    except RecordingError:  # it has just begun
+        return False
 
 
 def twin(folder: Path) -> Path | None:
@@ -117,7 +129,7 @@ def main() -> None:
             runs = base / folder.name / "runs"
             runs.mkdir(parents=True, exist_ok=True)
             kept = sorted(runs.glob("*/*"))
-            if options.kept_only and not kept:
+            if options.kept_only and not ended(kept):
                 continue
             print(f"{folder.name}", file=sys.stderr, flush=True)
             recording = (

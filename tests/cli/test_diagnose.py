@@ -98,6 +98,7 @@ def test_wrong_use(joulewise, recorded):
         ("short", "--features"),
         ("short", "--store", "x.db"),
         ("short", "--deadline", "soon"),
+        ("short", "--deadline", "2020-01-01T00:00+00:00"),
         ("short", "--requests", "no-such-file"),
     ]
     for arguments in wrong:

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
+from joulewise.vocabulary.observed import Phase, PhaseTotal
 from tests.diagnosing.test_slow_transforms import LOADER
 from tests.diagnosing.views import causes, found, phases, view
 
@@ -17,3 +20,12 @@ def test_sampler():
 def test_healthy():
     """A permutation of indices costs next to nothing."""
     assert causes(view(steps=470, loaders=(replace(LOADER, same_items=0),), phases=STEPS)) == []
+
+
+def test_beside_neighbours():
+    """The sampler is timed by the wall clock; on a busy machine its CPU time is what the data phase used beside the items."""
+    starved = (PhaseTotal(Phase.DATA, 470, 100.0, 12.0), *phases(forward=20.0, backward=20.0, optimiser=20.0))
+    slow = replace(LOADER, index_s=90.0, fetch_cpu_s=2.0, same_items=0)
+    (finding,) = found(view(steps=470, loaders=(slow,), phases=starved, cpu_s=72.0))
+
+    assert finding.saving.cpu_s.value == pytest.approx((90.0 - 0.003) * 0.12)

@@ -10,12 +10,12 @@ DONE = {
     "tail_wall_s": 40.0,
     "phases": phases(setup=5.0, forward=20.0, backward=20.0, optimiser=15.0),
 }
-ENDED = {"counters": {"work_cpu_s": [min(60.0, t) for t in range(101)]}}
+ENDED = {"work_cpu_s": [min(60.0, t) for t in range(101)]}
 
 
 def test_after_work():
     """A program that stays open for minutes after its work could have ended."""
-    finding = found(view(**DONE, cpu_s=60.0), **ENDED)[0]
+    finding = found(view(**DONE, cpu_s=60.0), counters=ENDED)[0]
 
     assert finding.cause == "idle_holder"
     assert finding.saving.wall_s.value == pytest.approx(38.0)
@@ -23,9 +23,9 @@ def test_after_work():
 
 def test_left_alone():
     """A server that waits for requests, a run whose other processes still compute, and a program of which nothing was seen."""
-    assert causes(view(**DONE, cpu_s=60.0, requests=10), **ENDED) == []
+    assert causes(view(**DONE, cpu_s=60.0, requests=10), counters=ENDED) == []
     assert causes(view(**DONE, cpu_s=60.0)) == []
-    assert causes(view(tail_wall_s=40.0, cpu_s=60.0), **ENDED) == []
+    assert causes(view(tail_wall_s=40.0, cpu_s=60.0), counters=ENDED) == []
 
 
 def test_held_gpu():

@@ -91,3 +91,13 @@ def test_last_of_an_epoch():
     found_curve = held_out_curve(both)
     assert found_curve is not None
     assert found_curve.values == tuple(PLATEAU)
+
+
+def test_values_that_stay():
+    """The agent tells a metric when it has changed: an epoch without a value had the last one's, at the end, too."""
+    values = [0.5, 0.6, 0.6, 0.7, 0.7, 0.7]
+    told = tuple(p for p in curve("val_acc", values) if p.epoch in (0, 1, 3))
+    found_curve = held_out_curve(trainer(values, curve=told))
+
+    assert found_curve is not None
+    assert list(found_curve.values) == values

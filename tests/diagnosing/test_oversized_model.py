@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from joulewise.diagnosing.oversized_model import left
-from joulewise.vocabulary.observed import FileRead
+from joulewise.vocabulary.observed import CurvePoint, FileRead
 from tests.diagnosing.views import causes, curve, evaluations, found, phases, view
 
 SHAPES = ((1024, 64), (1024, 1024), (10, 1024))
@@ -51,16 +51,31 @@ def test_still_learning():
     assert causes(trainer([0.70, 0.90, 0.98, 0.99, 1.0])) == []
 
 
+def test_learnt_by_heart():
+    """A training loss that fell to nothing while the metric had its best long before is capacity that nobody needs."""
+    values = [0.80, 0.83, 0.85, 0.85, 0.84, 0.84]
+    losses = [1.0, 0.5, 0.2, 0.1, 0.05, 0.02]
+    points = tuple(
+        CurvePoint(10.0 * e + n, 100 * e + 10 * n, float(e), {"loss": losses[e], "val_acc": v})
+        for e, v in enumerate(values)
+        for n in range(10)
+    )
+    assert causes(trainer(values, curve=points, epochs=6)) == ["oversized_model"]
+    few = trainer(values, curve=points, epochs=6, dataset_items=50_000)
+    assert causes(few) == []  # twenty weights an example
+    learning = tuple(CurvePoint(p.t_s, p.step, p.epoch, {**p.values, "loss": 1.0}) for p in points)
+    assert causes(trainer(values, curve=learning, epochs=6)) == []
+
+
 @pytest.mark.parametrize(
     "fields",
     [
         {"parameters": 20_000},
-        {"shapes": ((64, 3, 3, 3), (10, 1024))},
         {"shapes": ()},
         {"files": (FileRead("resnet.safetensors", 1, 10),)},
         {"curve": ()},
     ],
 )
 def test_left_alone(fields):
-    """Few weights, convolutions, unknown layers, fine-tuning, and no held-out metric."""
+    """Few weights, unknown layers, fine-tuning, and no held-out metric."""
     assert causes(trainer(**fields)) == []

@@ -25,9 +25,20 @@ def test_exchange():
     finding = found(rank(0), rank(1))[0]
 
     assert finding.cause == "poor_scaling"
-    exchange = 2 * (30 - 2 * 4)
-    assert finding.saving.cpu_s.value == pytest.approx(exchange + 0.5 * 2 * (5 + 8 + 2) + 0.5 * 3 * 2 * 0.16)
+    exchange = 30 - 2 * 4
+    assert finding.saving.cpu_s.value == pytest.approx(
+        2 * (exchange + 0.5 * (50 - exchange - 3 * (4 - 0.16)))
+    )
     assert finding.saving.wall_s.value == pytest.approx(22 - 3 * (4 - 0.16))
+
+
+def test_between_two_bounds():
+    """Of dense layers the products are counted: most of a small network's forward pass is no arithmetic."""
+    small = {"shapes": ((64, 64), (64, 64), (10, 64)), "samples": 128_000}
+    saving = found(rank(0, **small), rank(1, **small))[0].saving.cpu_s
+
+    assert saving.value > found(rank(0), rank(1))[0].saving.cpu_s.value
+    assert saving.low < saving.value < saving.high
 
 
 def test_worth_it():

@@ -99,3 +99,28 @@ def test_first_line():
     assert "J (" in line
     assert line.endswith("Risk: none")
     assert first_line(()) == ""
+
+
+def test_within_a_deadline():
+    """A slower remedy is shown where the longer run still fits."""
+    slower = replace(ONE, wall_s=about(-20, -25, -15))
+    assert names(slower, most_s=110.0) == []
+    assert names(slower, most_s=125.0) == ["small_batch"]
+
+
+def test_fewer_joules_for_more_work():
+    """What costs CPU time is shown only if it saves joules in sum: here the processor draws most of them."""
+    more = replace(ONE, cpu_s=about(-10, -20, 0), wall_s=about(60, 50, 70))
+    assert names(more) == []
+
+    idle = case(cpus=0.01)  # memory draws most of them
+    assert [f.cause.value for f in rank(idle, [replace(more, cpu_s=about(-0.01, -0.02, 0.0))])] == [
+        "small_batch"
+    ]
+
+
+def test_noise_of_one_run():
+    """An estimate that knows its seconds exactly is uncertain by what the next run takes: s (1 - s) sqrt(2) of 6 %."""
+    exact = price(RUN, replace(ONE, cpu_s=about(50, 50, 50)))
+    assert exact.cpu_s.high - exact.cpu_s.value == pytest.approx(1.645 * 0.25 * 2**0.5 * 6)
+    assert price(RUN, replace(ONE, cpu_s=about(100, 100, 100))).cpu_s.low == pytest.approx(100)

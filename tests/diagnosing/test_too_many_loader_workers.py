@@ -18,7 +18,7 @@ def run(making_s: float, used_s: float, wait_s: float, **options):
         first_wait_s=wait_s / 2,
         same_items=0,
     )
-    main = view(steps=470, loaders=(loader,), phases=STEPS, cpu_s=60.0)
+    main = view(steps=470, loaders=(loader,), phases=STEPS, cpu_s=100.0 - used_s)
     workers = [
         view(process=f"w{n}", pid=10 + n, parent_pid=1, kind="fork", cpu_s=used_s / 4) for n in range(4)
     ]

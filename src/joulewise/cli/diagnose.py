@@ -98,6 +98,8 @@ def command(
         return
     now = datetime.now(UTC)
     left_s = None if deadline is None else (parse_moment(deadline, now) - now).total_seconds()
+    if left_s is not None and left_s <= 0:
+        raise UsageError(f"the deadline {deadline!r} has passed")
     account = wiring.account(wiring.find(run or "latest"), zone)
     views = observe(account.recording)
     answered = None if requests is None else requests_in(_text(requests))

@@ -22,8 +22,9 @@ _LEAST_REQUESTS = 3
 _MOST_PER_S = 50.0
 _ANSWERING = 0.2  # of the CPU time, at most, for the load to be called polling
 _ASKED = 0.8  # of a core, at least
-_USED = 0.2  # of a core, at least
+_USED = 0.1  # of a core, at least
 _CROWDED = 0.2  # of the time waited for a CPU
+_END_S = 0.2  # CPU time in which an interpreter with torch ends, at least
 _PAUSE = 0.15  # of a core: a second with less is a pause
 _RARE_PER_S = 1.0  # requests, at most, that a foreign server answers for its quiet seconds to be known
 _FOREIGN_TICKS = 20
@@ -74,7 +75,7 @@ def _of(case: Case, view: ProcessView) -> Estimate | None:
         return None
     waiting, other = view.phase(Phase.WAITING), view.phase(Phase.OTHER)
     quiet_s = waiting.wall_s + other.wall_s
-    polled_s = waiting.cpu_s + other.cpu_s
+    polled_s = waiting.cpu_s + other.cpu_s - min(_END_S, view.tail_cpu_s)
     answered_s = view.phase(Phase.FORWARD).cpu_s + view.phase(Phase.VALIDATION).cpu_s
     if quiet_s < 0.5 * view.duration_s or answered_s > _ANSWERING * polled_s:
         return None
@@ -100,7 +101,7 @@ def _steady(case: Case, view: ProcessView, quiet_s: float, polled_s: float) -> b
     """Say whether a core was asked for all the time: it was used, or waited for, and no second went by without load.
 
     A neighbour on the core does not make a poller pause; so what the run waited for a CPU, from the end of its set-up
-    on, counts as asked for. But a sleeper waits for a CPU at each waking, too: a fifth of a core must have been used.
+    on, counts as asked for. But a sleeper waits for a CPU at each waking, too: a tenth of a core must have been used.
     """
     if polled_s < _USED * quiet_s:
         return False
@@ -111,6 +112,7 @@ def _steady(case: Case, view: ProcessView, quiet_s: float, polled_s: float) -> b
     inside = [n for n, t_s in enumerate(ticks.t_s) if ready_s <= t_s <= last_s]
     if len(inside) < 4:
         return False
+    inside = _between_looks(delayed, inside)
     span_s = ticks.t_s[inside[-1]] - ticks.t_s[inside[0]]
     used_s, delay_s = (_grown(column, inside) for column in (used, delayed))
     if used_s + delay_s < _ASKED * span_s:
@@ -125,6 +127,12 @@ def _steady(case: Case, view: ProcessView, quiet_s: float, polled_s: float) -> b
         and ticks.t_s[n] - ticks.t_s[n - 1] > 0.2
     ]
     return len(loads) >= 3 and sum(load < _PAUSE for load in loads) <= 0.05 * len(loads)
+
+
+def _between_looks(delayed: list[float | None], inside: list[int]) -> list[int]:
+    """Return the ticks from one look at the delay to another, all of them where it hardly grew: it is read every few ticks."""
+    moved = [n for m, n in pairwise(inside) if n < len(delayed) and delayed[m] != delayed[n]]
+    return [n for n in inside if moved[0] <= n <= moved[-1]] if len(moved) >= 2 else inside
 
 
 def _grown(column: list[float | None], inside: list[int]) -> float:

@@ -68,7 +68,7 @@ def _quiet(case: Case, from_s: float) -> float:
         (t, a, d) for t, a, d in zip(ticks.t_s, own, delayed, strict=False) if a is not None and d is not None
     ]
     longest = since = after_s = waited_s = began_d = 0.0
-    for (t0, a, _d0), (t1, b, d1) in pairwise(told):
+    for (t0, a, _), (t1, b, d1) in pairwise(told):
         if t1 <= from_s or b - a > _QUIET * (t1 - t0):
             since, began_d = 0.0, d1
             continue

@@ -1,15 +1,18 @@
 """Logging overhead: what is written to logs and trackers costs a share of the run.
 
-Counterfactual: at most one log call a second of training and fifty an epoch; saved is what the others took.
+Nobody is accused below a hundred log calls an epoch. Counterfactual: ten an epoch, as many points as a curve needs, and one in
+ten seconds for whoever watches; saved is what the others took, and at most the loop's own code beside them that made the values.
 """
 
 from __future__ import annotations
 
-from joulewise.diagnosing.case import Case, Estimate, around, epochs_made
+from joulewise.diagnosing.case import Case, Estimate, about, epochs_made, loop_cpu_s, loop_wall_s
 from joulewise.vocabulary.finding import Cause, Remedy, RemedyKind
 from joulewise.vocabulary.observed import Phase, ProcessView
 
-_PER_EPOCH = 50
+_MANY_PER_EPOCH = 100
+_PER_EPOCH = 10
+_WATCHED_S = 10.0
 
 
 def estimate(case: Case) -> list[Estimate]:
@@ -19,14 +22,21 @@ def estimate(case: Case) -> list[Estimate]:
 
 def _of(view: ProcessView) -> Estimate | None:
     logged = view.phase(Phase.LOGGING)
-    keep = max(view.duration_s, _PER_EPOCH * (epochs_made(view) or 1))
-    if logged.calls <= 2 * keep:
+    epochs = epochs_made(view) or 1
+    if logged.calls <= max(2 * view.duration_s, _MANY_PER_EPOCH * epochs):
         return None
+    keep = max(view.duration_s / _WATCHED_S, _PER_EPOCH * epochs)
     share = 1 - keep / logged.calls
     return Estimate(
         Cause.LOGGING_OVERHEAD,
-        around(share * logged.cpu_s, 0.2),
-        around(share * logged.wall_s, 0.25),
+        about(
+            share * logged.cpu_s, 0.8 * share * logged.cpu_s, share * (1.2 * logged.cpu_s + loop_cpu_s(view))
+        ),
+        about(
+            share * logged.wall_s,
+            0.75 * share * logged.wall_s,
+            share * (1.25 * logged.wall_s + loop_wall_s(view)),
+        ),
         f"{logged.calls} log calls in {view.steps} steps took {logged.wall_s:.1f} s",
         Remedy(
             RemedyKind.SETTING,

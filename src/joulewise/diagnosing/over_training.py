@@ -113,7 +113,7 @@ def held_out_curve(view: ProcessView) -> Curve | None:
         score, loss = bool(_SCORES.search(leaf)), bool(_LOSSES.search(leaf))
         if _NOT.search(leaf) or not (score or loss) or not (held or (evaluates and score)):
             continue
-        values = _filled(by_epoch)
+        values = _filled(by_epoch, view.epochs if evaluates else 0)
         if not 0.9 * view.epochs <= len(values) <= 1.1 * view.epochs + 1:
             continue
         sign = 1.0 if score else -1.0
@@ -122,15 +122,20 @@ def held_out_curve(view: ProcessView) -> Curve | None:
     return max(candidates, key=lambda c: c[0])[1] if candidates else None
 
 
-def _filled(by_epoch: dict[float, tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return (time, value) of every epoch: the agent tells a value when it has changed, so a missing one was the last again."""
-    epochs = sorted(by_epoch)
-    whole = bool(epochs) and all(e == int(e) for e in epochs)
-    span = int(epochs[-1] - epochs[0]) + 1 if whole else 0
-    if not len(epochs) < span <= 2 * len(epochs):
+def _filled(by_epoch: dict[float, tuple[float, float]], epochs: int) -> list[tuple[float, float]]:
+    """Return (time, value) of every epoch: the agent tells a value when it has changed, so a missing one was the last again.
+
+    `epochs` is how many there were where every one was evaluated, else 0: then nothing is said of those after the last value.
+    """
+    told = sorted(by_epoch)
+    if not told or any(e != int(e) for e in told):
         return list(by_epoch.values())
-    filled = [by_epoch[epochs[0]]]
-    for epoch in range(int(epochs[0]) + 1, int(epochs[-1]) + 1):
+    first, last = int(told[0]), int(told[-1])
+    last = max(last, first + epochs - 1)
+    if not len(told) < last - first + 1 <= 2 * len(told):
+        return list(by_epoch.values())
+    filled = [by_epoch[told[0]]]
+    for epoch in range(first + 1, last + 1):
         filled.append(by_epoch.get(float(epoch), filled[-1]))
     return filled
 

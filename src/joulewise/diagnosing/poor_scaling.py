@@ -1,9 +1,10 @@
 """Poor scaling: several processes train one model, and what they gain in arithmetic they lose by waiting for one another.
 
-Counterfactual: one process with the whole batch. Saved are the others' start-ups, their optimisers (each moves all weights),
-their calls before any arithmetic, and the exchange of gradients. That exchange happens within the backward pass, whose
-arithmetic is twice that of its forward pass (overhead.py): what it takes beyond is the exchange. The arithmetic itself stays
-and moves into one process: where it is worth the others, the run would last longer, and the ranking leaves it out.
+Counterfactual: one process with the whole batch. Saved are the other processes, but for their arithmetic, which moves into the
+one, and the exchange of gradients. That exchange happens within the backward pass, whose arithmetic is twice that of its
+forward pass (overhead.py): what it takes beyond is the exchange. How much of a forward pass is arithmetic is known to two bounds:
+all but the least that a call costs, and, of dense layers, their products at a slow core's rate; the saving lies between. In wall
+time the first counts alone: where the arithmetic may be worth the others, the run would last longer, and nothing is said.
 
 On GPUs the exchange hides behind kernels that spin: NVML's utilisation reads 100 % while little power is drawn. Claimed is the
 time that the boards were not busy by SM activity or power; the remedy is a larger batch a board, or fewer boards.
@@ -12,6 +13,8 @@ time that the boards were not busy by SM activity or power; the remedy is a larg
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
+from math import prod
 
 from joulewise.diagnosing.case import Case, Estimate, about, loop, train_batch
 from joulewise.diagnosing.devices import gpus
@@ -19,6 +22,7 @@ from joulewise.diagnosing.overhead import BACKWARD, CALL_S
 from joulewise.vocabulary.finding import Cause, Remedy, RemedyKind
 from joulewise.vocabulary.observed import Phase, ProcessView
 
+_SLOW_FLOPS = 5e9  # a second, of one core on small matrices
 _RESIDENT = 0.8  # NVML's utilisation, at least, where boards spin
 _MOST_BUSY = 0.6
 
@@ -40,14 +44,9 @@ def estimate(case: Case) -> list[Estimate]:
 
 def _on_cpus(ranks: list[ProcessView]) -> Estimate | None:
     count = len(ranks)
-    lone = (count - 1) / count
-    call_s = [CALL_S * view.steps for view in ranks]
-    exchange_s = sum(
-        _exchange(view.phase(Phase.FORWARD).cpu_s, view.phase(Phase.BACKWARD).cpu_s) for view in ranks
-    )
-    whole = (Phase.SETUP, Phase.IMPORT, Phase.OPTIMISER, Phase.OTHER, Phase.WAITING)
-    repeated_s = sum(view.phase(p).cpu_s for view in ranks for p in whole)
-    cpu_s = lone * (repeated_s + 3 * sum(call_s)) + exchange_s
+    low_s, high_s = (_saved(ranks, arithmetic) for arithmetic in (_most_arithmetic, _dense_arithmetic))
+    cpu_s = (low_s + high_s) / 2
+    exchange_s = sum(_exchange(_most_arithmetic(v), v.phase(Phase.BACKWARD).cpu_s) for v in ranks)
     first = max(ranks, key=lambda v: v.duration_s)
     forward_s = first.phase(Phase.FORWARD).wall_s
     waited_s = _exchange(forward_s, first.phase(Phase.BACKWARD).wall_s)
@@ -56,15 +55,39 @@ def _on_cpus(ranks: list[ProcessView]) -> Estimate | None:
     share = exchange_s / max(1e-9, sum(v.cpu_s for v in ranks))
     return Estimate(
         Cause.POOR_SCALING,
-        about(cpu_s, 0.7 * cpu_s, 1.2 * cpu_s),
+        about(cpu_s, 0.95 * low_s, 1.05 * high_s),
         about(wall_s, wall_s - 0.3 * abs(wall_s), wall_s + 0.3 * abs(wall_s)),
-        f"{count} processes train one model in batches of {train_batch(first) or 0}; exchanging gradients took {100 * share:.0f} % of "
-        f"their CPU time, and each started up for itself ({first.phase(Phase.IMPORT).cpu_s:.1f} CPU-seconds)",
+        f"{count} processes train one model in batches of {train_batch(first) or 0}; exchanging gradients took at least {100 * share:.0f} % "
+        f"of their CPU time, and each started up for itself ({first.phase(Phase.IMPORT).cpu_s:.1f} CPU-seconds)",
         Remedy(RemedyKind.SETTING, f"one process with {count} times the batch"),
         "none: the same steps over the same batches, but for the order of sums",
         first.process,
         "scaling",
     )
+
+
+def _saved(ranks: list[ProcessView], arithmetic: Callable[[ProcessView], float]) -> float:
+    """Return CPU seconds that one process with the whole batch would not use, where a forward pass computes so much."""
+    lone = (len(ranks) - 1) / len(ranks)
+    saved_s = 0.0
+    for view in ranks:
+        forward_s = arithmetic(view)
+        exchange_s = _exchange(forward_s + CALL_S * view.steps, view.phase(Phase.BACKWARD).cpu_s)
+        saved_s += exchange_s + lone * max(0.0, view.cpu_s - exchange_s - (1 + BACKWARD) * forward_s)
+    return saved_s
+
+
+def _most_arithmetic(view: ProcessView) -> float:
+    """Return what the forward passes can have computed at most: all but the least that a call costs."""
+    return max(0.0, view.phase(Phase.FORWARD).cpu_s - CALL_S * view.steps)
+
+
+def _dense_arithmetic(view: ProcessView) -> float:
+    """Return what dense layers compute for these items at a slow core's rate; at most what can have been computed."""
+    if not view.shapes or any(len(shape) != 2 for shape in view.shapes):
+        return _most_arithmetic(view)
+    products = sum(prod(shape) for shape in view.shapes) * view.samples
+    return min(_most_arithmetic(view), 2 * products / _SLOW_FLOPS)
 
 
 def _exchange(forward_s: float, backward_s: float) -> float:

@@ -12,6 +12,8 @@ Second-order optimisers (LBFGS) are left alone: they are used where the digits c
 
 from __future__ import annotations
 
+import shlex
+
 from joulewise.diagnosing.case import Case, Estimate, about, loop
 from joulewise.diagnosing.devices import gpus
 from joulewise.diagnosing.overhead import CALL_S
@@ -70,7 +72,7 @@ def _on_gpu(case: Case, view: ProcessView) -> Estimate | None:
         f"{to_s - from_s:.0f} s, which 16-bit arithmetic shortens",
         Remedy(
             RemedyKind.COMMAND,
-            f"joulewise run --with precision=bf16 -- {' '.join(case.recording.command)}",
+            f"joulewise run --with precision=bf16 -- {shlex.join(case.recording.command)}",
         ),
         "bfloat16 keeps float32's range; compare the held-out metric of a short run first",
         view.process,

@@ -14,7 +14,7 @@ from joulewise.vocabulary.finding import Cause, Remedy, RemedyKind
 from joulewise.vocabulary.observed import LoaderView, Phase, ProcessView
 from joulewise.vocabulary.quantities import format_bytes
 
-_HANDED_OUT_S = 10e-6  # indexing, a tuple, a call of __getitem__: what a cached item still costs
+_HANDED_OUT_S = 3e-6  # indexing, a tuple, a call of __getitem__: what a cached item still costs
 _FILES = 50  # that were opened once for each pass are the items
 _SURE = 4  # repeated items compared, at least
 
@@ -34,7 +34,8 @@ def _of(case: Case, view: ProcessView) -> Estimate | None:
             continue
         repeated = loader.fetched - loader.items
         each_s = max(0.0, (loader.item_s or 0.0) - _HANDED_OUT_S)
-        each_cpu_s = max(0.0, (loader.fetch_cpu_s - loader.collate_s) / loader.fetched - _HANDED_OUT_S)
+        made = 1 - loader.collate_s / loader.fetch_s if loader.fetch_s > 0 else 0.0  # both by the wall clock
+        each_cpu_s = max(0.0, made * loader.fetch_cpu_s / loader.fetched - _HANDED_OUT_S)
         beside = max(1, loader.workers)  # workers make items beside the loop: it waits for them at most
         waited_s = loader.wait_s * repeated / loader.fetched
         cpu_s += repeated * each_cpu_s

@@ -10,6 +10,8 @@ Waiting that comes from neighbours is not ours to claim, so nothing is said wher
 
 from __future__ import annotations
 
+import shlex
+
 from joulewise.diagnosing.case import Case, Estimate, about
 from joulewise.vocabulary.finding import Cause, Remedy, RemedyKind
 from joulewise.vocabulary.observed import ProcessView
@@ -39,7 +41,7 @@ def estimate(case: Case) -> list[Estimate]:
             Remedy(
                 RemedyKind.COMMAND,
                 f"OMP_NUM_THREADS={max(1, int(case.cpus // len(computing)))} joulewise run -- "
-                f"{' '.join(case.recording.command)}",
+                f"{shlex.join(case.recording.command)}",
             ),
             "none beyond the order of sums",
             worst.process,

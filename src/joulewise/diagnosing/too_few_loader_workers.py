@@ -2,8 +2,8 @@
 
 Counterfactual: as many workers as the items' making needs to keep up with the steps, no more than there are CPUs beside the
 loop. Saved is the loop's waiting that they take off, in wall time; what it costs is CPU time: each worker's start, and a
-batch handed over through shared memory. So this saves joules only where something dear stands by, a GPU: the ranking lets it
-pass only where the joules are fewer in sum, and on a machine without one it says nothing.
+batch handed over through shared memory. So this saves joules only where something dear stands by: nothing is said where the
+network is trained on the CPU itself, and with a GPU the ranking lets it pass only where the joules are fewer in sum.
 """
 
 from __future__ import annotations
@@ -24,7 +24,13 @@ def estimate(case: Case) -> list[Estimate]:
 
 
 def _of(case: Case, view: ProcessView, loader: LoaderView) -> Estimate | None:
-    if loader.evaluates or not loader.fetched or loader.in_memory or loader.fetch_s <= 0:
+    if (
+        not view.device.startswith("cuda")
+        or loader.evaluates
+        or not loader.fetched
+        or loader.in_memory
+        or loader.fetch_s <= 0
+    ):
         return None
     steps_s = sum(view.phase(p).wall_s for p in (Phase.FORWARD, Phase.BACKWARD, Phase.OPTIMISER))
     most = int(case.cpus / max(1, view.world)) - 1

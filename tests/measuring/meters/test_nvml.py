@@ -67,6 +67,7 @@ class Library:
             "nvmlDeviceGetMigMode": lambda board: [self.mig, self.mig],
             "nvmlDeviceGetVirtualizationMode": lambda board: 0,
             "nvmlDeviceGetMultiGpuBoard": lambda board: 0,
+            "nvmlDeviceGetEnforcedPowerLimit": lambda board: 700_000,
             "nvmlDeviceGetUtilizationRates": lambda board: SimpleNamespace(gpu=70, memory=10),
             "nvmlDeviceGetMemoryInfo": lambda board: SimpleNamespace(total=80, free=60, used=20),
             "nvmlDeviceGetComputeRunningProcesses": lambda board: [

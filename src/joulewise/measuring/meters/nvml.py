@@ -170,7 +170,7 @@ class NvmlMeter:
             f"NVML {kind}, {self._name}",
             self._uuid,
             note="; ".join(notes + self._board_notes()),
-            model={"name": self._name},
+            model={"name": self._name, **self._limit()},
         )
         self._id = self.device.id
         self._read = self._counter if self._energy else self._watts
@@ -308,6 +308,11 @@ class NvmlMeter:
         if self._generation != library.generation:
             self._handle = self._nvml.nvmlDeviceGetHandleByUUID(self._uuid)
             self._generation = library.generation
+
+    def _limit(self) -> dict[str, float]:
+        """Return the most that the board may draw now (`limit_w`): whoever diagnoses tells a fed board from a waiting one by it."""
+        milliwatts = self._told(self._nvml.nvmlDeviceGetEnforcedPowerLimit)
+        return {"limit_w": milliwatts / 1000} if milliwatts else {}
 
     def _told(self, ask: Callable[[Any], Any]) -> Any:
         """Return what the library says of this board, or None where it does not tell that."""

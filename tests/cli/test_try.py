@@ -74,7 +74,9 @@ def test_a_real_trial(joulewise: Joulewise, home: Path, monkeypatch):
     shown = json.loads(joulewise("diagnose", "job", "--json").stdout)
     assert [f["trial"]["knob"] for f in shown["findings"] if f["trial"]] == ["cache=on"]
     assert "tried" in joulewise("diagnose", "job").stdout
-    assert json.loads(joulewise("runs", "--savings", "--json").stdout)["savings"] == []  # a trial is no settlement
+    assert (
+        json.loads(joulewise("runs", "--savings", "--json").stdout)["savings"] == []
+    )  # a trial is no settlement
 
 
 def test_scratch_copy(tmp_path: Path):

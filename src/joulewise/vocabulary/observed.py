@@ -350,7 +350,8 @@ def _view(process: str, seen: Mapping[str, Any], children: Iterable[Mapping[str,
         curve=tuple(CurvePoint(float(p[0]), int(p[1]), p[2], dict(p[3])) for p in seen.get("curve", ())),
         preparations=tuple(Preparation(**p) for p in _numbered(seen, "preparation")),
         files=tuple(FileRead(*f) for f in _numbered(seen, "file")),
-        requests=int(page["requests"]) + in_threads,
+        requests=int(page["requests"])
+        or in_threads,  # HTTP requests, where they are seen, are what a service is for
         schedulers=tuple(seen.get("schedulers", ())),
         early_stop=str(seen.get("early_stop", "")),
         code=str(prints.get("code", "")),

@@ -521,16 +521,18 @@ def _epochs(seen: Mapping[str, Any]) -> int | None:
         for number, facts in _keyed(seen, "loader")
         if not facts["evaluates"]
     ]
+    told = int(seen.get("told_epochs", 0))  # by a framework, which may make a new loader for each
     if trains:
-        return int(max(trains, key=lambda counts: counts[1])[0])
-    named = seen.get("epochs")
+        return max(told, int(max(trains, key=lambda counts: counts[1])[0]))
+    named = told or seen.get("epochs")
     return int(named) if named is not None else None
 
 
 def _dataset_items(loaders: Iterable[LoaderView], samples: int, epochs: int | None) -> int | None:
     trains = [loader for loader in loaders if not loader.evaluates]
-    if trains:
-        return max(trains, key=lambda loader: loader.batches).items
+    known = max(trains, key=lambda loader: loader.batches).items if trains else None
+    if known is not None:
+        return known
     return round(samples / epochs) if epochs and samples else None
 
 

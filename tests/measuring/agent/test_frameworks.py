@@ -153,7 +153,12 @@ class TestKeras:
         assert view.batch_sizes == {16: 24}
         assert view.early_stop == "Keras (patience 4)"
         assert [p.epoch for p in view.curve if "val_accuracy" in p.values] == [0.0, 1.0, 2.0]
-        assert [e.step for e in view.evaluations] == [8, 16, 24, 24]  # the last is the prediction
+        assert [(e.step, e.items) for e in view.evaluations if e.step] == [
+            (8, 64),
+            (16, 64),
+            (24, 64),
+            (24, 128),
+        ]  # and a prediction
         assert all(view.phase(p).calls == 24 for p in (Phase.FORWARD, Phase.BACKWARD, Phase.OPTIMISER))
         assert view.accounted_share > 0.95
 

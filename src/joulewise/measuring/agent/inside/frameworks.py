@@ -28,6 +28,7 @@ class Frameworks:
         self._line, self._torch = line, torch
         self._batch = 0  # of Keras
         self._before: int | None = None
+        self._told: tuple[float | None, dict[str, float]] = (None, {})
         self.watched: dict[str, Callable[[Any], None]] = {
             "lightning.pytorch.trainer.trainer": self._lightning,
             "pytorch_lightning.trainer.trainer": self._lightning,
@@ -54,8 +55,9 @@ class Frameworks:
             value = given.item() if hasattr(given, "item") else given
             if isinstance(value, (int, float)) and not isinstance(value, bool) and value == value:  # noqa: PLR0124 - NaN is not itself
                 kept[name] = float(value)
-        if kept:
-            number = float(epoch) if isinstance(epoch, (int, float)) else None
+        number = float(epoch) if isinstance(epoch, (int, float)) else None
+        if kept and (number, kept) != self._told:  # a validation at an epoch's end is told by both
+            self._told = (number, kept)
             self._line.facts.add("curve", [clock(), self._line.step + self._line.skipped, number, kept])
 
     def _safely(self, learn: Callable[..., Any], *values: Any) -> None:
@@ -115,7 +117,7 @@ class Frameworks:
 
             def on_train_epoch_end(self, trainer: Any, _module: Any) -> None:
                 ours._safely(ours._tell, trainer.callback_metrics, trainer.current_epoch)
-                ours._line.facts.put("epochs", trainer.current_epoch + 1)
+                ours._line.facts.put("told_epochs", trainer.current_epoch + 1)
 
         trainer = module.Trainer
         original = trainer.__init__
@@ -187,7 +189,7 @@ class Frameworks:
 
         @functools.wraps(original)
         def apply(optimiser: Any, *args: Any, **kwargs: Any) -> Any:
-            if line.kind != at.FORWARD or self._before is None or get_ident() != line.main:
+            if line.kind != at.GAP or self._torch() is None or get_ident() != line.main:
                 return original(optimiser, *args, **kwargs)
             before = line.enter(at.OPTIMISER)
             try:
@@ -216,30 +218,28 @@ class Frameworks:
             setattr(module.CallbackList, name, call)
 
         def begin(kind: int) -> Callable[..., None]:
-            def begins(*_: Any) -> None:
-                if line.skip != 2 and self._before is None and get_ident() == line.main:
+            def begins(*_: Any) -> None:  # on PyTorch its own hooks tell the parts of a step
+                if (
+                    self._torch() is None
+                    and line.skip != 2
+                    and self._before is None
+                    and get_ident() == line.main
+                ):
                     self._before = line.enter(kind)
 
             return begins
 
-        def train_ends(*_: Any) -> None:
-            if line.skip == 2:
-                self._count()
-                line.passed()
-            elif self._before is not None:
-                line.leave(self._before)
-                self._before = None
-                self._count()
-                line.stepped()
-
-        def test_ends(*_: Any) -> None:
+        def ends(*_: Any) -> None:
             if self._before is not None:
-                began_s, began_cpu_s = line.page[at.SINCE], line.page[at.CPU_AT]
                 line.leave(self._before)
                 self._before = None
-                torch = self._torch()
-                if torch is not None:
-                    torch.evaluated(began_s, self._batch, began_cpu_s)
+
+        def train_ends(*_: Any) -> None:
+            if get_ident() != line.main:
+                return
+            ends()
+            self._count()
+            line.stepped()
 
         def evaluation_ends(*_: Any) -> None:
             torch = self._torch()
@@ -250,7 +250,7 @@ class Frameworks:
         def epoch_ends(epoch: Any, logs: Any = None, *_: Any) -> None:
             line.wake()
             self._tell(logs, epoch)
-            line.facts.put("epochs", int(epoch) + 1)
+            line.facts.put("told_epochs", int(epoch) + 1)
 
         def wake(*_: Any) -> None:
             line.wake()
@@ -259,8 +259,8 @@ class Frameworks:
         for name, act in (
             ("on_train_begin", wake), ("on_test_begin", wake), ("on_predict_begin", wake),
             ("on_train_batch_begin", begin(at.FORWARD)), ("on_train_batch_end", train_ends),
-            ("on_test_batch_begin", begin(at.VALIDATION)), ("on_test_batch_end", test_ends),
-            ("on_predict_batch_begin", begin(at.VALIDATION)), ("on_predict_batch_end", test_ends),
+            ("on_test_batch_begin", begin(at.VALIDATION)), ("on_test_batch_end", ends),
+            ("on_predict_batch_begin", begin(at.VALIDATION)), ("on_predict_batch_end", ends),
             ("on_test_end", evaluation_ends), ("on_predict_end", evaluation_ends), ("on_epoch_end", epoch_ends),
         ):  # fmt: skip
             around(name, act)

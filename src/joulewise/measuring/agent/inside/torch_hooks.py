@@ -109,7 +109,9 @@ class TorchHooks:
         """Read the numbers of the calling code after an evaluation, once."""
         self.new_metrics = False
         found = (self.line.page[at.EVALUATIONS], callers.metrics())
-        if found[1] and found != self.told:  # what stays the same from one evaluation to the next is a value, too
+        if (
+            found[1] and found != self.told
+        ):  # what stays the same from one evaluation to the next is a value, too
             self.told = found
             self.point(found[1], clock())
 

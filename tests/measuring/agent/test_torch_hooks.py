@@ -183,6 +183,7 @@ def test_compiled_and_copied_models(tmp_path: Path):
     ran = run(code, tmp_path)
 
     assert (ran.code, ran.out) == (0, "True\n"), ran.err
+    assert "TracerWarning" not in ran.err
 
 
 def test_program_that_patches_torch(tmp_path: Path):

@@ -138,10 +138,13 @@ class Frameworks:
             """Joulewise's own: what the Trainer logs, and its epochs."""
 
             def on_log(self, _args: Any, state: Any, _control: Any, logs: Any = None, **_: Any) -> None:
-                ours._safely(ours._tell, logs, state.epoch)
+                epoch = (
+                    None if state.epoch is None else max(0, -int(-state.epoch // 1) - 1)
+                )  # 0.5 and 1.0: epoch 0
+                ours._safely(ours._tell, logs, epoch)
 
             def on_epoch_end(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
-                ours._line.facts.put("epochs", round(state.epoch or 0))
+                ours._line.facts.put("told_epochs", round(state.epoch or 0))
 
         trainer = module.Trainer
         original = trainer.__init__

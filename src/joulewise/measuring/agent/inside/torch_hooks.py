@@ -292,7 +292,8 @@ def _size(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
         for value in args or kwargs.values():
             shape = getattr(value, "shape", None)
             if shape is not None:
-                return int(shape[0]) if len(shape) else 1
+                size = shape[0] if len(shape) else 1
+                return size if type(size) is int else 0  # while a model is traced it is a tensor
             if isinstance(value, dict):
                 return _size((), value)
         return _size((), kwargs) if args and kwargs else 0

@@ -42,6 +42,7 @@ def test_phases_add_up():
 
     assert walls(found) == {"setup": 2.0, "forward": 5.0, "unknown": 3.0}
     assert found.accounted_share == pytest.approx(0.7)
+    assert 0 <= found.unhooked_share <= 1
     assert found.phase("forward").calls == 4
     assert found.phase(Phase.LOGGING).wall_s == 0
 

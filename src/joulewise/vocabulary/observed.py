@@ -290,6 +290,11 @@ class ProcessView:
             return 1.0
         return max(0.0, 1.0 - self.phase(Phase.UNKNOWN).wall_s / self.duration_s)
 
+    @property
+    def unhooked_share(self) -> float:
+        """The share of its life in Python between hooks that nothing names (`other`): accounted for, not understood."""
+        return min(1.0, self.phase(Phase.OTHER).wall_s / self.duration_s) if self.duration_s > 0 else 0.0
+
 
 def observe(recording: Recording) -> tuple[ProcessView, ...]:
     """Return what the agent saw, one view per Python process, in the order of their starts."""

@@ -22,10 +22,11 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 torch.manual_seed(0)
 X, Y = torch.randn(64, 8), torch.randint(0, 3, (64,))
-made = []
+import os
+log = os.open("made", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
 class Items(Dataset):
     def __len__(self): return len(X)
-    def __getitem__(self, i): made.append(i); return X[i] * 2, Y[i]
+    def __getitem__(self, i): os.write(log, b'x'); return X[i] * 2, Y[i]
 class Noisy(Items):
     def __getitem__(self, i): return X[i] + torch.randn(8), Y[i]
 net = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3))
@@ -76,17 +77,31 @@ def test_batch(tmp_path: Path):
 
 def test_cache(tmp_path: Path):
     """Items are made once, whatever the epochs; random ones are made anew; the losses are the same as without."""
-    code = "out = train(DataLoader(Items(), batch_size=16)); train(DataLoader(Noisy(), batch_size=16), 2); print(len(made), out.sum().item())"
+    code = "out = train(DataLoader(Items(), batch_size=16)); train(DataLoader(Noisy(), batch_size=16), 2); print(os.path.getsize('made'), out.sum().item())"
     ran = changed(code, tmp_path, "cache")
     alone = run(LOOP + code, tmp_path)
     made, total = ran.out.split()
 
     assert int(made) < 3 * 64
     assert total == alone.out.split()[1]
-    assert main(ran).changed[0].startswith("cache: Items: 64 items kept ")
+    assert main(ran).changed == ("cache: Items: 64 items kept on the disk (made)",)
     assert main(ran).left == (
         "cache: Noisy: its items draw random numbers (augmentation), so they are made anew",
     )
+
+
+def test_cache_in_memory(tmp_path: Path):
+    """A data set that changes while it is read is kept in memory, and not built three times for the disk."""
+    code = """
+class Counting(Items):
+    def __init__(self): self.seen = 0
+    def __getitem__(self, i): self.seen += 1; return super().__getitem__(i)
+train(DataLoader(Counting(), batch_size=16)); print(os.path.getsize("made"))
+"""
+    ran = changed(code, tmp_path, "cache")
+
+    assert int(ran.out) < 2 * 64
+    assert main(ran).changed == ("cache: Counting: 64 items kept in memory (0 MB)",)
 
 
 def test_precision(tmp_path: Path):

@@ -41,6 +41,7 @@ def record(python: str, program: Path, home: Path) -> tuple[Recording, str]:
 def show(view: ProcessView) -> None:
     print(
         f"  {view.kind} {view.duration_s:.2f} s, CPU {view.cpu_s:.2f} s, accounted {view.accounted_share:.1%}, "
+        f"of it unhooked Python {view.unhooked_share:.1%}, "
         f"untimed steps {view.sampled_share:.0%}; {', '.join(view.frameworks)}"
     )
     print(

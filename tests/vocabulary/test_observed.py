@@ -48,7 +48,10 @@ def test_phases_add_up():
 
 def test_plain_program():
     """Where nothing known was ever called, the program is no set-up but the work itself."""
-    assert walls(view({"phases": {"setup": [0, 10.0, 9.0, 0]}})) == {"other": 10.0}
+    found = view({"phases": {"setup": [0, 10.0, 9.0, 0]}})
+
+    assert walls(found) == {"other": 10.0}
+    assert found.unhooked_share == 1.0
 
 
 def test_validation_without_training():

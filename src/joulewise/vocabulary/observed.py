@@ -316,6 +316,11 @@ class ProcessView:
             return 1.0
         return max(0.0, 1.0 - self.phase(Phase.UNKNOWN).wall_s / self.duration_s)
 
+    @property
+    def unhooked_share(self) -> float:
+        """The share of its life in Python between hooks that nothing names (`other`): accounted for, not understood."""
+        return min(1.0, self.phase(Phase.OTHER).wall_s / self.duration_s) if self.duration_s > 0 else 0.0
+
 
 def observe(recording: Recording) -> tuple[ProcessView, ...]:
     """Return what the agent saw, one view per Python process, in the order of their starts."""
@@ -382,7 +387,8 @@ def _view(process: str, seen: Mapping[str, Any], children: Iterable[Mapping[str,
         files=tuple(FileRead(*f) for f in _numbered(seen, "file")),
         statements=tuple(Statement(*s) for s in _numbered(seen, "statement")),
         server=str(seen.get("server", "")),
-        requests=int(page["requests"]) + in_threads,
+        requests=int(page["requests"])
+        or in_threads,  # HTTP requests, where they are seen, are what a service is for
         schedulers=tuple(seen.get("schedulers", ())),
         early_stop=str(seen.get("early_stop", "")),
         code=str(prints.get("code", "")),
@@ -553,16 +559,18 @@ def _epochs(seen: Mapping[str, Any]) -> int | None:
         for number, facts in _keyed(seen, "loader")
         if not facts["evaluates"]
     ]
+    told = int(seen.get("told_epochs", 0))  # by a framework, which may make a new loader for each
     if trains:
-        return int(max(trains, key=lambda counts: counts[1])[0])
-    named = seen.get("epochs")
+        return max(told, int(max(trains, key=lambda counts: counts[1])[0]))
+    named = told or seen.get("epochs")
     return int(named) if named is not None else None
 
 
 def _dataset_items(loaders: Iterable[LoaderView], samples: int, epochs: int | None) -> int | None:
     trains = [loader for loader in loaders if not loader.evaluates]
-    if trains:
-        return max(trains, key=lambda loader: loader.batches).items
+    known = max(trains, key=lambda loader: loader.batches).items if trains else None
+    if known is not None:
+        return known
     return round(samples / epochs) if epochs and samples else None
 
 

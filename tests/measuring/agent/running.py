@@ -64,7 +64,7 @@ def run(
         env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {}), "JOULEWISE_HOME": str(home)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     kept = next(iter(home.glob("runs/*/*")))

@@ -208,3 +208,72 @@ print(len(os.listdir("/proc/self/task")), threading.active_count(), taken)
 """
 
     assert run(code, tmp_path).out == "1 1 []\n"
+
+
+def test_under_pytest(tmp_path: Path):
+    """A test run passes and fails as alone, captures what is printed, and is seen."""
+    (tmp_path / "test_it.py").write_text(
+        "import os\ndef test_prints(capsys):\n    print('x'); assert capsys.readouterr().out == 'x\\n'\n"
+        "def test_fsync(tmp_path):\n    with open(tmp_path / 'f', 'w') as f: os.fsync(f.fileno())\n"
+        "def test_fails(): assert 1 == 2\n"
+    )
+    code = "import sys, pytest\nsys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', '--no-header', 'test_it.py']))"
+    ran = run(code, tmp_path)
+    plain = alone(code, tmp_path)
+
+    def words(text: str) -> list[str]:
+        return [line for line in text.splitlines() if " in " not in line]
+
+    assert ran.code == plain.returncode == 1
+    assert words(ran.out) == words(plain.stdout)
+    assert ran.view.phase("checkpoint").calls == 0
+    assert ran.view.accounted_share > 0.95
+
+
+@pytest.mark.slow
+def test_in_a_notebook(tmp_path: Path):
+    """The kernel of a notebook is a process of its own, seen, and its cells give what they give alone."""
+    pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    code = """
+import nbformat
+from nbclient import NotebookClient
+book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in (
+    "import time, threading; n = sum(i * i for i in range(2_000_000)); print(n)", "1/0")])
+client = NotebookClient(book, timeout=300, kernel_name="python3", allow_errors=True)
+client.execute()
+print(book.cells[0].outputs[0]["text"].strip(), book.cells[1].outputs[0]["ename"])
+"""
+    ran = run(code, tmp_path)
+
+    assert ran.code == 0, ran.err
+    assert ran.out.split() == [str(sum(i * i for i in range(2_000_000))), "ZeroDivisionError"]
+    kernels = [v for v in ran.views if v.kind == "child" and any("ipykernel" in w for w in v.command)]
+    assert len(kernels) == 1
+    assert kernels[0].phase("other").cpu_s > 0.05
+
+
+def test_fsync_is_no_checkpoint(tmp_path: Path):
+    """A program that syncs its own file writes no checkpoint."""
+    ran = run(
+        "import os\nwith open('log', 'w') as f:\n    for _ in range(5): f.write('x'); f.flush(); os.fsync(f.fileno())",
+        tmp_path,
+    )
+
+    assert (ran.code, ran.view.phase("checkpoint").calls) == (0, 0)
+
+
+def test_a_remedy_in_children(tmp_path: Path):
+    """Children get the remedies of their parent: spawned, forked and started."""
+    code = """
+import multiprocessing, os, subprocess, sys
+def show(q): q.put(os.environ["OMP_NUM_THREADS"])
+if __name__ == "__main__":
+    for way in ("fork", "spawn"):
+        context = multiprocessing.get_context(way); q = context.Queue()
+        child = context.Process(target=show, args=(q,)); child.start(); print(q.get()); child.join()
+    subprocess.run([sys.executable, "-c", "import os; print(os.environ['OMP_NUM_THREADS'])"], check=True)
+"""
+    ran = run(code, tmp_path, options=["--with", "threads=2"], python=["-u"])
+
+    assert (ran.code, ran.out, ran.err) == (0, "2\n2\n2\n", "")

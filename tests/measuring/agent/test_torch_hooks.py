@@ -100,7 +100,7 @@ def test_curve(loader_view: ProcessView):
     accuracies = [p.values["val_acc"] for p in loader_view.curve if "val_acc" in p.values]
 
     assert any("loss" in p.values for p in loader_view.curve)
-    assert len(accuracies) >= 3
+    assert len(accuracies) == 4  # also where two in a row are the same
     assert loader_view.optimisers[0].rates[:2] == ((0, 0.01), (8, 0.005))
     assert loader_view.optimisers[0].steps == 32
 
@@ -183,6 +183,7 @@ def test_compiled_and_copied_models(tmp_path: Path):
     ran = run(code, tmp_path)
 
     assert (ran.code, ran.out) == (0, "True\n"), ran.err
+    assert "TracerWarning" not in ran.err
 
 
 def test_program_that_patches_torch(tmp_path: Path):

@@ -103,6 +103,11 @@ class Kept:
 
 def _on_disk(dataset: Any) -> tuple[Any, str]:
     try:
+        prints = importlib.import_module("joulewise.features.fingerprint")
+        before = prints.fingerprint(dataset), prints.code_fingerprint(type(dataset))
+        dataset[0]
+        if (prints.fingerprint(dataset), prints.code_fingerprint(type(dataset))) != before:
+            return None, "the data set changes while it is read, so nothing on the disk would be found again"
         found = importlib.import_module("joulewise.wiring").cached(dataset, _itself)
     except ImportError:
         return None, "joulewise is not installed in the program's own Python"

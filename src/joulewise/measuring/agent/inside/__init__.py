@@ -9,6 +9,7 @@ import os
 import sys
 
 from .imports import Finder
+from .services import Services
 from .standard import Standard, say_code
 from .timeline import Timeline
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 DRIVERS = ("sqlite3", "duckdb", "psycopg")
 FAMILIES = ("sklearn", "xgboost", "lightgbm")
+FRAMEWORKS = ("lightning", "pytorch_lightning", "transformers", "safetensors", "keras", "xgboost", "lightgbm")
 _VERSIONS = (
     "torch", "sklearn", "numpy", "xgboost", "lightgbm", "tensorflow", "keras", "jax", "lightning", "pytorch_lightning",
     "transformers", "pandas",
@@ -31,8 +33,10 @@ class Agent:
     def __init__(self, folder: str) -> None:
         self.line = Timeline(folder)
         self.standard = Standard(self.line)
+        self.services = Services(self.line)
         self._estimators: Any = None
         self._statements: Any = None
+        self._frameworks: Any = None
         self.torch: Any = None
         self._torch_tried = False
         self._hand: Any = None
@@ -71,6 +75,10 @@ class Agent:
 
     def _ours(self, name: str) -> Callable[[Any], None] | None:
         family = name.partition(".")[0]
+        if family in FRAMEWORKS:
+            framework = self._framework(name)
+            if framework is not None:
+                return framework
         if family in FAMILIES and name != family:
             wrap: Callable[[Any], None] = self._estimators_of().wrap
             return wrap
@@ -79,7 +87,24 @@ class Agent:
             return ask
         if name in _VERSIONS or name in ("logging", "random", "numpy.random", "joblib"):
             return self._known
-        return None
+        return self.services.watched(name)
+
+    def _framework(self, name: str) -> Callable[[Any], None] | None:
+        """Return what is to be done with a framework's module; what does it is loaded when somebody imports one."""
+        if self._frameworks is None:
+            from .frameworks import Frameworks
+
+            self._frameworks = Frameworks(self.line, lambda: self.torch)
+        then: Callable[[Any], None] | None = self._frameworks.watched.get(name)
+        if then is None or name.partition(".")[0] not in FAMILIES:
+            return then
+        estimators = self._estimators_of()
+
+        def both(module: Any) -> None:
+            then(module)
+            estimators.wrap(module)
+
+        return both
 
     def _estimators_of(self) -> Any:
         """Return the hooks on estimators, loaded when somebody imports such a library."""

@@ -105,6 +105,8 @@ class Estimators:
             iterations = getattr(estimator, "n_iter_", None)
             tried = getattr(estimator, "cv_results_", None)  # a search over settings
             candidates = len(tried["params"]) if isinstance(tried, dict) and "params" in tried else None
+            if _stops_early(name, params, rows):
+                self._line.facts.put("early_stop", type(estimator).__name__)
         except Exception as error:  # noqa: BLE001 - a foreign estimator may do anything; its call has succeeded
             self._line.facts.add("faults", f"{type(estimator).__name__}.{name}: {type(error).__name__}")
             return
@@ -124,6 +126,18 @@ class Estimators:
              "wall_s": entry[2], "cpu_s": entry[3], "before_s": entry[4], "before_cpu_s": entry[5],
              "first_before_s": entry[6], "iterations": int(iterations) if iterations is not None else None, "candidates": candidates},
         )  # fmt: skip
+
+
+def _stops_early(method: str, params: dict[str, Any], rows: int) -> bool:
+    """Whether a fit stops when its held-out score does not improve; scikit-learn's `auto` does beyond 10,000 rows."""
+    if method != "fit":
+        return False
+    told = params.get("early_stopping")
+    return (
+        told is True
+        or (told == "auto" and rows > 10_000)
+        or (told is None and bool(params.get("n_iter_no_change")))
+    )
 
 
 def _plain(params: dict[str, Any]) -> str:

@@ -43,7 +43,7 @@ class Standard:
     def attach(self) -> None:
         """Wrap `print` and `os.fsync`, and listen to `open`."""
         self._wrap(builtins, "print", at.LOGGING, self._look)
-        self._wrap(os, "fsync", at.CHECKPOINT, None)
+        self._wrap_fsync()
         sys.addaudithook(self._audit)
 
     def wrap_logging(self, logging: Any) -> None:
@@ -79,6 +79,23 @@ class Standard:
                 line.leave(before)
 
         setattr(owner, name, _dressed(call, original))
+
+    def _wrap_fsync(self) -> None:
+        """Count an fsync behind a checkpoint to it; any other (a database, a log) is the program's own business."""
+        original = os.fsync
+        line = self._line
+
+        def fsync(fd: Any) -> None:
+            if line.last != at.CHECKPOINT or line.kind != at.GAP or get_ident() != line.main:
+                original(fd)
+                return
+            before = line.enter(at.CHECKPOINT)
+            try:
+                original(fd)
+            finally:
+                line.leave(before)
+
+        os.fsync = _dressed(fsync, original)
 
     def _look(self) -> None:
         if self.printed is not None:

@@ -175,7 +175,9 @@ def test_shared_storage(tmp_path):
 
     spent = {k: v["energy_j"] for k, v in study.user_attrs.items() if k.startswith("joulewise:spent")}
     assert len(spent) == 2
-    assert 75 <= sum(spent.values()) <= 108  # a process may have begun an epoch that the other did not know of
+    assert (
+        75 <= sum(spent.values()) <= 108
+    )  # a process may have begun an epoch that the other did not know of
     assert min(spent.values()) > 10
 
 

@@ -24,7 +24,7 @@ class CostModel:
 
     def __init__(self, trials: Sequence[Trial], features: Vector) -> None:
         begun = [i for i, t in enumerate(trials) if t.epoch][-_MOST_TRIALS:]
-        each = np.array([trials[i].spent_j / trials[i].epoch for i in begun])
+        each = np.array([trials[i].epoch_j for i in begun])
         self._least = max(float(each.max()) * 1e-6, 1e-12)
         logs = np.log(np.maximum(each, self._least))
         self._mean = float(logs.mean())

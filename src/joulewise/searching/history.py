@@ -54,6 +54,17 @@ class Trial:
         """What it has cost so far."""
         return sum(self.costs_j)
 
+    @property
+    def epoch_j(self) -> float:
+        """What an epoch of it costs, in the mean; the first holds the start and is left out once others are known."""
+        told = self.costs_j[1:] or self.costs_j
+        return sum(told) / len(told)
+
+    @property
+    def dearest_j(self) -> float:
+        """What its next epoch may cost: as much as the dearest so far, without the start."""
+        return max(self.costs_j[1:] or self.costs_j)
+
 
 class Step(StrEnum):
     """What a decision asks for."""

@@ -73,7 +73,7 @@ def plan_search(
     begun = [t for t in trials if t.epoch and t.state is not State.FAILED]
     epoch = total = None
     if begun:
-        each = [t.spent_j / t.epoch for t in begun]
+        each = [t.epoch_j for t in begun]
         mean = float(np.mean(each))
         epoch = (min(each), mean, max(each))
         low, mid, high = (mean * rules.epochs * t for t in _TRAININGS)

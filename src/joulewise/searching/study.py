@@ -163,7 +163,7 @@ class Study:
         done: dict[tuple[float, float], int] = {}
         for t in self._known.trials:
             if t.state is State.COMPLETE and t.epoch:
-                done.setdefault((t.spent_j / t.epoch * self.rules.epochs, t.best), t.number)
+                done.setdefault((t.epoch_j * self.rules.epochs, t.best), t.number)
         sign = -1 if self.rules.minimise else 1
         return tuple((energy, sign * value, done[energy, value]) for energy, value in front(list(done)))
 
@@ -200,7 +200,7 @@ class Study:
         if not any(t.epoch for t in self._known.trials):
             return None
         return sum(
-            t.spent_j / t.epoch * (self.rules.epochs if t.state is State.PAUSED else t.epoch)
+            t.spent_j + (t.epoch_j * (self.rules.epochs - t.epoch) if t.state is State.PAUSED else 0.0)
             for t in self._known.trials
             if t.epoch
         )

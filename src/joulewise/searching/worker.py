@@ -26,7 +26,7 @@ from joulewise.searching.deciding import decide
 from joulewise.searching.history import State, Step
 from joulewise.searching.journal import decided
 from joulewise.searching.objective import Driver, Handle, TrialFailed
-from joulewise.searching.spending import Measure, ahead, together, told
+from joulewise.searching.spending import Measure, ahead, nearly, together, told
 from joulewise.searching.study import Study
 from joulewise.vocabulary.budget import Budget, Spent, judge
 from joulewise.vocabulary.errors import JoulewiseError, UsageError
@@ -243,10 +243,9 @@ class Worker:
             for others in (0.0, study.known.reserved(self.name)):
                 share = (next_cost + others) / counted if counted > 0 else 0.0
                 after = ahead(total, share, next_cost * each_s)
-                if judge(self._budget, after).stops:
+                if (verdict := judge(self._budget, after)).stops:
                     if not others:
-                        soft = judge(replace(self._budget, soft=1e-9), total)
-                        self._reason = f"{soft.reason}; the next epoch would pass the budget"
+                        self._reason = nearly(self._budget, verdict.limit, total)
                     return False
             self._before = own
             self._write("began", trial=number, epoch=epoch, expected=next_cost, utc=_now())
@@ -283,7 +282,7 @@ class Worker:
     def _next_cost(self, number: int) -> float:
         trial = self._study.trials[number]
         if trial.costs_j:
-            return max(trial.costs_j)
+            return trial.dearest_j
         return max((c for t in self._study.trials for c in t.costs_j), default=0.0)
 
     def _counted(self, spent: Spent) -> float:

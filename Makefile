@@ -7,7 +7,7 @@ ifneq ($(strip $(PIP_FIND_LINKS)),)
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
 
-.PHONY: demo test lint types docs bare bench bench-schedule bench-diagnose clean constraints bench-features bench-serve bench-train bench-search
+.PHONY: demo test test-integration lint types docs bare bench bench-schedule bench-diagnose clean constraints bench-features bench-serve bench-train bench-search
 
 demo: $(V)/.demo       ## record a real training, print its card, write its report
 	$(BIN)/joulewise run --name digits --report demo-report.html -- $(BIN)/python examples/digits.py
@@ -20,6 +20,9 @@ lint: $(V)/.dev        ## ruff, the import contract, spelling
 
 types: $(V)/.dev       ## strict types over source and tests
 	$(BIN)/mypy
+
+test-integration: $(V)-integration/.ok ## real MLflow, in an environment of its own (600 MB)
+	$(V)-integration/bin/python -m pytest -q tests/exchange/test_mlflow.py
 
 docs: $(V)/.dev        ## every verb and module has its manual page, links hold, examples run
 	$(BIN)/python docs/check.py
@@ -55,7 +58,7 @@ bench-diagnose: $(V)/.torch  ## first advice, false accusations and errors over 
 	$(BIN)/python bench/diagnose/run_folder.py $(or $(WORKLOADS),build/workloads)
 
 clean:
-	rm -rf $(V) $(V)-bare build dist
+	rm -rf $(V) $(V)-bare $(V)-integration build dist
 
 define install
 	if $(1)/bin/python -m uv --version >/dev/null 2>&1; then $(1)/bin/python -m uv pip install -q --compile-bytecode --python $(1)/bin/python -c constraints.txt $(2); \
@@ -75,7 +78,14 @@ $(V)/.dev: $(V)/bin/python pyproject.toml constraints.txt
 	touch $@ $(V)/.demo
 
 $(V)/.torch: $(V)/.dev
-	$(BIN)/python -m uv pip install -q --python $(BIN)/python "torch==2.13.0" scikit-learn
+	$(BIN)/python -m uv pip install -q --compile-bytecode --python $(BIN)/python "torch==2.13.0" scikit-learn
+	touch $@
+
+$(V)-integration/.ok: pyproject.toml
+	$(PY) -m venv $(V)-integration
+	$(V)-integration/bin/python -m pip install -q uv 2>/dev/null || true
+	if $(V)-integration/bin/python -m uv --version >/dev/null 2>&1; then $(V)-integration/bin/python -m uv pip install -q --python $(V)-integration/bin/python -e '.[integration]'; \
+	else $(V)-integration/bin/python -m pip install -q -e '.[integration]'; fi
 	touch $@
 
 $(V)-bare/.ok: pyproject.toml constraints.txt

@@ -7,6 +7,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.services import postgres_server, postgres_url, redis_server, redis_url  # noqa: F401 - fixtures
+
 # how long an example takes is the machine's business, not the test's
 hypothesis.settings.register_profile("joulewise", deadline=None)
 hypothesis.settings.load_profile("joulewise")

@@ -5,7 +5,7 @@
 WORKLOADS holds one folder per program: NAME.py, perhaps NAME_fixed.py and truth.json. The program alone is copied to a
 temporary folder with a neutral name and run there with OMP_NUM_THREADS=1 (unless the program sets its own threads).
 Neither twin, truth nor folder name is seen by joulewise; truth.json is read afterwards, to score. measured.json, where
-WORKLOADS has one, gives the true savings.
+WORKLOADS has one (`pairs.py` writes it), gives the true savings; scoring.py says how they are compared.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ import argparse
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
+from scoring import score
 
 
 def program(folder: Path) -> Path:
@@ -91,66 +90,6 @@ def cpu_s(folder: Path) -> float:
     return wiring.account(read_recording(folder)).usage.cpu_s or 0.0
 
 
-def true_saving(measured: dict[str, dict[str, list[dict[str, float]]]], name: str) -> float | None:
-    """Return the share of CPU seconds that the twin did not use."""
-    sides = measured.get(name, {})
-    if "fixed" not in sides:
-        return None
-    cpu = {side: statistics.median(r["cpu"] for r in runs) for side, runs in sides.items()}
-    return 1 - cpu["fixed"] / cpu["as_found"]
-
-
-def score(
-    workloads: Path,
-    predicted: dict[str, list[dict[str, object]]],
-    here: dict[str, dict[str, list[dict[str, float]]]],
-) -> None:
-    """Print the table of the issue for the programs that have a truth; savings measured `here` go before kept ones."""
-    path = workloads / "measured.json"
-    measured = {**(json.loads(path.read_text()) if path.exists() else {}), **here}
-    right = wasteful = accused = healthy = inside = told = worse = 0
-    errors: list[float] = []
-    won = possible = 0.0
-    for name, ranked in predicted.items():
-        place = workloads / name / "truth.json"
-        if not place.exists():
-            continue
-        truth = json.loads(place.read_text())
-        if not truth.get("cause"):
-            healthy += 1
-            accused += bool(ranked)
-            print(f"{name}: healthy                    got {[p['cause'] for p in ranked] or '-'}")
-            continue
-        wasteful += 1
-        accepted = {truth["cause"], *truth.get("also_acceptable", [])}
-        first = ranked[0] if ranked else None
-        hit = first is not None and first["cause"] in accepted
-        right += hit
-        real = true_saving(measured, name)
-        line = f"{name}: {truth['cause']:<26} got {[p['cause'] for p in ranked] or '-'}"
-        if real is not None:
-            as_found = statistics.median(r["cpu"] for r in measured[name]["as_found"])
-            possible += real * as_found
-            won += real * as_found * hit
-            worse += hit and real < 0
-            if hit and first is not None:
-                told += 1
-                errors.append(abs(float(str(first["saving_cpu"])) - real))
-                inside += float(str(first["low_cpu"])) <= real <= float(str(first["high_cpu"]))
-                line += f"  saved {real:.0%}, predicted {float(str(first['saving_cpu'])):.0%}"
-        print(line)
-    print(f"\n| first advice names the cause | {right} of {wasteful} |")
-    print(f"| healthy controls with any finding | {accused} of {healthy} |")
-    print(f"| right advice that raised CPU-seconds | {worse} |")
-    if errors:
-        print(
-            f"| error of the predicted saving (CPU) | mean {100 * statistics.mean(errors):.1f} points, worst {100 * max(errors):.1f} |"
-        )
-        print(f"| truth inside the 90 % interval | {inside} of {told} |")
-    if possible:
-        print(f"| saving won by the first advice | {won / possible:.0%} |")
-
-
 def main() -> None:
     """Run, print the findings as JSON, print the score."""
     parser = argparse.ArgumentParser()
@@ -160,6 +99,7 @@ def main() -> None:
     parser.add_argument(
         "--keep", default="", help="keep the recordings here, and use those that are there already"
     )
+    parser.add_argument("--kept-only", action="store_true", help="run nothing: judge what --keep holds")
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--threads", default="1")
     parser.add_argument(
@@ -167,7 +107,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     only = {n for n in options.only.split(",") if n}
-    base = Path(options.keep or tempfile.mkdtemp(prefix="joulewise-bench-"))
+    base = Path(options.keep or tempfile.mkdtemp(prefix="joulewise-bench-")).resolve()
     predicted: dict[str, list[dict[str, object]]] = {}
     measured: dict[str, dict[str, list[dict[str, float]]]] = {}
     try:
@@ -177,6 +117,8 @@ def main() -> None:
             runs = base / folder.name / "runs"
             runs.mkdir(parents=True, exist_ok=True)
             kept = sorted(runs.glob("*/*"))
+            if options.kept_only and not kept:
+                continue
             print(f"{folder.name}", file=sys.stderr, flush=True)
             recording = (
                 kept[-1] if kept else record(program(folder), runs, options.python, options.threads)[0]
@@ -199,7 +141,10 @@ def main() -> None:
     if options.out:
         Path(options.out).write_text(json.dumps(predicted, indent=1))
     print()
-    score(options.workloads, predicted, measured)
+    path = options.workloads / "measured.json"
+    score(
+        options.workloads, predicted, {**(json.loads(path.read_text()) if path.exists() else {}), **measured}
+    )
 
 
 if __name__ == "__main__":

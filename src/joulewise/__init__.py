@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from joulewise import features as features
+    from joulewise import training as training
     from joulewise.training.loop import stopping as stopping
     from joulewise.training.schedule import Schedule as Schedule
     from joulewise.vocabulary.budget import Budget as Budget
@@ -44,6 +45,7 @@ _NAMES = {
     "stopping": "joulewise.training.loop",
     "search": "joulewise.wiring",
     "track": "joulewise.wiring",
+    "training": "joulewise.training",
 }
 
 __all__ = [
@@ -60,6 +62,7 @@ __all__ = [
     "search",
     "stopping",
     "track",
+    "training",
 ]
 
 

@@ -7,6 +7,7 @@ the nearest pyproject.toml, `JOULEWISE_*` variables, flags. Where things live:
     grid      JOULEWISE_HOME/grid       or  XDG_DATA_HOME/joulewise/grid       (~/.local/share/joulewise/grid)
     ledger    JOULEWISE_HOME/ledger.db  or  XDG_STATE_HOME/joulewise/ledger.db (~/.local/state/joulewise/ledger.db)
     features  JOULEWISE_HOME/features   or  XDG_CACHE_HOME/joulewise/features   (~/.cache/joulewise/features)
+    jobs      JOULEWISE_HOME/jobs       or  XDG_STATE_HOME/joulewise/jobs      (~/.local/state/joulewise/jobs)
     settings  XDG_CONFIG_HOME/joulewise/settings.toml                          (~/.config/joulewise/settings.toml)
     keys      XDG_CONFIG_HOME/joulewise/keys.toml, readable by you alone       (grid/keys.py)
 """
@@ -85,6 +86,11 @@ def user_file(environment: Mapping[str, str] = os.environ) -> Path | None:
 def features_folder(environment: Mapping[str, str] = os.environ) -> Path | None:
     """Return where derived data are kept; None if the user has no home."""
     return _folder(environment, "XDG_CACHE_HOME", ".cache", "features")
+
+
+def jobs_folder(environment: Mapping[str, str] = os.environ) -> Path | None:
+    """Return where local jobs of the queue are kept (their output, their state); None if the user has no home."""
+    return _folder(environment, "XDG_STATE_HOME", ".local/state", "jobs")
 
 
 def load(

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from joulewise.features.online import OnlineStore
     from joulewise.grid.at_hand import Outlook
     from joulewise.grid.sources.port import Source
+    from joulewise.launching.port import Engine
     from joulewise.ledger.index import Summary
     from joulewise.ledger.store import Store
     from joulewise.measuring.accounting import Account
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from joulewise.measuring.track import Run, Track
     from joulewise.measuring.watching import Watch
     from joulewise.scheduling.plan import Grid
+    from joulewise.scheduling.queue_plan import Renewed
+    from joulewise.scheduling.submitting import Submitted
     from joulewise.searching.log import Log
     from joulewise.searching.optuna_plug import OptunaPlug
     from joulewise.searching.ordering import Equipment
@@ -48,7 +51,9 @@ if TYPE_CHECKING:
     from joulewise.searching.study import Study
     from joulewise.vocabulary.budget import Budget, Spent, Verdict
     from joulewise.vocabulary.finding import Finding
+    from joulewise.vocabulary.job import Duration
     from joulewise.vocabulary.signal import Meaning, Signal
+    from joulewise.vocabulary.ticket import Ticket
 
 INSIDE = "JOULEWISE_RECORDING"  # in the environment of recorded work: the folder of its recording
 
@@ -134,6 +139,19 @@ FAMILIES = (
         _modelled,
     ),
 )
+
+# What can be changed inside a program, by the module that does it; the agent there loads the file by its place.
+REMEDIES: Mapping[str, str] = {
+    "threads": "joulewise.diagnosing.remedies.threads",
+    "workers": "joulewise.diagnosing.remedies.workers",
+    "batch": "joulewise.diagnosing.remedies.batch",
+    "cache": "joulewise.diagnosing.remedies.cache",
+    "precision": "joulewise.diagnosing.remedies.precision",
+    "validate": "joulewise.diagnosing.remedies.validate",
+    "early-stop": "joulewise.diagnosing.remedies.early_stop",
+    "sandbox": "joulewise.diagnosing.remedies.sandbox",
+    "trial": "joulewise.diagnosing.remedies.trial",
+}
 
 # Only where the settings name them: asking them costs others something.
 ON_DEMAND = (Family("slurm", frozenset({Component.NODE}), _slurm),)
@@ -479,6 +497,130 @@ def planning_grid(
     )
 
 
+ENGINES = ("local",)
+
+
+def engine(name: str) -> Engine:
+    """Return the engine of this name: somewhere that the queue's jobs run."""
+    if name not in ENGINES:
+        raise UnknownName("engine", name, ENGINES, f"(known are {', '.join(ENGINES)})")
+    from joulewise.launching.local_jobs import LocalJobs
+
+    return LocalJobs(jobs_folder())
+
+
+def jobs_folder() -> Path:
+    """Return where local jobs are kept; it is made, for its user alone."""
+    folder = settings_room.jobs_folder()
+    if folder is None:
+        raise UsageError("there is no place for jobs: no home folder is known; set JOULEWISE_HOME")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def jobs_place() -> str:
+    """Return the name of the place whose local jobs a worker here may judge: this host, and an id kept beside its jobs."""
+    from secrets import token_hex
+
+    file = jobs_folder() / "place"
+    try:
+        with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as fresh:
+            fresh.write(token_hex(4))
+    except FileExistsError:
+        pass
+    return f"{os.uname().nodename}/{file.read_text('ascii')}"
+
+
+def queue_store() -> Store:
+    """Return the ledger as the queue needs it: several hosts may write to it, so SQLite on a network disk is refused."""
+    from joulewise.ledger.store import open_store
+
+    chosen = settings()
+    if not chosen.ledger:
+        raise UsageError("there is no place for the ledger: no home folder is known; set JOULEWISE_HOME")
+    return open_store(chosen.ledger, shared=True)
+
+
+def learnt(command: Sequence[str]) -> tuple[Duration, float | None]:
+    """Return how long finished runs of this command took, and their mean watts (None: not known).
+
+    A run of the queue counts by the time that it really ran, without its pauses.
+    """
+    import shlex
+
+    from joulewise.ledger.index import like_runs
+    from joulewise.ledger.jobs import attempts
+    from joulewise.measuring.metadata import redacted
+    from joulewise.vocabulary.job import Duration
+
+    seconds, watts = [], []
+    ledger = refresh()
+    try:
+        for run in like_runs(ledger, shlex.join(redacted(command))[:500]):
+            key = next((t.removeprefix("job:") for t in run.tags or () if t.startswith("job:")), "")
+            ran = (
+                [a for a in attempts(ledger, key.partition("-")[0]) if key.endswith(f"-{a.fence}")]
+                if key
+                else []
+            )
+            ran_s = (
+                sum((end - begin).total_seconds() for a in ran for begin, end in a.ran if end)
+                or run.duration_s
+            )
+            if ran_s > 0:
+                seconds.append(ran_s)
+                if run.energy_j is not None:
+                    watts.append(run.energy_j.value / ran_s)
+    finally:
+        ledger.close()
+    count = len(seconds)
+    told = f"{count} run{'s' if count != 1 else ''} of this command"
+    return Duration.learnt(seconds, told), sum(watts) / len(watts) if watts else None
+
+
+def submit(ticket: Ticket, histories: Mapping[str, str] | None = None) -> Submitted:
+    """Put a job into the queue of the settings' ledger and return its id and first plan."""
+    from joulewise.scheduling.submitting import submit as submit_to
+
+    now = SystemClock().now_utc()
+    engine(ticket.engine)
+    grid = planning_grid(ticket.job.zones, now, ticket.job.deadline_utc, histories or {})
+    ledger = queue_store()
+    try:
+        return submit_to(ledger, ticket, grid, now)
+    finally:
+        ledger.close()
+
+
+def renew_queue(ledger: Store) -> Renewed:
+    """Plan what waits in the queue anew, by the best outlook at hand."""
+    from joulewise.scheduling.queue_plan import renew
+
+    return renew(
+        ledger, lambda zones, start, end: planning_grid(zones, start, end, {}), SystemClock().now_utc()
+    )
+
+
+def recorded(ticket: Ticket, key: str) -> list[str]:
+    """Return the command that runs a ticket's command under `joulewise run`, tagged with the attempt's key."""
+    zone = ticket.job.zones[0]
+    options = ["--quiet", "--name", ticket.job.name, "--tag", f"job:{key}"]
+    options += ["--zone", zone] if zone else []
+    options += ["--budget", ticket.budget] if ticket.budget else []
+    return [sys.executable, "-m", "joulewise", "run", *options, "--", *ticket.argv]
+
+
+def remedied(asked: Mapping[str, str]) -> dict[str, str]:
+    """Return the variable that has the agent change a program: a value for each of `REMEDIES` that is asked for."""
+    from joulewise.measuring.agent.inside.hand import VARIABLE
+
+    root = Path(__file__).parent.parent
+    lines = (
+        f"{name}\t{value}\t{root.joinpath(*REMEDIES[name].split('.'))}.py" for name, value in asked.items()
+    )
+    return {VARIABLE: "\n".join(lines)}
+
+
 def _this_machine() -> Machine:
     from joulewise.measuring.machine import machine
 
@@ -552,6 +694,23 @@ def find(text: str) -> Recording:
         return read_recording(Path(find_run(ledger, text).folder))
     finally:
         ledger.close()
+
+
+def repeats(text: str, most: int = 20) -> list[Recording]:
+    """Return the latest finished recordings of exactly that name, newest first; else the one that `find` finds."""
+    from joulewise.ledger.index import list_runs
+    from joulewise.vocabulary.recording import EndState
+
+    ledger = refresh()
+    try:
+        named = [
+            s
+            for s in list_runs(ledger, name=text, state=EndState.FINISHED, limit=10 * most)
+            if s.name == text
+        ]
+    finally:
+        ledger.close()
+    return [read_recording(Path(s.folder)) for s in named[:most]] or [find(text)]
 
 
 def recordings(text: str = "", limit: int = 20) -> list[Account]:
@@ -839,11 +998,13 @@ def cached(
     )
 
 
-def online_store(place: str | None = None) -> OnlineStore:
-    """Return the online store of features at `place`, or the one that the settings name."""
+def online_store(place: str | None = None, *, wait_s: float = 5.0) -> OnlineStore:
+    """Return the online store of features at `place`, or the one that the settings name; Redis answers within `wait_s`."""
     from joulewise.features.online import open_online
 
-    return open_online(place or settings().online_store or str(_features_folder() / "online.db"))
+    return open_online(
+        place or settings().online_store or str(_features_folder() / "online.db"), wait_s=wait_s
+    )
 
 
 def _features_folder() -> Path:

@@ -91,7 +91,26 @@ def test_experiment(joulewise, recorded):
 def test_wrong_use(joulewise, recorded):
     """Wrong use is one line and exit code 2."""
     recorded("short")
-    for arguments in (("nothing",), ("short", "--experiment", "x"), ("--experiment", "nothing")):
+    wrong = [
+        ("nothing",),
+        ("short", "--experiment", "x"),
+        ("--experiment", "nothing"),
+        ("short", "--features"),
+        ("short", "--store", "x.db"),
+        ("short", "--deadline", "soon"),
+        ("short", "--requests", "no-such-file"),
+    ]
+    for arguments in wrong:
         done = joulewise("diagnose", *arguments)
         assert done.returncode == 2
         assert done.stderr.count("\n") == 1
+
+
+def test_requests_of_a_foreign_server(home, joulewise, recorded):
+    """A server's own log may be given; what tells of no request is refused."""
+    recorded("short")
+    (home / "access.log").write_text('INFO: 127.0.0.1:1 - "POST /predict HTTP/1.1" 200 OK\n')
+    (home / "other.log").write_text("started\n")
+
+    assert joulewise("diagnose", "short", "--requests", "access.log").returncode == 0
+    assert joulewise("diagnose", "short", "--requests", "other.log").returncode == 2

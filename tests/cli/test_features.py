@@ -103,3 +103,51 @@ def test_empty():
     """An empty store says how to begin."""
     assert "begin with: joulewise materialise" in run("list")
     assert run("unused") == "Nothing is derived for nobody.\n"
+
+
+def test_unused_beside_requests(views, tmp_path):  # noqa: F811
+    """What a served model aggregates in its requests is named, with the view that has the same derivation."""
+    from tests.measuring.agent.running import run as recorded
+
+    (tmp_path / "views.toml").write_text(
+        """
+[spend]
+keys = "user"
+event_time = "ts"
+ttl = "2d"
+sql = 'SELECT "user", max(ts) AS ts, sum(amount) AS total FROM events GROUP BY "user"'
+sources = { events = "events.parquet" }
+"""
+    )
+    assert CliRunner().invoke(materialise, [views]).exception is None
+    ran = recorded(
+        "import http.server, sqlite3\nc = sqlite3.connect(':memory:')\nc.execute('CREATE TABLE events (user, amount)')\n"
+        "for n in range(30): c.execute('SELECT sum(amount) FROM events WHERE user = ?', (n,)).fetchone()",
+        tmp_path,
+    )
+    (join,) = told("unused", "--run", str(ran.folder))["request_joins"]
+
+    assert (join["calls"], join["what"], join["views"]) == (30, "SUM", ["spend.total"])
+    assert "the same derivation is in the store: read spend.total" in run("unused", "--run", str(ran.folder))
+
+
+def test_diagnosed(filled, tmp_path):
+    """`diagnose --features` tells what a store derives for nobody, and which joins make requests wait."""
+    from joulewise.cli.diagnose import command as diagnose
+
+    sql = "SELECT count(*) FROM events GROUP BY user"
+    (tmp_path / "queries.json").write_text(
+        json.dumps([{"query": sql, "calls": 10, "total_exec_time": 500.0}])
+    )
+    done = CliRunner().invoke(diagnose, ["--features", "--queries", str(tmp_path / "queries.json"), "--json"])
+    assert done.exception is None
+    found = {f["what"]: f for f in json.loads(done.output)["findings"]}
+
+    assert found["request join"]["saving"]["cpu_s"] == pytest.approx(0.5 - 10 * 50e-6)
+    assert found["request join"]["subject"] == sql
+    text = CliRunner().invoke(diagnose, ["--features", "--queries", str(tmp_path / "queries.json")]).output
+    assert "request join: SELECT count(*)" in text
+
+    (tmp_path / "queries.json").write_text("[1]")
+    wrong = CliRunner().invoke(diagnose, ["--features", "--queries", str(tmp_path / "queries.json")])
+    assert "cannot read the statements" in str(wrong.exception or wrong.output)

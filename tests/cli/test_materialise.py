@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from click.testing import CliRunner
@@ -153,3 +154,90 @@ def test_watch(views, tmp_path):
     assert watcher.returncode == 0
     assert "first run" in output
     assert spent == 1  # its TTL is two days
+
+
+def test_waste_is_noted(views, tmp_path):
+    """A run's recording tells what the store knew of its view: here, that another one derives the same."""
+    (tmp_path / "views.toml").write_text(VIEWS + VIEWS.replace("[spend]", "[twin]").partition("[more]")[0])
+    run(views)
+    twin, spend = (wiring.find(f"materialise {name}").params for name in ("twin", "spend"))
+
+    assert (twin["derived_also"], twin["derived_share"]) == ("spend.amount", 1.0)
+    assert "derived_also" not in spend
+
+
+def queued():
+    from joulewise.ledger import jobs
+
+    store = wiring.queue_store()
+    try:
+        return {line.name: (line, jobs.ticket(store, line.id)) for line in jobs.lines(store)}
+    finally:
+        store.close()
+
+
+def test_submitted_and_run(joulewise, tmp_path):
+    """The next run waits in the queue, planned before its values are too old; a worker runs it, and it is recorded."""
+    (tmp_path / "views.toml").write_text(VIEWS.partition("[more]")[0])
+    write_events(tmp_path, 5)
+    views = str(tmp_path / "views.toml")
+    run(views)
+    write_events(tmp_path, 6)
+    (put,) = json.loads(run(views, "--submit", "--zone", "DE", "--json")[0])["jobs"]
+    again = run(views, "--submit", "--zone", "DE")[0]
+    ((line, ticket),) = queued().values()
+    online = wiring.online_store()
+    last = datetime.fromisoformat(online.states()["spend"].runs[-1].at_utc)
+
+    assert put["new"]
+    assert f"{put['job']} was in the queue already" in again
+    assert ticket.job.release_utc == last + timedelta(days=1)  # half of its TTL
+    assert line.deadline_utc == last + timedelta(days=2)
+    assert (
+        ticket.job.release_utc
+        <= datetime.fromisoformat(put["start_utc"])
+        <= line.latest_utc
+        < line.deadline_utc
+    )
+    assert ticket.restartable
+    store = wiring.queue_store()
+    store.execute("UPDATE jobs SET start_utc = submitted_utc")  # whatever the hour is
+    store.close()
+    worked = joulewise("worker", "--until-idle", "--capacity", "1cpu,4GB")
+
+    assert "materialise-spend) done" in worked.stdout, worked.stdout + worked.stderr
+    assert queued() == {}
+    done = online.states()["spend"].runs[-1]
+    assert (done.full, done.rows_written) == (False, 1)
+    recording = wiring.find(done.run_id)
+    assert (recording.name, recording.params["rows"]) == ("materialise-spend", 1)
+    assert f"job:{put['job']}-1" in joulewise("show", "materialise-spend", "--json").stdout
+    online.close()
+
+
+def test_submitted_too_late(views, tmp_path):
+    """A view whose values are too old already is planned at once, with time to end."""
+    run(views)
+    time.sleep(1.1)  # the TTL of `more` is a second
+    (put,) = json.loads(run(views, "--view", "more", "--submit", "--zone", "DE", "--json")[0])["jobs"]
+
+    assert datetime.fromisoformat(put["deadline_utc"]) - datetime.now(UTC) < timedelta(minutes=3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--zone", "DE"], "view spend was never materialised here"),
+        ([], "say where it runs"),
+        (["--zone", "Atlantis"], "unknown zone 'Atlantis'"),
+        (["--zone", "DE", "--since", "all"], "--since does not go with --submit"),
+        (["--zone", "DE", "--store", "redis://me:secret@host/0"], "a queue is no place for it"),
+    ],
+)
+def test_submit_refused(views, arguments, message):
+    """What cannot be put off, or must not be carried along, is refused in one line, and nothing is submitted."""
+    _, error = run(views, "--submit", *arguments)
+
+    assert getattr(error, "exit_code", None) == 2
+    assert message in str(error)
+    assert queued() == {}

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from joulewise.cli.latex import escaped
+from joulewise.exchange.latex import escaped
 
 
 def test_html_json_latex(joulewise, recorded, home):

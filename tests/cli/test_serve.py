@@ -37,7 +37,7 @@ def server(home, tmp_path):
     """Start the verb on a free port; returns the process and the port it told."""
     started = []
 
-    def start(*options):
+    def start(*options, model=None):
         process = subprocess.Popen(
             [
                 sys.executable,
@@ -46,7 +46,7 @@ def server(home, tmp_path):
                 "-m",
                 "joulewise",
                 "serve",
-                str(models.double(tmp_path)),
+                str(model or models.double(tmp_path)),
                 "--port",
                 "0",
                 *options,
@@ -167,3 +167,107 @@ def test_options():
     assert verb.size_option("--cache", "0") == 0
     assert verb.url_name("my model (2)") == "my-model-2"
     assert verb.url_name("???") == "model"
+
+
+FOLDER = """
+schema = 1
+name = "churn"
+
+[views]
+x = ["spend.mean", "spend.n", "spend.total"]
+
+[[variant]]
+name = "fp32"
+file = "score.onnx"
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Return a model folder whose input x is filled from a view, and a function that materialises the view."""
+    pytest.importorskip("duckdb")
+    from joulewise.features.materialising import materialise
+    from joulewise.features.views import Column, declared
+
+    view = declared(
+        name="spend",
+        keys="user",
+        event_time="ts",
+        ttl="1h",
+        away="last",
+        sql='SELECT 17 AS "user", $now - INTERVAL 60 SECOND AS ts, 3::FLOAT AS n, 2::FLOAT AS mean, 1::FLOAT AS total',
+        columns=[Column(name, "float32", 0) for name in ("n", "mean", "total")],
+    )
+    place = tmp_path / "churn"
+    place.mkdir()
+    models.score(place)
+    (place / "model.toml").write_text(FOLDER)
+    return place, lambda store: materialise([view], store)
+
+
+def keys(*users):
+    return {"inputs": {"user": list(users), "amount": [[0.5]] * len(users)}}
+
+
+def test_a_folder_that_names_its_views(server, folder):
+    """The request carries the entity's key alone; reads are counted in the store, the metrics and the recording."""
+    place, fill = folder
+    online = wiring.online_store()
+    fill(online)
+    process, port = server("--json", model=place)
+    status, _, body = request(port, body=keys(17, 99))
+    outputs = json.loads(body)["outputs"]
+    metrics = request(port, "/metrics")[2].decode()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+
+    assert (status, outputs["y"]) == (200, [[132.5], [0.5]])
+    assert 55 < outputs["spend.age_s"][0] < 120
+    assert outputs["spend.age_s"][1] is None
+    assert 'joulewise_serve_feature_missing_total{model="churn"' in metrics
+    assert [(t.reader, t.reads, t.missing) for t in online.tallies()] == [("churn", 2, 1)]
+    assert wiring.find("serve-churn").points[-1].values["feature_reads"] == 2
+    online.close()
+
+
+@pytest.mark.service
+def test_a_redis_that_is_away(server, folder):
+    """With a real Redis that stops and comes back: last good values with their age, 503 for the unknown, then all again."""
+    pytest.importorskip("redis")
+    from urllib.parse import urlsplit
+
+    from joulewise.features.online import open_online
+    from joulewise.testing.redis import private_redis, redis_binary
+
+    if redis_binary() is None:
+        pytest.skip("no Redis server is installed (sh scripts/services.sh installs it on Debian)")
+    place, fill = folder
+
+    def filled(url):
+        online = open_online(url)
+        fill(online)
+        online.close()
+
+    with private_redis() as url:
+        filled(url)
+        _, port = server("--store", url, model=place)
+        good = request(port, body=keys(17))
+    kept, refused = request(port, body=keys(17)), request(port, body=keys(18))
+    alive = request(port, "/healthz")
+    with private_redis(urlsplit(url).port):
+        filled(url)
+        until_s = time.monotonic() + 20
+        while (back := request(port, body=keys(18)))[0] != 200:
+            assert time.monotonic() < until_s
+            time.sleep(0.05)
+
+    assert json.loads(good[2])["outputs"]["y"] == json.loads(kept[2])["outputs"]["y"] == [[132.5]]
+    assert json.loads(kept[2])["outputs"]["spend.age_s"] > json.loads(good[2])["outputs"]["spend.age_s"]
+    assert refused[0] == 503
+    assert "is away" in json.loads(refused[2])["error"]
+    assert (alive[0], json.loads(back[2])["outputs"]["y"]) == (200, [[0.5]])
+
+
+def test_a_view_that_was_never_materialised(folder):
+    """A folder whose views are not in the store is refused in one line before anything listens."""
+    assert "unknown view 'spend'" in refusal(folder[0], "--port", "0")

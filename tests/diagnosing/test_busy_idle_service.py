@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from joulewise.diagnosing import diagnose
 from joulewise.vocabulary.observed import Phase, PhaseTotal
-from tests.diagnosing.views import causes, found, view
+from tests.diagnosing.views import case, causes, found, view
 
 
 def service(polled=90.0, answered=0.1, **fields):
@@ -66,3 +67,20 @@ def test_a_sleeper_among_neighbours():
         }
     }
     assert causes(service(polled=5.0, answered=0.2, cpu_s=6.0), **run) == []
+
+
+def _foreign(cores: float, requests: int | None):
+    laid = case(cpus=cores)
+    told = diagnose(laid.recording, (), laid.account, requests=requests)
+    return [f.cause.value for f in told], told
+
+
+def test_foreign_server():
+    """A server that nobody sees into and that works in its quietest seconds is polling, if its own log tells few requests."""
+    names, told = _foreign(0.9, 3)
+
+    assert names == ["busy_idle_service"]
+    assert told[0].saving.cpu_s.value == pytest.approx(0.97 * 90)
+    assert _foreign(0.9, None)[0] == []  # nobody said that it is a server
+    assert _foreign(0.9, 5000)[0] == []  # fifty requests a second are work
+    assert _foreign(0.05, 3)[0] == []  # it sleeps

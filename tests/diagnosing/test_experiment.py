@@ -52,6 +52,31 @@ def test_front():
     assert seen.wasted_j == 0
 
 
+def test_front_is_whole():
+    """Twins of equal energy and quality are both on the front; of equal energy alone, only the better one is."""
+    seen = look_over([run("a", 10, 0.7), run("b", 10, 0.8), run("c", 10, 0.8), run("d", 12, 0.8)])
+
+    assert [p.run_id for p in seen.front] == ["b", "c"]
+    assert seen.dominated == ("a", "d")
+
+
+def test_front_of_stopped_runs():
+    """What a run had reached when its budget stopped it counts; what a failed one had does not, nor another metric."""
+    other = RunLine("e", 1, EndState.FINISHED, Quality("val_loss", 0.1, -1.0), None)
+    seen = look_over(
+        [
+            run("a", 10, 0.7, state=EndState.STOPPED),
+            run("b", 20, 0.9),
+            run("c", 5, 0.95, state=EndState.FAILED),
+            run("d", 30),
+            other,
+        ]
+    )
+
+    assert [p.run_id for p in seen.front] == ["a", "b"]
+    assert seen.unrated == 2
+
+
 @pytest.mark.parametrize("missing", ["code", "arguments", "seeds"])
 def test_identity_is_whole(missing):
     """A run whose fingerprints are not whole is never called a repetition."""

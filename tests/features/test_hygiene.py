@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from joulewise.features.hygiene import Query, derived_twice, request_joins, too_fresh, unused
+from joulewise.features.hygiene import Query, derived_twice, request_joins, told_of, too_fresh, unused
 from joulewise.features.online import Materialisation, ReadTally, ViewState
 from joulewise.features.views import Column
 
@@ -65,6 +65,7 @@ class TestUnused:
         """A view that is younger than the time without reads is left alone."""
         assert unused(by_name(state("a", runs=2)), [], NOW) == []
         assert len(unused(by_name(state("a", runs=2)), [], NOW, days=0)) == 1
+        assert len(unused(by_name(state("a", runs=2, since_utc=(NOW - self.OLD).isoformat())), [], NOW)) == 1
 
     def test_needed_by_another(self):
         """A view that another one is made from is used."""
@@ -138,3 +139,26 @@ def test_request_joins():
         ("COUNT", 10),
         ("SUM, OVER", 1),
     ]
+
+
+def test_told_of_a_view():
+    """What is wasted on one view, as facts for its run; of those that derive the same the first keeps it."""
+    same = {"a": "f1", "b": "f2"}
+    states = by_name(
+        state("basket", derivations=same),
+        state("spend", runs=1000, derivations={**same, "b": "f3"}),
+        state("read"),
+    )
+    tallies = [tally("read", NOW - timedelta(days=1), NOW, 100, 4 * 86_400.0), tally("basket", NOW, NOW)]
+
+    assert told_of("spend", states, tallies, NOW) == {
+        "unread_since": "",
+        "derived_also": "basket.a",
+        "derived_share": 0.5,
+    }
+    assert "derived_also" not in told_of("basket", states, tallies, NOW)
+    assert told_of("read", states, tallies, NOW) == {
+        "made_every_s": 3600.0,
+        "needed_every_s": 2 * 86_400.0,
+        "fresh_why": "tolerated",
+    }

@@ -330,7 +330,7 @@ def test_due(online, events):
 
 def test_derivations(events):
     """The same expression over the same rows has the same fingerprint, whatever it and its source are called."""
-    from joulewise.features.materialising import derivations
+    from joulewise.features.derivation import derivations
 
     sources = events((1, 0, 5))
     one = make(

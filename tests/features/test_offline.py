@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("duckdb")
 
 from joulewise.features.offline import Offline
+from joulewise.features.sources import Partition
 from joulewise.features.views import Column, declared, view
 from joulewise.vocabulary.errors import UsageError
 from tests.features.conftest import NOW
@@ -311,3 +312,67 @@ class TestPostgres:
             server.execute("CREATE SEQUENCE IF NOT EXISTS s")
         with pytest.raises(UsageError, match="read-only transaction"):
             compute(make("SELECT * FROM sold", sources={"sold": source}))
+
+    @pytest.fixture
+    def spend(self, postgres_url):
+        """Return a view of running sums over 3,000 events of 300 entities there, and how many rows were copied."""
+        import psycopg
+
+        with psycopg.connect(postgres_url, autocommit=True) as server:
+            server.execute(
+                "CREATE TABLE events AS SELECT i % 300 AS user, TIMESTAMP '2026-11-20' + i * INTERVAL '1 second' AS ts, "
+                "i::float8 AS amount FROM generate_series(0, 2999) i"
+            )
+        one = make(
+            'SELECT "user", max(ts) AS ts, sum(amount) AS total FROM events GROUP BY "user"',
+            sources={"events": {"place": postgres_url}},
+            incremental="entities",
+        )
+        return one, lambda offline: offline.first(
+            "SELECT sum(estimated_size) FROM duckdb_tables() WHERE table_name LIKE 'joulewise_copy%'"
+        )[0]
+
+    def test_only_what_changed_is_copied(self, spend):
+        """Of a view by entities come the entities that changed and their rows; the values are those of all rows."""
+        one, copied = spend
+        with Offline([one]) as offline:
+            changed = offline.changed(one, datetime(2026, 11, 20, 0, 49, 50, tzinfo=UTC))
+            part = offline.newest(offline.compute(one, now=NOW, only=changed, filtered=False), one)
+            found = {k: v for p in part for k, v in zip(p["user"].tolist(), p["total"].tolist(), strict=True)}
+            taken = copied(offline)
+        with Offline([one]) as offline:
+            whole = {
+                k: v
+                for p in offline.newest(offline.compute(one, now=NOW), one)
+                for k, v in zip(p["user"].tolist(), p["total"].tolist(), strict=True)
+            }
+            everything = copied(offline)
+
+        assert sorted(found) == list(range(290, 300))
+        assert found == {k: whole[k] for k in found}
+        assert (taken, everything) == (10 + 100, 3000)
+
+    def test_since_in_the_query(self, spend):
+        """`$since` and `$now` in a source's query are asked there."""
+        place = spend[0].sources["events"].place
+        source = {"place": place, "query": "SELECT * FROM events WHERE ts >= $since AND ts < $now"}
+        one = make('SELECT "user", ts, amount FROM late', sources={"late": source})
+        with Offline([one]) as offline:
+            first = offline.compute(one, now=NOW).rows
+            second = offline.compute(one, now=NOW, since=datetime(2026, 11, 20, 0, 49, 50, tzinfo=UTC)).rows
+
+        assert (first, second) == (3000, 10)
+
+    @pytest.mark.parametrize("count", [1, 3])
+    def test_partitions(self, spend, count):
+        """The parts of a view are disjoint, together everything, and each takes only its own rows."""
+        one, copied = spend
+        seen, rows = [], 0
+        for number in range(count):
+            with Offline([one], partition=Partition(number, count)) as offline:
+                for part in offline.newest(offline.compute(one, now=NOW), one):
+                    seen += part["user"].tolist()
+                rows += copied(offline)
+
+        assert sorted(seen) == list(range(300))
+        assert rows == 3000

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from joulewise.launching import local
-from joulewise.launching.local import CannotStart, Ended, LocalProcess, forwardable, spawn
+from joulewise.launching.local import Ended, LocalProcess, forwardable, spawn
+from joulewise.launching.processes import CannotStart
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are tested on Linux")
 

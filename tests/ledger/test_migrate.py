@@ -17,30 +17,40 @@ from joulewise.testing.ledger_contract import summarise, write_recording
 from joulewise.vocabulary.errors import LedgerError
 
 SECOND = '''
-"""A third version, for the test."""
+"""A fourth version, for the test."""
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 
 def upgrade():
     op.add_column("pots", sa.Column("colour", sa.Text(), nullable=False, server_default="blue"))
-    op.create_table("jobs", sa.Column("id", sa.Text(), primary_key=True))
+    op.create_table("colours", sa.Column("id", sa.Text(), primary_key=True))
     {more}
 '''
+
+LATER = (
+    "savings",
+    "job_decisions",
+    "job_attempts",
+    "job_papers",
+    "leases",
+    "workers",
+    "jobs",
+)  # since the first schema
 
 
 @pytest.fixture
 def second(tmp_path, monkeypatch):
-    """Return a function that makes this joulewise one that knows schema 0003."""
+    """Return a function that makes this joulewise one that knows schema 0004."""
 
     def install(more: str = "") -> None:
         folder = tmp_path / "versions"
         folder.mkdir(exist_ok=True)
-        (folder / "v0003_third.py").write_text(SECOND.format(more=more))
+        (folder / "v0004_fourth.py").write_text(SECOND.format(more=more))
         monkeypatch.setattr(migrate, "VERSIONS", (*migrate.VERSIONS[:1], folder))
-        monkeypatch.setattr(store, "SCHEMA", "0003")
+        monkeypatch.setattr(store, "SCHEMA", "0004")
 
     return install
 
@@ -53,21 +63,22 @@ def fill(place) -> None:
     ledger.close()
 
 
-class TestSavings:
-    def test_from_the_first(self, tmp_path):
-        """A ledger of the first schema gets the table of savings, and keeps its pots."""
+class TestFromTheFirst:
+    def test_file(self, tmp_path):
+        """A ledger of the first schema gets all later tables, and keeps its pots."""
         path = tmp_path / "ledger.db"
         fill(path)
         with sqlite3.connect(path) as connection:
-            connection.execute("DROP TABLE savings")
+            for table in LATER:
+                connection.execute(f"DROP TABLE {table}")
             connection.execute("UPDATE joulewise_schema SET version_num = '0001'")
         connection.close()
         ledger = open_store(path)
 
-        assert ledger.query("SELECT * FROM savings") == []
+        assert all(ledger.query(f"SELECT * FROM {table}") == [] for table in LATER)
         assert Pot(ledger, "sweep").spent().spent.energy_j == 2.0
         ledger.close()
-        assert (tmp_path / "ledger.db.before-0002").exists()
+        assert (tmp_path / "ledger.db.before-0003").exists()
 
 
 class TestFile:
@@ -80,15 +91,15 @@ class TestFile:
         ledger = open_store(path)
         refresh(ledger, tmp_path / "runs", summarise)
 
-        assert ledger.query("SELECT version_num FROM joulewise_schema") == [{"version_num": "0003"}]
+        assert ledger.query("SELECT version_num FROM joulewise_schema") == [{"version_num": "0004"}]
         assert ledger.query("SELECT name, colour FROM pots") == [{"name": "sweep", "colour": "blue"}]
         assert Pot(ledger, "sweep").spent().spent.energy_j == 2.0
         assert len(list_runs(ledger)) == 1
         ledger.close()
-        kept = tmp_path / "ledger.db.before-0003"
+        kept = tmp_path / "ledger.db.before-0004"
         assert stat.S_IMODE(kept.stat().st_mode) == 0o600
         with sqlite3.connect(kept) as copy:
-            assert copy.execute("SELECT version_num FROM joulewise_schema").fetchall() == [("0002",)]
+            assert copy.execute("SELECT version_num FROM joulewise_schema").fetchall() == [("0003",)]
             assert copy.execute("SELECT energy_j FROM pot_spending").fetchall() == [(2.0,)]
         copy.close()
 
@@ -98,16 +109,16 @@ class TestFile:
         fill(path)
         second('op.execute("INSERT INTO no_such_table VALUES (1)")')
         with pytest.raises(
-            LedgerError, match=r"cannot upgrade the ledger .* to schema 0003: .*no such table.*as it was"
+            LedgerError, match=r"cannot upgrade the ledger .* to schema 0004: .*no such table.*as it was"
         ) as failed:
             open_store(path)
 
         assert "\n" not in str(failed.value)
         with sqlite3.connect(path) as connection:
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-            assert connection.execute("SELECT version_num FROM joulewise_schema").fetchall() == [("0002",)]
+            assert connection.execute("SELECT version_num FROM joulewise_schema").fetchall() == [("0003",)]
         connection.close()
-        assert "jobs" not in tables
+        assert "colours" not in tables
 
     def test_unknown_older(self, tmp_path):
         """A version that no migration starts from is one line."""
@@ -138,7 +149,7 @@ class TestFile:
             "import sys\n"
             "from pathlib import Path\n"
             "from joulewise.ledger import migrate, store\n"
-            "migrate.VERSIONS = (*migrate.VERSIONS, Path(sys.argv[2])); store.SCHEMA = '0003'\n"
+            "migrate.VERSIONS = (*migrate.VERSIONS, Path(sys.argv[2])); store.SCHEMA = '0004'\n"
             "print(store.open_store(sys.argv[1]).query('SELECT colour FROM pots'))\n"
         )
         command = [sys.executable, "-c", program, str(path), str(tmp_path / "versions")]
@@ -152,28 +163,29 @@ class TestFile:
 
 @pytest.mark.service
 class TestServer:
-    def test_savings_from_the_first(self, postgres_url):
-        """On a server a ledger of the first schema gets the table of savings, and copies of what it had."""
+    def test_from_the_first(self, postgres_url):
+        """On a server a ledger of the first schema gets all later tables, and copies of what it had."""
         fill(postgres_url)
         ledger = open_store(postgres_url)
-        ledger.execute("DROP TABLE savings")
+        for table in LATER:
+            ledger.execute(f"DROP TABLE {table}")
         ledger.execute("UPDATE joulewise_schema SET version_num = '0001'")
         ledger.close()
         ledger = open_store(postgres_url)
 
-        assert ledger.query("SELECT * FROM savings") == []
-        assert ledger.query("SELECT energy_j FROM pot_spending_before_0002") == [{"energy_j": 2.0}]
+        assert all(ledger.query(f"SELECT * FROM {table}") == [] for table in LATER)
+        assert ledger.query("SELECT energy_j FROM pot_spending_before_0003") == [{"energy_j": 2.0}]
         ledger.close()
 
     def test_upgrades_by_itself(self, postgres_url, second, monkeypatch):
         """On a server the primary tables are copied first, in the same transaction."""
         fill(postgres_url)
         second()
-        monkeypatch.setattr("joulewise.ledger.server.SCHEMA", "0003")
+        monkeypatch.setattr("joulewise.ledger.server.SCHEMA", "0004")
         ledger = open_store(postgres_url)
 
         assert ledger.query("SELECT name, colour FROM pots") == [{"name": "sweep", "colour": "blue"}]
-        assert ledger.query("SELECT energy_j FROM pot_spending_before_0003") == [{"energy_j": 2.0}]
+        assert ledger.query("SELECT energy_j FROM pot_spending_before_0004") == [{"energy_j": 2.0}]
         ledger.close()
 
     def test_failed_upgrade(self, postgres_url, second, monkeypatch):
@@ -181,15 +193,15 @@ class TestServer:
         fill(postgres_url)
         with monkeypatch.context() as later:
             second('op.execute("INSERT INTO no_such_table VALUES (1)")')
-            later.setattr("joulewise.ledger.server.SCHEMA", "0003")
+            later.setattr("joulewise.ledger.server.SCHEMA", "0004")
             with pytest.raises(
-                LedgerError, match=r"cannot upgrade the ledger postgresql://.* to schema 0003"
+                LedgerError, match=r"cannot upgrade the ledger postgresql://.* to schema 0004"
             ) as failed:
                 open_store(postgres_url)
         ledger = open_store(postgres_url)
 
         assert "\n" not in str(failed.value)
-        assert ledger.query("SELECT version_num FROM joulewise_schema") == [{"version_num": "0002"}]
+        assert ledger.query("SELECT version_num FROM joulewise_schema") == [{"version_num": "0003"}]
         with pytest.raises(LedgerError):
-            ledger.query("SELECT * FROM pots_before_0003")
+            ledger.query("SELECT * FROM pots_before_0004")
         ledger.close()

@@ -12,7 +12,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
-from joulewise.ledger import index, migrate, pots, savings
+from joulewise.ledger import index, jobs, leases, migrate, pots, savings
 from joulewise.ledger.schema import metadata, sqlite_script
 from joulewise.ledger.store import INDEX_TABLES, PRIMARY_TABLES, SCHEMA, memory_connection, open_store
 
@@ -61,10 +61,15 @@ def test_every_table_has_its_kind():
 
 
 def test_columns_are_written():
-    """The statements of the index, the pots and the savings name exactly the columns of their tables."""
+    """The statements of the index, the pots, the savings and the queue name exactly the columns of their tables."""
     assert set(index._COLUMNS) == set(metadata.tables["recordings"].columns.keys())
     assert set(pots._COLUMNS) == set(metadata.tables["pot_spending"].columns.keys())
     assert set(savings._COLUMNS) == set(metadata.tables["savings"].columns.keys())
+    assert set(jobs._LINE) == set(metadata.tables["jobs"].columns.keys())
+    assert set(jobs._PAPERS) == set(metadata.tables["job_papers"].columns.keys())
+    assert set(leases._LEASE) == set(metadata.tables["leases"].columns.keys())
+    assert set(leases._WORKER) == set(metadata.tables["workers"].columns.keys())
+    assert set(leases._ATTEMPT) == set(metadata.tables["job_attempts"].columns.keys())
 
 
 @pytest.mark.service

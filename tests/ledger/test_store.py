@@ -125,7 +125,7 @@ class TestOpening:
         store.execute("UPDATE joulewise_schema SET version_num = '0042'")
         store.close()
 
-        assert "has schema 0042, but this joulewise knows up to 0002; upgrade joulewise" in refused(path)
+        assert "has schema 0042, but this joulewise knows up to 0003; upgrade joulewise" in refused(path)
 
     def test_empty_file(self, tmp_path):
         """An empty file (touched, or cut off by a full disk) becomes a ledger."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from joulewise.catalogue.place import place
 from joulewise.measuring.accounting import account
-from joulewise.measuring.comparing import difference
+from joulewise.measuring.comparing import difference, ratio
 from joulewise.testing.meters import device
 from joulewise.testing.recordings import recording
 from joulewise.vocabulary.figures import Basis
@@ -132,3 +132,16 @@ def test_other_currencies_have_no_difference():
     dollars = place("DE", chassis="server", tariff="0.30USD/kWh")
 
     assert difference(run(), run(at=dollars)).cost is None
+
+
+def test_ratio_cancels_a_proportion():
+    """A counter's error of proportion is in both runs: their ratio is sure where their difference is not."""
+    found = ratio(run(watts=100.0), run(watts=150.0))
+    assert found is not None
+    assert found.value == pytest.approx(1.5)
+    assert found.high - found.low == pytest.approx(0, abs=1e-9)
+
+
+def test_ratio_of_unlike_runs_is_unknown():
+    """Without a device in common there is no ratio."""
+    assert ratio(run(), run(which=MODEL)) is None

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
+import joulewise
 from joulewise.ledger.files import new_run_id, read_recording
 from joulewise.measuring.machine import machine
 from joulewise.measuring.recorder import Recorder, Work
@@ -187,3 +189,17 @@ def test_odd_values_are_kept(folder):
     values = read_recording(folder).points[0].values
     assert values["loss"] != values["loss"]
     assert (values["bound"], values["accuracy"]) == (float("-inf"), 0.25)
+
+
+def test_a_call_that_holds_the_interpreter(home):
+    """CPU seconds of one long call, during which no thread of Python runs, are counted from the start of the block."""
+    with joulewise.track("held") as run:
+        used_s = time.process_time()
+        sum(range(30_000_000))
+        used_s = time.process_time() - used_s
+
+    (account,) = joulewise.recordings("held")
+    assert account.usage.cpu_s == pytest.approx(used_s, abs=0.15)
+    assert account.footprint.total_j is not None
+    assert account.footprint.total_j.value > 0
+    assert run.recording is not None

@@ -84,3 +84,15 @@ def wordy(folder: Path) -> Path:
         [_value("x", TensorProto.STRING, ["n"])],
         [_value("y", TensorProto.STRING, ["n"])],
     )
+
+
+def score(folder: Path) -> Path:
+    """Write y = x[0] + 10 x[1] + 100 x[2] + amount: three features of an entity, and one number of the request."""
+    weights = helper.make_tensor("w", TensorProto.FLOAT, [3, 1], [1.0, 10.0, 100.0])
+    return _save(
+        folder / "score.onnx",
+        [helper.make_node("MatMul", ["x", "w"], ["s"]), helper.make_node("Add", ["s", "amount"], ["y"])],
+        [_value("x", TensorProto.FLOAT, ["n", 3]), _value("amount", TensorProto.FLOAT, ["n", 1])],
+        [_value("y", TensorProto.FLOAT, ["n", 1])],
+        [weights],
+    )

@@ -19,6 +19,7 @@ class Slow:
     inputs: tuple[Spec, ...] = (Spec("x", "FP64", (None,)),)
     outputs = inputs
     batches = repeats = True
+    waits = False
 
     def __init__(self) -> None:
         self.go = threading.Event()

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import random
 import re
-import shutil
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -398,18 +395,6 @@ class TestSvg:
 
 # --- in a real browser --------------------------------------------------------------------------------------
 
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-dev-shm-usage",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-
 # Contrast (WCAG 2.2, 1.4.3) of every text with what lies behind it, and names of what can be reached by the keyboard.
 AUDIT = """() => {
   const rgb = (text) => text.match(/[\\d.]+/g).map(Number);
@@ -445,23 +430,6 @@ AUDIT = """() => {
     if (document.querySelectorAll(`body > ${landmark}`).length !== 1) faults.push(`not one ${landmark}`);
   return faults;
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Give a real Chromium, one for all tests here."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        path = None
-    if not path:
-        why = "needs Chromium and Playwright: run scripts/services.sh"
-        pytest.fail(why) if os.environ.get("CI") == "true" else pytest.skip(why)
-    with sync_playwright() as play:
-        started = play.chromium.launch(executable_path=path, args=FLAGS)
-        yield started
-        started.close()
 
 
 @pytest.mark.service

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from math import exp, hypot, log, sqrt
 
 from joulewise.vocabulary.figures import Basis, Figure, relative
+from joulewise.vocabulary.student import t95
 
 # median P(u) / P(100 %) at 0, 10, ..., 100 % load
 _SHAPE = (0.123, 0.313, 0.413, 0.514, 0.63, 0.726, 0.799, 0.86, 0.922, 0.978, 1.0)
@@ -40,9 +41,6 @@ _VCPU_W = 3.8  # at full load, mean of three clouds
 _VCPU_BELOW, _VCPU_ABOVE = 0.6, 1.0
 _SHARE_OF_SOCKET = log(1.4)
 
-# Student's t, 0.95 quantile, by degrees of freedom 1 to 10
-_T_95 = (6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812)
-
 
 @dataclass(frozen=True, slots=True)
 class Spread:
@@ -55,7 +53,7 @@ class Spread:
     @property
     def arm(self) -> float:
         """Half the width of the 90 % prediction interval for one more server, on the log scale."""
-        return _T_95[self.servers - 2] * self.deviation * sqrt(1 + 1 / self.servers)
+        return t95(self.servers - 1) * self.deviation * sqrt(1 + 1 / self.servers)
 
     def interval(self) -> tuple[float, float]:
         """Return the 90 % prediction interval for one more server, on the log scale."""

@@ -1,7 +1,14 @@
-"""`joulewise diagnose RUN`: which waste drove what a run cost, the largest predicted saving first."""
+"""`joulewise diagnose RUN`: which waste drove what a run cost, the largest predicted saving first.
+
+With `--experiment` an experiment is looked over as a whole, with `--features` a store of features.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,14 +23,20 @@ from joulewise.cli.output import (
     plain,
     zone_option,
 )
-from joulewise.diagnosing import diagnose
+from joulewise.cli.try_ import verdict_words
+from joulewise.diagnosing import Case, diagnose
 from joulewise.diagnosing.experiment import Experiment, ended_runs, look_over
+from joulewise.diagnosing.traffic import requests_in
+from joulewise.diagnosing.trying import apply_trials
+from joulewise.ledger.savings import trials
 from joulewise.measuring.accounting import Account
-from joulewise.vocabulary.errors import UsageError
+from joulewise.vocabulary.errors import RecordingError, UsageError
 from joulewise.vocabulary.figures import Figure
 from joulewise.vocabulary.finding import Finding
+from joulewise.vocabulary.moments import parse_moment
 from joulewise.vocabulary.observed import ProcessView, observe
 from joulewise.vocabulary.quantities import format_duration, format_money, format_si
+from joulewise.vocabulary.trial import Trial
 
 _MOST_RUNS = 1000
 
@@ -34,44 +47,108 @@ _MOST_RUNS = 1000
 @click.option(
     "--allow-slower", is_flag=True, help="Show remedies that lengthen the run by more than 5 %, too."
 )
+@click.option(
+    "--deadline",
+    metavar="TIME",
+    help="Show slower remedies with which a run that starts now is done by then: +12h, 18:00, 'tomorrow 08:00'.",
+)
+@click.option(
+    "--requests", metavar="FILE", help="A server's access log or metrics page: how many requests it answered."
+)
+@click.option("--features", is_flag=True, help="Look over the store of features instead of a run.")
+@click.option(
+    "--store", metavar="PLACE", help="With --features: the online store, a path or redis://host:port/0."
+)
+@click.option(
+    "--queries", metavar="FILE", help="With --features: statements that a served model ran, as JSON."
+)
 @zone_option
 @json_option
 def command(
-    run: str | None, experiment: str | None, allow_slower: bool, zone: str | None, as_json: bool
+    run: str | None,
+    experiment: str | None,
+    allow_slower: bool,
+    deadline: str | None,
+    requests: str | None,
+    features: bool,
+    store: str | None,
+    queries: str | None,
+    zone: str | None,
+    as_json: bool,
 ) -> None:
     """Name what drove a run's cost, and what each remedy would have saved.
 
     RUN is `latest` (the default), the beginning of an id or of a name (its latest), or the folder of a recording. Only
     what saves 5 % of the run and more is named; where nothing is surely wasted, nothing is.
     """
+    chosen = [
+        said
+        for said, given in (("RUN", run), ("--experiment", experiment), ("--features", features))
+        if given
+    ]
+    if len(chosen) > 1:
+        raise UsageError(f"give one of RUN, --experiment and --features, not {' and '.join(chosen)}")
+    if (store or queries) and not features:
+        raise UsageError(f"{'--store' if store else '--queries'} goes with --features")
     if experiment is not None:
-        if run is not None:
-            raise UsageError(f"give either RUN or --experiment, not both ({run!r} and {experiment!r})")
         _experiment(experiment, as_json)
         return
+    if features:
+        _features(store, queries, zone, as_json)
+        return
+    now = datetime.now(UTC)
+    left_s = None if deadline is None else (parse_moment(deadline, now) - now).total_seconds()
     account = wiring.account(wiring.find(run or "latest"), zone)
     views = observe(account.recording)
-    found = diagnose(account.recording, views, account, allow_slower=allow_slower)
+    answered = None if requests is None else requests_in(_text(requests))
+    seen = diagnose(
+        account.recording, views, account, allow_slower=allow_slower, most_s=left_s, requests=answered
+    )
+    tried, withdrawn = apply_trials(Case(account.recording, views, account), seen, _trials(account))
     if as_json:
         echo_json(
             {
                 "run_id": account.recording.run_id,
                 "seen_from_inside": bool(views),
-                "findings": [finding_fields(f) for f in found],
+                "findings": [
+                    {**finding_fields(f), "trial": trial.as_json() if trial else None} for f, trial in tried
+                ],
+                "withdrawn": [trial.as_json() for trial in withdrawn],
             }
         )
         return
-    echo(_headline(account, views, found))
-    for number, finding in enumerate(found, 1):
+    echo(_headline(account, views, tuple(f for f, _ in tried)))
+    for number, (finding, trial) in enumerate(tried, 1):
         echo()
-        echo("\n".join(_lines(number, finding)))
+        echo(
+            "\n".join([*_lines(number, finding), *([f"   tried   {verdict_words(trial)}"] if trial else ())])
+        )
+    if withdrawn:
+        echo()
+    for trial in withdrawn:
+        echo(f"{trial.cause.words}: {verdict_words(trial)}")
+
+
+def _trials(account: Account) -> list[Trial]:
+    ledger = wiring.store()
+    try:
+        return trials(ledger, account.recording.run_id)
+    finally:
+        ledger.close()
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
 
 
 def _headline(account: Account, views: tuple[ProcessView, ...], found: tuple[Finding, ...]) -> str:
     recording = account.recording
     cost = figure_text(account.footprint.total_j, "J")
     head = f"{plain(recording.name, 60)} · {format_duration(recording.duration_s)} · {cost}"
-    if not views:
+    if not views and not found:
         return f"{head}\n  no process of it was seen from inside (no Python, or started with -I, -S or -E): nothing can be named"
     if not found:
         return f"{head}\n  nothing is surely wasted: no remedy that we know would save 5 % of it"
@@ -143,6 +220,7 @@ def _experiment(name: str, as_json: bool) -> None:
                 "repeated": [list(r) for r in seen.repeated],
                 "failed": list(seen.failed),
                 "dominated": list(seen.dominated),
+                "unrated": seen.unrated,
                 "front": [
                     {"run_id": p.run_id, "quality": p.quality, "energy_j": p.energy_j} for p in seen.front
                 ],
@@ -163,6 +241,8 @@ def _experiment_lines(name: str, seen: Experiment) -> list[str]:
             f"{format_si(seen.dominated_j, 'J')}"
         ),
     ]
+    if seen.unrated:
+        lines.append(f"  unrated   {seen.unrated} runs told no {seen.metric or 'quality'}")
     if seen.front:
         lines.append(f"  the front of {seen.metric} and energy:")
         lines += [
@@ -170,3 +250,112 @@ def _experiment_lines(name: str, seen: Experiment) -> list[str]:
             for p in seen.front
         ]
     return lines
+
+
+def _features(store: str | None, queries: str | None, zone: str | None, as_json: bool) -> None:
+    from joulewise.diagnosing.derived import look_over_store
+
+    online = wiring.online_store(store)
+    try:
+        states, tallies = online.states(), online.tallies()
+    finally:
+        online.close()
+    found = look_over_store(
+        states,
+        tallies,
+        datetime.now(UTC),
+        queries=_queries(_text(queries)) if queries else (),
+        rates={name: r for name, state in states.items() if (r := _rate(state, zone)) is not None},
+    )
+    if as_json:
+        echo_json({"findings": [_store_fields(f) for f in found]})
+        return
+    if not found:
+        echo("Nothing is derived for nobody.")
+    for number, f in enumerate(found, 1):
+        echo(f"{number}. {f.what}: {plain(f.subject, 200)}")
+        echo(f"   seen    {plain(f.evidence, 300)}")
+        echo(f"   saves   {_store_amounts(f)}")
+        echo(f"   try     {plain(f.remedy.text, 300)}")
+        echo(f"   risk    {plain(f.risk, 200)}")
+
+
+def _queries(text: str) -> list[Any]:
+    """Return statements from JSON: what `Counting.queries()` gives, or rows of pg_stat_statements (milliseconds)."""
+    from joulewise.features.hygiene import Query
+
+    try:
+        rows = json.loads(text)
+        found = [
+            Query(
+                str(row["sql"] if "sql" in row else row["query"]),
+                int(row["calls"]),
+                float(row["cpu_s"]) if "cpu_s" in row else float(row["total_exec_time"]) / 1000,
+            )
+            for row in rows
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"cannot read the statements: {error!r}; a list of objects with sql, calls and cpu_s is wanted (or, of "
+            "pg_stat_statements, query, calls and total_exec_time)"
+        ) from None
+    return found
+
+
+def _rate(state: Any, zone: str | None) -> Any:
+    """Return what a CPU second of a view's recorded runs cost; None where none of their recordings is left."""
+    from joulewise.diagnosing.derived import rate
+    from joulewise.ledger.files import read_recording, run_folder
+    from joulewise.vocabulary.footprint import combined
+
+    parts, cpu_s = [], 0.0
+    for run in state.runs:
+        try:
+            if run.run_id:
+                recording = read_recording(run_folder(Path(wiring.settings().runs), run.run_id))
+                parts.append(wiring.account(recording, zone).footprint)
+                cpu_s += run.cpu_s
+        except RecordingError:  # pruned, or made on another host
+            continue
+    return rate(combined(parts), cpu_s) if parts else None
+
+
+def _store_amounts(f: Any) -> str:
+    if f.cpu_s is None:
+        return "not known: it was made fewer than three times"
+    amounts = [f"{format_duration(f.cpu_s)} of CPU time"]
+    if f.rate is not None:
+        amounts = [
+            *([f"about {format_si(f.rate.energy_j * f.cpu_s, 'J')}"] if f.rate.energy_j is not None else []),
+            *amounts,
+            *([format_si(f.rate.carbon_g * f.cpu_s, "g")] if f.rate.carbon_g is not None else []),
+            *([f"{f.rate.cost * f.cpu_s:.2g} {f.rate.currency}"] if f.rate.cost is not None else []),
+        ]
+    return (
+        f"{' · '.join(amounts)} a {f.per}" if f.per in ("day", "run") else f"{' · '.join(amounts)} in {f.per}"
+    )
+
+
+def _store_fields(f: Any) -> Mapping[str, Any]:
+    priced = None if f.rate is None or f.cpu_s is None else f.rate
+    amounts = {
+        name: None if priced is None or value is None else value * f.cpu_s
+        for name, value in (
+            ("energy_j", priced and priced.energy_j),
+            ("carbon_g", priced and priced.carbon_g),
+            ("cost", priced and priced.cost),
+        )
+    }
+    return {
+        "what": f.what,
+        "subject": f.subject,
+        "evidence": f.evidence,
+        "saving": {
+            "cpu_s": f.cpu_s,
+            "per": f.per,
+            **amounts,
+            "currency": (f.rate.currency if f.rate else "") or None,
+        },
+        "remedy": {"kind": f.remedy.kind.value, "text": f.remedy.text},
+        "risk": f.risk,
+    }

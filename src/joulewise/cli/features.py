@@ -26,6 +26,7 @@ from joulewise.vocabulary.footprint import Footprint
 from joulewise.vocabulary.quantities import format_bytes, format_duration
 
 if TYPE_CHECKING:
+    from joulewise.features.hygiene import RequestJoin
     from joulewise.features.online import OnlineStore, ReadTally, ViewState
 
 _store_option = click.option(
@@ -130,13 +131,19 @@ def show(name: str, store: str | None, as_json: bool) -> None:
 
 @command.command("unused")
 @click.option("--days", default=30.0, show_default=True, help="Days without a read.")
+@click.option(
+    "--run",
+    metavar="RUN",
+    help="And what this served model computes in its requests, with the views that have it.",
+)
 @_store_option
 @json_option
-def unused(days: float, store: str | None, as_json: bool) -> None:
+def unused(days: float, run: str | None, store: str | None, as_json: bool) -> None:
     """Name what is derived for nobody: views without readers, values fresher than needed, derivations made twice."""
     from joulewise.features.hygiene import derived_twice, too_fresh
     from joulewise.features.hygiene import unused as unused_views
 
+    asked = _requests(run) if run else []
     with _open(store) as online:
         states, tallies = online.states(), online.tallies()
     idle, fresh, twice = (
@@ -144,12 +151,14 @@ def unused(days: float, store: str | None, as_json: bool) -> None:
         too_fresh(states, tallies),
         derived_twice(states),
     )
+    joins = _beside(asked, states)
     if as_json:
         echo_json(
             {
                 "unused": [asdict(u) for u in idle],
                 "too_fresh": [asdict(t) for t in fresh],
                 "derived_twice": [asdict(d) for d in twice],
+                "request_joins": [{**asdict(j), "views": have} for j, have in joins],
             }
         )
         return
@@ -170,8 +179,42 @@ def unused(days: float, store: str | None, as_json: bool) -> None:
         echo(
             f"{' and '.join(d.columns)} are the same derivation; about {format_duration(d.cpu_s_per_run)} CPU a run"
         )
-    if not (idle or fresh or twice):
+    for join, have in joins:
+        echo(
+            f"{join.calls:,} requests ran a statement with {join.what}, {format_duration(join.cpu_s)} CPU: {plain(join.sql, 120)}"
+        )
+        if have:
+            echo(f"  the same derivation is in the store: read {', '.join(have)}")
+    if not (idle or fresh or twice or joins):
         echo("Nothing is derived for nobody.")
+
+
+def _requests(run: str) -> list[RequestJoin]:
+    """Return what the processes of a recorded run joined or aggregated, the dearest first."""
+    from joulewise.features.hygiene import Query, request_joins
+    from joulewise.vocabulary.observed import observe
+
+    views = observe(wiring.find(run))
+    return request_joins(Query(s.sql, s.calls, s.cpu_s) for view in views for s in view.statements)
+
+
+def _beside(joins: list[RequestJoin], states: Mapping[str, ViewState]) -> list[tuple[RequestJoin, list[str]]]:
+    """Return each statement with the columns of views that are the same derivation."""
+    if not joins:
+        return []
+    import duckdb
+
+    from joulewise.features.derivation import aggregates
+
+    known: dict[str, list[str]] = {}
+    for state in states.values():
+        for column, fingerprint in state.aggregates.items():
+            known.setdefault(fingerprint, []).append(f"{state.name}.{column}")
+    with duckdb.connect(":memory:") as connection:
+        return [
+            (join, sorted({c for f in aggregates(connection, join.sql).values() for c in known.get(f, ())}))
+            for join in joins
+        ]
 
 
 @command.command("lineage")

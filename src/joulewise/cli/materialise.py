@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from dataclasses import asdict
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from joulewise import wiring
-from joulewise.cli.output import echo, echo_json, figure_fields, json_option, plain, table
+from joulewise.cli.materialise_later import command_of, submit_all
+from joulewise.cli.output import echo, echo_json, figure_fields, json_option, local_time, plain, table
 from joulewise.vocabulary.errors import UnknownName, UsageError
 from joulewise.vocabulary.figures import Figure
 from joulewise.vocabulary.quantities import format_bytes, format_duration, format_figure
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from joulewise.measuring.accounting import Account
 
 _TELL_AFTER_S = 1.0
+_LOOK_EVERY_S = 60.0  # whether a view's run has left the queue
 
 
 @click.command("materialise")
@@ -42,6 +45,12 @@ _TELL_AFTER_S = 1.0
     "--migrate", is_flag=True, help="Allow other columns than the store has: everything is made anew."
 )
 @click.option("--watch", is_flag=True, help="Go on: materialise each view when it is due, until interrupted.")
+@click.option(
+    "--submit", is_flag=True, help="Put each view's next run into the queue, within its freshness bound."
+)
+@click.option(
+    "--zone", metavar="ZONE", help="With --submit: where it will run (default: the settings' zone)."
+)
 @click.option("--store", metavar="PLACE", help="The online store: a path or redis://host:port/0.")
 @click.option(
     "--memory", default="1GB", metavar="BYTES", show_default=True, help="Memory that computing may take."
@@ -53,6 +62,8 @@ def command(
     since: str,
     migrate: bool,
     watch: bool,
+    submit: bool,
+    zone: str | None,
     store: str | None,
     memory: str,
     as_json: bool,
@@ -67,15 +78,34 @@ def command(
     start = _since(since)
     memory_bytes = _bytes(memory)
     views = load_views(file)
+    if submit and since != "auto":
+        raise UsageError("--since does not go with --submit: a run of the queue computes what changed")
+    # recorded from outside (by a worker, by `joulewise run`), the one view's run is that recording
+    outer = os.path.basename(os.environ.get(wiring.INSIDE, "")) if len(names) == 1 else ""
     online = wiring.online_store(store)
     try:
+        while submit:
+            _submit(
+                views,
+                names,
+                online,
+                command_of(file, store, memory, migrate=migrate),
+                zone,
+                memory_bytes,
+                as_json=as_json,
+            )
+            if not watch:
+                return
+            time.sleep(_LOOK_EVERY_S)
         while True:
             done = []
             with Offline(views, memory_bytes=memory_bytes) as offline:
                 for view in _chosen(offline, names):
                     if watch and not _is_due(view, online):
                         continue
-                    done.append(_run(offline, view, online, start, full=since == "all", migrate=migrate))
+                    done.append(
+                        _run(offline, view, online, start, outer, full=since == "all", migrate=migrate)
+                    )
             _show(done, as_json=as_json, quiet=watch)
             if not watch:
                 return
@@ -90,10 +120,65 @@ def command(
         online.close()
 
 
+def _submit(
+    views: list[View],
+    names: tuple[str, ...],
+    online: OnlineStore,
+    words: tuple[str, ...],
+    zone: str | None,
+    memory_bytes: int,
+    *,
+    as_json: bool,
+) -> None:
+    """Put the next run of each chosen view into the queue, and tell when it will run."""
+    from joulewise.features.offline import Offline
+
+    zones = tuple(filter(None, [zone or wiring.settings().zone]))
+    if not zones:
+        raise UsageError("say where it runs, for instance --zone DE, or set a zone (joulewise config)")
+    with Offline(views) as offline:
+        chosen = list(_chosen(offline, names))
+    put = submit_all(chosen, online, words, tuple(wiring.grid_zone(z) for z in zones), memory_bytes)
+    if as_json:
+        echo_json(
+            {
+                "jobs": [
+                    {
+                        "view": p.view,
+                        "job": p.job,
+                        "new": p.submitted is not None,
+                        "deadline_utc": p.deadline_utc.isoformat(),
+                        "start_utc": p.submitted.placement.start_utc.isoformat()
+                        if p.submitted and p.submitted.placement
+                        else None,
+                        "reason": p.reason,
+                    }
+                    for p in put
+                ]
+            }
+        )
+        return
+    for p in put:
+        placed = p.submitted.placement if p.submitted else None
+        when = f"; planned {local_time(placed.start_utc)}" if placed else ""
+        word = "is in the queue" if p.submitted else "was in the queue already"
+        echo(
+            f"{plain(p.view, 40)}: {p.job} {word}{when}, fresh until {local_time(p.deadline_utc)}: {plain(p.reason, 200)}"
+        )
+
+
 def _run(
-    offline: Offline, view: View, online: OnlineStore, since: datetime | None, *, full: bool, migrate: bool
+    offline: Offline,
+    view: View,
+    online: OnlineStore,
+    since: datetime | None,
+    outer: str,
+    *,
+    full: bool,
+    migrate: bool,
 ) -> tuple[Done, Account | None]:
-    """Materialise one view inside a recording of its own."""
+    """Materialise one view inside a recording of its own, or in the one from outside (`outer`)."""
+    from joulewise.features.hygiene import told_of
     from joulewise.features.materialising import materialise_view
 
     began_s = time.monotonic()
@@ -114,9 +199,10 @@ def _run(
             full=full,
             migrate=migrate,
             progress=progress,
-            run_id=run.run_id,
+            run_id=run.run_id or outer,
         )
         run.param(rows=done.run.rows_written, bytes=done.run.bytes_written, full=done.run.full)
+        run.param(**told_of(view.name, online.states(), online.tallies(), datetime.now(UTC)))
     if told:
         click.echo("", err=True)
     return done, wiring.account(run.recording) if run.recording else None

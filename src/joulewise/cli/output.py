@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import sys
-import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import click
 
+from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.figures import Figure
 from joulewise.vocabulary.quantities import format_figure
+from joulewise.vocabulary.text import plain as plain  # noqa: PLC0414 - the verbs take it from here
 
 SCHEMA_VERSION = 1
 UNKNOWN = "unknown"
@@ -34,15 +36,6 @@ zone_option = click.option(
 )
 
 
-def plain(text: object, most: int = 200) -> str:
-    """Return text on one line without control characters, cut to `most` characters."""
-    words = "".join(
-        " " if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c for c in str(text)[: 4 * most]
-    )
-    words = " ".join("".join(c for c in words if unicodedata.category(c) != "Cf").split())
-    return words if len(words) <= most else f"{words[: most - 1]}…"
-
-
 def columns() -> int:
     """Return how wide the terminal is; 100 where there is none."""
     return shutil.get_terminal_size((100, 24)).columns
@@ -52,6 +45,19 @@ def echo(text: str = "") -> None:
     """Print text to standard output; a character that its encoding lacks is replaced."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     click.echo(text.encode(encoding, "replace").decode(encoding), color=None)
+
+
+def write_text(option: str, path: str, text: str) -> None:
+    """Write text to a file and say so on standard error; `-` prints it."""
+    if path == "-":
+        echo(text.rstrip("\n"))
+        return
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise UsageError(f"{option} is {path!r}, which cannot be written: {error.strerror}") from None
+    click.echo(f"wrote {os.path.abspath(path)} ({len(text.encode()) / 1000:.0f} kB)", err=True)
 
 
 def echo_json(fields: Mapping[str, Any]) -> None:

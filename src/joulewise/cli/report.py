@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
 from joulewise import wiring
-from joulewise.cli.output import echo, zone_option
-from joulewise.vocabulary.errors import UsageError
-
-_TEXT = "-"
+from joulewise.cli.output import write_text, zone_option
 
 
 @click.command("report")
@@ -32,24 +27,12 @@ def command(run: str, html: str | None, json_file: str | None, latex: str | None
     if html:
         from joulewise.web.report import render
 
-        _write("--html", html, render(account))
+        write_text("--html", html, render(account))
     if json_file:
         from joulewise.cli.results import account_json
 
-        _write("--json", json_file, account_json(account, series=True) + "\n")
+        write_text("--json", json_file, account_json(account, series=True) + "\n")
     if latex:
-        from joulewise.cli.latex import sentence
+        from joulewise.exchange.latex import sentence
 
-        _write("--latex", latex, sentence(account) + "\n")
-
-
-def _write(option: str, path: str, text: str) -> None:
-    if path == _TEXT:
-        echo(text.rstrip("\n"))
-        return
-    try:
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        raise UsageError(f"{option} is {path!r}, which cannot be written: {error.strerror}") from None
-    click.echo(f"wrote {os.path.abspath(path)} ({len(text.encode()) / 1000:.0f} kB)", err=True)
+        write_text("--latex", latex, sentence(account) + "\n")

@@ -58,6 +58,7 @@ def run(options: RunOptions) -> NoReturn:
     """Start the program, stay with it, leave with its exit code. Raises JoulewiseError where it cannot start."""
     started_s = time.monotonic()
     limits = _limits(options)
+    remedied = _remedied(options)
     name = options.name or run_name(options.command)
     run_id = new_run_id(name)
     folder = "" if options.no_record else _make_folder(run_id)
@@ -66,6 +67,7 @@ def run(options: RunOptions) -> NoReturn:
     if folder:
         environment[MARK] = folder
     environment = injected(environment) if folder and not options.no_phases else ejected(environment)
+    environment.update(remedied)
     try:
         process = spawn(options.command, environment, ejected(os.environ))
     except JoulewiseError:
@@ -138,6 +140,16 @@ def _limits(options: RunOptions) -> Limits | None:
     from joulewise.cli.limits import limits_of
 
     return limits_of(options)
+
+
+def _remedied(options: RunOptions) -> dict[str, str]:
+    """Return the variable that applies the remedies that were asked for; empty without any. Raises UsageError."""
+    if not options.remedies:
+        return {}
+    from joulewise import wiring
+    from joulewise.diagnosing.remedies import parse as parse_knobs
+
+    return wiring.remedied(parse_knobs(options.remedies))
 
 
 def _make_folder(run_id: str) -> str:

@@ -20,7 +20,7 @@ def build() -> click.Command:
 
     params: list[click.Parameter] = [
         click.Option(
-            [option.name],
+            [option.key, option.name],
             metavar=option.metavar or None,
             help=option.help,
             multiple=option.many,

@@ -23,11 +23,12 @@ class Option(NamedTuple):
     many: bool = False
     choices: tuple[str, ...] = ()
     number: bool = False
+    kept_as: str = ""  # where the name is a word of Python's own
 
     @property
     def key(self) -> str:
         """The option's name as a key: `--assume-high` is `assume_high`."""
-        return self.name.lstrip("-").replace("-", "_")
+        return self.kept_as or self.name.lstrip("-").replace("-", "_")
 
 
 OPTIONS = (
@@ -49,6 +50,11 @@ OPTIONS = (
     ),
     Option("--quiet", "", "Say nothing: no live view, no warnings, no card."),
     Option("--grace", "SECONDS", "Seconds between asking the program to end and killing it, at a hard limit (10).", number=True),
+    Option(
+        "--with", "REMEDIES",
+        "Apply remedies to a Python program without an edit: threads=1,workers=0,batch=x4,cache,precision=bf16,validate,early-stop.",
+        kept_as="remedies",
+    ),
     Option("--no-phases", "", "Do not look inside Python programs: no phases, no learning curve, nothing to diagnose."),
     Option("--no-record", "", "Keep nothing on disk; the card is shown all the same."),
 )  # fmt: skip
@@ -71,6 +77,7 @@ class RunOptions(NamedTuple):
     live: str = ""
     quiet: bool = False
     grace: float = 10.0
+    remedies: str = ""
     no_phases: bool = False
     no_record: bool = False
 
@@ -126,6 +133,10 @@ def checked(values: dict[str, object], command: tuple[str, ...]) -> RunOptions:
             raise UsageError(
                 f"--param is {text!r}, but must be KEY=VALUE, for instance --param dataset_size=60000"
             )
+    if values.get("remedies") and (values.get("no_phases") or values.get("no_record")):
+        raise UsageError(
+            "--with works inside the program and says in its recording what it changed; leave out --no-phases and --no-record"
+        )
     return RunOptions(command, **values)  # type: ignore[arg-type]  # the table and the tuple have the same fields
 
 

@@ -1,4 +1,4 @@
-"""`joulewise serve MODEL.onnx`: answer requests with little standing by, and record the serving period."""
+"""`joulewise serve MODEL`: answer requests with little standing by, and record the serving period."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import re
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 
 import click
 
@@ -17,12 +16,13 @@ from joulewise.vocabulary.quantities import parse_duration, split_quantity
 from joulewise.vocabulary.recording import EndState
 
 _NEEDED = ("onnxruntime", "numpy", "uvicorn", "httptools", "orjson")
+_REDIS_WAIT_S = 0.25  # a request waits for its features at most this long
 _BYTES = {"": 1.0, "B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @click.command("serve")
-@click.argument("model", metavar="MODEL.onnx")
+@click.argument("model", metavar="MODEL")
 @click.option("--name", metavar="NAME", default="", help="Name of the model; without it, the file's.")
 @click.option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Where to listen.")
 @click.option(
@@ -57,6 +57,11 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
     envvar="JOULEWISE_API_KEY",
     help="Ask for this key (better: JOULEWISE_API_KEY). Needed where others can reach --host.",
 )
+@click.option(
+    "--store",
+    metavar="PLACE",
+    help="The online store of a model folder's views: a path or redis://host:port/0.",
+)
 @json_option
 def command(
     model: str,
@@ -70,9 +75,10 @@ def command(
     threads: int,
     zone: str | None,
     api_key: str,
+    store: str | None,
     as_json: bool,
 ) -> None:
-    """Serve MODEL.onnx over HTTP: plain JSON at /predict and Open Inference Protocol v2, until Ctrl-C or SIGTERM.
+    """Serve MODEL, a folder or an .onnx file, over HTTP: plain JSON at /predict and Open Inference Protocol v2, until Ctrl-C or SIGTERM.
 
     Every answer tells its joules, grams and what the cache did; /docs describes the model, /metrics is for Prometheus.
     The serving period is a recording: its card is printed at the end.
@@ -87,6 +93,8 @@ def command(
             f"--name is {name!r}, but must be letters, digits, '.', '_' and '-' (it stands in a URL)"
         )
     from joulewise.serving.app import Limits, Service
+    from joulewise.serving.features import FedModel
+    from joulewise.serving.folder import read_folder
     from joulewise.serving.onnx_model import OnnxModel
     from joulewise.serving.running import RateOf, check_host, listen, serve
 
@@ -99,8 +107,10 @@ def command(
     )
     flags = {"zone": zone}
     place = wiring.place(chosen=wiring.settings(flags))  # refuses a zone that is not known
-    path = Path(model)
-    loaded = OnnxModel(path, name or url_name(path.stem), threads)
+    folder = read_folder(model)
+    loaded = OnnxModel(folder.variants[0].checked(), name or url_name(folder.name), threads)
+    online = wiring.online_store(store, wait_s=_REDIS_WAIT_S) if folder.views else None
+    fed = FedModel(loaded, folder.views, online) if online else None
     listening = listen(host, port)
     recorder = wiring.recorder(
         os.getpid(),
@@ -117,11 +127,12 @@ def command(
     import time
 
     service = Service(
-        loaded,
+        fed or loaded,
         limits,
         RateOf(recorder, place),
         api_key,
         time.thread_time if threads == 1 else time.process_time,
+        fed.counters if fed else dict,
     )
     shown = f"[{host}]" if ":" in host else host
     click.echo(
@@ -132,6 +143,10 @@ def command(
     except BaseException as error:
         recorder.stop(EndState.FAILED, reason=f"{type(error).__name__}: {error}"[:500])
         raise
+    finally:
+        if fed and online:
+            fed.close()
+            online.close()
     recording = recorder.stop(EndState.FINISHED, exit_code=0, reason="asked to end")
     if recorder.fault:
         click.echo(f"joulewise: not everything was kept: {recorder.fault}", err=True)

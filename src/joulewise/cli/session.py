@@ -79,6 +79,8 @@ class Session:
         )
         self._recorder.expects_agent = bool(self._folder) and not options.no_phases
         self._recorder.start()
+        if options.remedies:
+            self._recorder.note("with", f"remedies were asked for: {options.remedies}")
         self._watch = Watch(
             self._latest,
             limits.place if limits else wiring.place(chosen=settings),
@@ -165,7 +167,12 @@ class Session:
         if not self._options.quiet:
             from joulewise.cli.card import render
 
-            write_if_read(render(account, wiring.advice(account)).rstrip("\n") + "\n", _PATIENCE_S)
+            card = render(account, wiring.advice(account)).rstrip("\n")
+            if self._options.remedies:
+                from joulewise.cli import remedied
+
+                card = "\n".join([card, *remedied.lines(account, self._options.remedies)])
+            write_if_read(card + "\n", _PATIENCE_S)
         self._write_files(account)
 
     def _end(self, ended: Ended) -> Recording:

@@ -16,16 +16,27 @@ from joulewise.diagnosing import (
     busy_idle_service,
     checkpoint_too_often,
     costly_shuffle,
+    derived_twice,
+    exhaustive_search,
+    host_bound_device,
+    idle_holder,
     logging_overhead,
     over_training,
+    oversized_model,
+    poor_scaling,
+    precision_unused,
     repeated_experiments,
     repeated_preprocessing,
+    request_time_join,
     slow_transforms,
     small_batch,
     thread_oversubscription,
+    too_few_loader_workers,
     too_many_loader_workers,
     unbatched_inference,
     validation_too_often,
+    values_too_fresh,
+    view_nobody_reads,
 )
 from joulewise.diagnosing.case import Case, Estimate
 from joulewise.diagnosing.ranking import rank
@@ -49,16 +60,37 @@ ESTIMATORS: tuple[Callable[[Case], list[Estimate]], ...] = (
     repeated_experiments.estimate,
     logging_overhead.estimate,
     costly_shuffle.estimate,
+    request_time_join.estimate,
+    view_nobody_reads.estimate,
+    values_too_fresh.estimate,
+    derived_twice.estimate,
+    oversized_model.estimate,
+    precision_unused.estimate,
+    exhaustive_search.estimate,
+    poor_scaling.estimate,
+    idle_holder.estimate,
+    too_few_loader_workers.estimate,
+    host_bound_device.estimate,
 )
 
 
 def diagnose(
-    recording: Recording, views: Sequence[ProcessView], account: Account, *, allow_slower: bool = False
+    recording: Recording,
+    views: Sequence[ProcessView],
+    account: Account,
+    *,
+    allow_slower: bool = False,
+    most_s: float | None = None,
+    requests: int | None = None,
 ) -> tuple[Finding, ...]:
-    """Return the findings of a run, the largest predicted saving first; empty where nothing is surely wasted."""
-    case = Case(recording, tuple(views), account)
+    """Return the findings of a run, the largest predicted saving first; empty where nothing is surely wasted.
+
+    Remedies that lengthen the run by more than 5 % are left out, unless slower is allowed or it may last `most_s`.
+    `requests` is how many a foreign server answered, by its own log or metrics (see traffic.py).
+    """
+    case = Case(recording, tuple(views), account, requests)
     estimates = [e for estimator in ESTIMATORS for e in estimator(case)]
-    return rank(case, estimates, allow_slower=allow_slower)
+    return rank(case, estimates, allow_slower=allow_slower, most_s=most_s)
 
 
 def first_line(findings: Sequence[Finding]) -> str:

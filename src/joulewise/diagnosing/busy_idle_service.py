@@ -4,13 +4,19 @@ Counterfactual: it sleeps until a request comes; saved is the CPU time that went
 anything else that is known. The sign of polling is a steady load: a core is in use in nearly every second, whatever
 arrives, while answering takes next to nothing of it. Work that comes with requests, or a batch computed in threads,
 either leaves pauses or shows no requests. The run lasts as long as before.
+
+Of a foreign server (another language, another's process) nothing is seen inside; how many requests came is told by its own
+metrics or access log. Where they were rare, what it uses in its quietest tenth of seconds is what it uses for nothing.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from joulewise.diagnosing.case import Case, Estimate, around
 from joulewise.vocabulary.finding import Cause, Remedy, RemedyKind
 from joulewise.vocabulary.observed import Phase, ProcessView
+from joulewise.vocabulary.quantities import format_duration
 
 _LEAST_REQUESTS = 3
 _MOST_PER_S = 50.0
@@ -19,11 +25,48 @@ _ASKED = 0.8  # of a core, at least
 _USED = 0.2  # of a core, at least
 _CROWDED = 0.2  # of the time waited for a CPU
 _PAUSE = 0.15  # of a core: a second with less is a pause
+_RARE_PER_S = 1.0  # requests, at most, that a foreign server answers for its quiet seconds to be known
+_FOREIGN_TICKS = 20
 
 
 def estimate(case: Case) -> list[Estimate]:
     """Return the CPU time of polling, for each process that answers requests."""
-    return [found for view in case.views if (found := _of(case, view))]
+    own = [found for view in case.views if (found := _of(case, view))]
+    return own or [found for found in (_foreign(case),) if found]
+
+
+def _foreign(case: Case) -> Estimate | None:
+    """Return the CPU time that a server uses in its quietest seconds, where its requests are few and were told."""
+    asked = case.requests
+    if asked is None or case.wall_s <= 0 or asked / case.wall_s > _RARE_PER_S:
+        return None
+    ticks = case.recording.ticks
+    used = ticks.counters.get("work_cpu_s", [])
+    rates = sorted(
+        (b - a) / (t1 - t0)
+        for (t0, a), (t1, b) in pairwise(zip(ticks.t_s, used, strict=False))
+        if a is not None and b is not None and t1 - t0 > 0.2
+    )
+    if len(rates) < _FOREIGN_TICKS:
+        return None
+    quiet = rates[len(rates) // 10]
+    if quiet < _USED:
+        return None
+    polled_s = quiet * case.wall_s
+    return Estimate(
+        Cause.BUSY_IDLE_SERVICE,
+        around(0.97 * polled_s, 0.1),
+        around(0.0, 0.0),
+        f"{asked} requests in {format_duration(case.wall_s)}, and {quiet:.2f} cores in use in the quietest seconds, whatever came",
+        Remedy(
+            RemedyKind.SETTING,
+            "let the server wait instead of polling: fewer workers, no busy-wait (Triton: --backend-config=...,poll=0; "
+            "vLLM: VLLM_SLEEP_WHEN_IDLE=1), event loops without a spinning timer",
+        ),
+        "none: the same answers; a request may wait some microseconds longer",
+        "",
+        "foreign:waiting",
+    )
 
 
 def _of(case: Case, view: ProcessView) -> Estimate | None:

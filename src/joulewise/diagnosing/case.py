@@ -14,6 +14,8 @@ from joulewise.vocabulary.finding import Cause, Remedy
 from joulewise.vocabulary.observed import Phase, ProcessView
 from joulewise.vocabulary.recording import Recording
 
+HOOK_S = 5e-6  # CPU time of the agent for a hooked call that is timed (bench/agent_overhead.py: 22 µs a step of four or five)
+_UNTIMED = 0.15  # of that, for a call that is only counted
 _STEP_PHASES = (Phase.DATA, Phase.FORWARD, Phase.BACKWARD, Phase.OPTIMISER)
 _DEPENDENT = re.compile(
     r"generate|generating|generation|generator|decod|rollout|episode|\bact\b|act_|policy|agent|play|beam|autoreg|simulat|recursive|stream|online"
@@ -29,12 +31,13 @@ class Case:
     recording: Recording
     views: tuple[ProcessView, ...]
     account: Account
+    requests: int | None = None  # that a server answered by its own log or metrics; None: nobody told
 
     @property
     def cpu_s(self) -> float:
-        """CPU seconds of the whole run."""
+        """CPU seconds of the whole run, without what the agent itself took: nobody would have used those."""
         seen = sum(v.cpu_s for v in self.views)
-        return max(self.account.usage.cpu_s or 0.0, seen)
+        return max(self.account.usage.cpu_s or 0.0, seen) - sum(hooks_s(v, *Phase) for v in self.views)
 
     @property
     def wall_s(self) -> float:
@@ -107,6 +110,28 @@ def epochs_made(view: ProcessView) -> int | None:
         if point.epoch is not None and point.epoch != last:
             named, last = named + 1, point.epoch
     return max(view.epochs, passes, named)
+
+
+def hooks_s(view: ProcessView, *phases: Phase) -> float:
+    """Return CPU seconds that the agent took within these phases."""
+    calls = sum(view.phase(p).calls for p in phases)
+    return HOOK_S * calls * (1 - (1 - _UNTIMED) * view.sampled_share)
+
+
+def loop(view: ProcessView) -> tuple[float, float]:
+    """Return when a process was ready, and when its work ended, in seconds since the start of the recording."""
+    ready_s = view.start_s + view.phase(Phase.SETUP).wall_s + view.phase(Phase.IMPORT).wall_s
+    return ready_s, view.start_s + view.duration_s - view.phase(Phase.IDLE).wall_s
+
+
+def loop_cpu_s(view: ProcessView) -> float:
+    """Return CPU seconds of the program's own code between hooked calls of its loop; the interpreter's end is none of it."""
+    return max(0.0, view.phase(Phase.OTHER).cpu_s - view.tail_cpu_s)
+
+
+def loop_wall_s(view: ProcessView) -> float:
+    """Return wall seconds of the same."""
+    return max(0.0, view.phase(Phase.OTHER).wall_s - view.tail_wall_s)
 
 
 def step_cpu_s(view: ProcessView) -> float:

@@ -15,6 +15,7 @@ from joulewise.vocabulary.observed import Phase, ProcessView
 from joulewise.vocabulary.quantities import format_bytes
 
 _FAILURE_S = 86_400.0
+_MEMORY_BYTES_PER_S = 10e9  # one core's way to memory
 
 
 def estimate(case: Case) -> list[Estimate]:
@@ -32,10 +33,13 @@ def _of(view: ProcessView) -> Estimate | None:
     if saved.calls <= 2 * keep:
         return None
     share = 1 - (keep + 1) / saved.calls  # and one at the end
+    reload_s = (
+        saved.bytes / _MEMORY_BYTES_PER_S
+    )  # what a save pushes out of the caches, the next step fetches again
     return Estimate(
         Cause.CHECKPOINT_TOO_OFTEN,
-        around(share * saved.cpu_s, 0.2),
-        around(share * saved.wall_s, 0.3),
+        around(share * (saved.cpu_s + reload_s), 0.2),
+        around(share * (saved.wall_s + reload_s), 0.3),
         f"{saved.calls} calls to save or sync in {view.steps} steps ({format_bytes(saved.bytes)} written, "
         f"{1000 * each_s:.0f} ms each); {keep} checkpoints would insure the run",
         Remedy(RemedyKind.SETTING, f"save every {max(1, round(view.steps / keep))} steps"),

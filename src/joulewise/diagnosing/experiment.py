@@ -6,6 +6,8 @@
                waste and is no part of it: searching means to try what does not win
 
 A run without seeds may differ from its repetition, and a run whose fingerprints are not whole is never called one.
+On the front is every run with a quality, stopped by its budget or not, that no other run beats: none has less energy at the
+same quality, or more quality for the same energy. Runs without that metric cannot be rated, and are counted as such.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from joulewise.vocabulary.observed import ProcessView
 from joulewise.vocabulary.recording import EndState
 
 _FAILED = (EndState.FAILED, EndState.KILLED, EndState.LOST)
+_RATED = (EndState.FINISHED, EndState.STOPPED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,7 @@ class Experiment:
     dominated_j: float
     metric: str
     front: tuple[FrontPoint, ...]
+    unrated: int = 0  # finished runs whose quality is not known, or is of another metric
 
     @property
     def wasted_j(self) -> float:
@@ -115,12 +119,13 @@ def look_over(runs: Sequence[RunLine]) -> Experiment:
         dominated_j=sum(r.energy_j for r in dominated),
         metric=metric,
         front=front,
+        unrated=sum(r.state in _RATED for r in runs) - len(rated),
     )
 
 
 def _rated(runs: Sequence[RunLine]) -> tuple[str, list[RunLine]]:
-    """Return the metric that most finished runs tell, and those runs."""
-    finished = [r for r in runs if r.state is EndState.FINISHED and r.quality is not None]
+    """Return the metric that most runs tell that finished or were stopped by their budget, and those runs."""
+    finished = [r for r in runs if r.state in _RATED and r.quality is not None]
     names = [r.quality.name for r in finished if r.quality]
     if not names:
         return "", []
@@ -129,10 +134,12 @@ def _rated(runs: Sequence[RunLine]) -> tuple[str, list[RunLine]]:
 
 
 def _front(rated: Sequence[RunLine]) -> tuple[FrontPoint, ...]:
+    """Return the runs that no other beats, cheapest first; twins of equal energy and quality are both on it."""
+    told = [(r.energy_j, -r.quality.sign * r.quality.value, r) for r in rated if r.quality is not None]
     front: list[FrontPoint] = []
-    best = float("-inf")
-    for run in sorted(rated, key=lambda r: (r.energy_j, r.run_id)):
-        if run.quality is not None and run.quality.sign * run.quality.value > best:
-            best = run.quality.sign * run.quality.value
-            front.append(FrontPoint(run.run_id, run.energy_j, run.quality.value))
+    last: tuple[float, float] | None = None
+    for energy_j, worse, run in sorted(told, key=lambda t: (t[0], t[1], t[2].run_id)):
+        if last is None or worse < last[1] or (energy_j, worse) == last:
+            last = (energy_j, worse)
+            front.append(FrontPoint(run.run_id, run.energy_j, run.quality.value if run.quality else 0.0))
     return tuple(front)

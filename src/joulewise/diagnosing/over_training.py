@@ -17,7 +17,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 
-from joulewise.diagnosing.case import Case, Estimate, about, epochs_made, step_cpu_s, step_wall_s
+from joulewise.diagnosing.case import (
+    Case,
+    Estimate,
+    about,
+    epochs_made,
+    loop_cpu_s,
+    loop_wall_s,
+    step_cpu_s,
+    step_wall_s,
+)
 from joulewise.vocabulary.finding import Cause, Remedy, RemedyKind
 from joulewise.vocabulary.observed import Phase, ProcessView
 
@@ -104,13 +113,26 @@ def held_out_curve(view: ProcessView) -> Curve | None:
         score, loss = bool(_SCORES.search(leaf)), bool(_LOSSES.search(leaf))
         if _NOT.search(leaf) or not (score or loss) or not (held or (evaluates and score)):
             continue
-        values = list(by_epoch.values())
+        values = _filled(by_epoch)
         if not 0.9 * view.epochs <= len(values) <= 1.1 * view.epochs + 1:
             continue
         sign = 1.0 if score else -1.0
         curve = Curve(name, tuple(sign * v for _, v in values), tuple(t for t, _ in values), sign)
         candidates.append(((int(held), int(score)), curve))
     return max(candidates, key=lambda c: c[0])[1] if candidates else None
+
+
+def _filled(by_epoch: dict[float, tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return (time, value) of every epoch: the agent tells a value when it has changed, so a missing one was the last again."""
+    epochs = sorted(by_epoch)
+    whole = bool(epochs) and all(e == int(e) for e in epochs)
+    span = int(epochs[-1] - epochs[0]) + 1 if whole else 0
+    if not len(epochs) < span <= 2 * len(epochs):
+        return list(by_epoch.values())
+    filled = [by_epoch[epochs[0]]]
+    for epoch in range(int(epochs[0]) + 1, int(epochs[-1]) + 1):
+        filled.append(by_epoch.get(float(epoch), filled[-1]))
+    return filled
 
 
 def early_stop(values: Sequence[float], patience: int) -> int | None:
@@ -160,8 +182,8 @@ def _pending(view: ProcessView, progress: float) -> bool:
 def _training(view: ProcessView) -> tuple[float, float]:
     """Return CPU and wall seconds of what comes back every epoch."""
     phases = (Phase.VALIDATION, Phase.CHECKPOINT, Phase.LOGGING)
-    cpu_s = step_cpu_s(view) + sum(view.phase(p).cpu_s for p in phases)
-    wall_s = step_wall_s(view) + sum(view.phase(p).wall_s for p in phases)
+    cpu_s = step_cpu_s(view) + loop_cpu_s(view) + sum(view.phase(p).cpu_s for p in phases)
+    wall_s = step_wall_s(view) + loop_wall_s(view) + sum(view.phase(p).wall_s for p in phases)
     after = [e for e in view.evaluations if e.step >= view.steps][
         1:
     ]  # the last epoch's own is one of the curve

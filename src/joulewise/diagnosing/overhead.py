@@ -27,6 +27,17 @@ class Item:
     batch: float
 
 
+def load_item(view: ProcessView, at_least: float) -> Item | None:
+    """Return what the loop's own loaders take for an item in batches of `at_least`; None if no loader has such batches."""
+    large = [
+        one for one in view.loaders if one.fetched and not one.workers and (one.batch_size or 0) >= at_least
+    ]
+    if not large:
+        return None
+    best = min(large, key=lambda one: one.fetch_cpu_s / one.fetched)
+    return Item(best.fetch_cpu_s / best.fetched, best.fetch_s / best.fetched, float(best.batch_size or 0))
+
+
 def item_arithmetic(view: ProcessView, at_least: float) -> Item | None:
     """Return the cost of an item in the cheapest evaluation with a batch of `at_least`; None if there was none."""
     large = [e for e in view.evaluations if e.batch_size >= at_least and e.cpu_s > 0 and e.wall_s > 0]

@@ -7,11 +7,13 @@ standard errors of the difference, at least 0.005), or by 5 % of a loss.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
+from statistics import fmean
 
 from joulewise.diagnosing.over_training import held_out_curve
 from joulewise.vocabulary.observed import ProcessView
+from joulewise.vocabulary.student import t95
 
 _LEAST = 0.005
 _LOSS = 0.05
@@ -64,3 +66,26 @@ def equal(before: Quality | None, after: Quality | None) -> bool | None:
         spread = sqrt(2 * max(before.value * (1 - before.value), 1e-4) / items) if items else _LEAST
         return worse <= max(_LEAST, 2 * spread)
     return worse <= _LOSS * abs(before.value)
+
+
+def equal_over(before: Sequence[Quality | None], after: Sequence[Quality | None]) -> tuple[bool | None, str]:
+    """Say whether the later runs are at least as good as the earlier, over repeats, and with what figures.
+
+    A mean that is lower by more than the noise of the repeats (Student's t, 90 %) and by more than `equal` allows is
+    lower. None where a run has no quality or they are of different metrics.
+    """
+    ones, others = ([q for q in side if q is not None] for side in (before, after))
+    if len(ones) < len(before) or len(others) < len(after) or not ones or not others:
+        return None, "no held-out metric was seen in every run"
+    names = {q.name for q in (*ones, *others)}
+    if len(names) > 1:
+        return None, f"the runs name different metrics: {', '.join(sorted(names))}"
+    means = [fmean(q.value for q in side) for side in (ones, others)]
+    words = f"{ones[0].name} {means[0]:.4g} before, {means[1]:.4g} after"
+    same = equal(replace(ones[0], value=means[0]), replace(others[0], value=means[1]))
+    freedom = len(ones) + len(others) - 2
+    if same is False and freedom > 0:
+        squares = sum((q.value - m) ** 2 for side, m in zip((ones, others), means, strict=True) for q in side)
+        noise = t95(freedom) * sqrt(squares / freedom * (1 / len(ones) + 1 / len(others)))
+        same = ones[0].sign * (means[0] - means[1]) <= noise
+    return same, words

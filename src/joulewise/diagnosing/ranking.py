@@ -2,7 +2,8 @@
 
 A finding is shown only if it saves at least 5 % of the run and an absolute floor: half a CPU-second or half a second of
 wall time, and, where joules are known, 2 J. One whose remedy would lengthen the run by more than 5 % is shown only if
-slower is allowed. Of several estimates that claim the same seconds, the largest stays.
+slower is allowed, or if the longer run still fits into the seconds that a deadline leaves. A remedy that costs CPU time is
+shown only if it saves joules in sum. Of several estimates that claim the same seconds, the largest stays.
 
 Joules follow the seconds: processor joules by CPU seconds, everything else (memory, GPUs, the way to the wall) by wall
 seconds for the parts that stand by, so a service that stops polling saves its processor's joules and not its memory's.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from math import hypot, sqrt
 
 from joulewise.diagnosing.case import Case, Estimate
 from joulewise.vocabulary.figures import Basis, Figure
@@ -19,18 +21,22 @@ from joulewise.vocabulary.finding import Finding, Saving
 from joulewise.vocabulary.footprint import Footprint
 from joulewise.vocabulary.recording import Component
 
+_NOISE = 0.06  # standard deviation of what a part of a run takes from one time to the next, beside neighbours
 LEAST_SHARE = 0.05
 LEAST_S = 0.5
 LEAST_J = 2.0
 _LONGER = 0.05
 
 
-def rank(case: Case, estimates: Iterable[Estimate], *, allow_slower: bool = False) -> tuple[Finding, ...]:
-    """Return the findings worth showing, the largest saving first. Pure."""
+def rank(
+    case: Case, estimates: Iterable[Estimate], *, allow_slower: bool = False, most_s: float | None = None
+) -> tuple[Finding, ...]:
+    """Return the findings worth showing, the largest saving first; `most_s` is how long the run may last. Pure."""
     by_claim: dict[str, tuple[Estimate, Saving]] = {}
     for estimate in estimates:
         saving = price(case, estimate)
-        if not _worth(saving, allow_slower=allow_slower):
+        in_time = most_s is not None and case.wall_s - saving.wall_s.value <= most_s
+        if not _worth(saving, allow_slower=allow_slower or in_time):
             continue
         held = by_claim.get(estimate.claim)
         if held is None or saving.share > held[1].share:
@@ -41,8 +47,8 @@ def rank(case: Case, estimates: Iterable[Estimate], *, allow_slower: bool = Fals
 
 def price(case: Case, estimate: Estimate) -> Saving:
     """Return an estimate with its shares, joules, grams and money; no more than the run used."""
-    cpu_s = _at_most(estimate.cpu_s, case.cpu_s)
-    wall_s = _at_most(estimate.wall_s, case.wall_s)
+    cpu_s = _at_most(_as_run(estimate.cpu_s, case.cpu_s), case.cpu_s)
+    wall_s = _at_most(_as_run(estimate.wall_s, case.wall_s), case.wall_s)
     cpu_share = cpu_s.value / case.cpu_s if case.cpu_s > 0 else 0.0
     wall_share = wall_s.value / case.wall_s if case.wall_s > 0 else 0.0
     cost = case.account.footprint
@@ -64,11 +70,28 @@ def _worth(saving: Saving, *, allow_slower: bool) -> bool:
         return False
     if max(saving.cpu_s.value, saving.wall_s.value) < LEAST_S:
         return False
-    if max(saving.cpu_s.low, saving.wall_s.low) <= 0 or saving.cpu_share < 0:
+    if max(saving.cpu_s.low, saving.wall_s.low) <= 0:
+        return False
+    if (
+        saving.cpu_share < 0 and (saving.energy_share or 0.0) < LEAST_SHARE
+    ):  # more work, for fewer joules only
         return False
     if saving.energy_j is not None and saving.energy_j.value < LEAST_J:
         return False
     return allow_slower or saving.wall_share >= -_LONGER
+
+
+def _as_run(figure: Figure, whole: float) -> Figure:
+    """Return a saving with the noise of the one run that it was seen in, which the next one has not.
+
+    Saved and left part of the run each vary by themselves, so a share s is known to s (1 - s) sqrt(2) of their noise.
+    """
+    if whole <= 0:
+        return figure
+    share = min(1.0, max(0.0, figure.value / whole))
+    noise = 1.645 * sqrt(2) * _NOISE * share * (1 - share) * whole
+    low, high = hypot(figure.value - figure.low, noise), hypot(figure.high - figure.value, noise)
+    return replace(figure, low=figure.value - low, high=figure.value + high)
 
 
 def _at_most(figure: Figure, most: float) -> Figure:

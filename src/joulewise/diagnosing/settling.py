@@ -18,9 +18,9 @@ from joulewise.measuring.comparing import difference
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.figures import Basis, Figure
 from joulewise.vocabulary.finding import Finding, Settlement
+from joulewise.vocabulary.student import t95
 
 REPEAT_ARM = 0.06  # 90 % half-width of one run's CPU seconds around its repeats, as seen on shared machines
-_T_90 = (6.31, 2.92, 2.35, 2.13, 2.02, 1.94, 1.89, 1.86, 1.83)  # Student's t, 90 % two-sided, 1 to 9 degrees
 
 
 def settle(
@@ -80,8 +80,7 @@ def _repeat_arm(values: Sequence[float]) -> float:
     """Return the 90 % half-width of the mean of repeated runs, as a share of it."""
     if len(values) < 2:
         return REPEAT_ARM
-    t = _T_90[min(len(values) - 1, len(_T_90)) - 1]
-    return t * stdev(values) / sqrt(len(values)) / mean(values)
+    return t95(len(values) - 1) * stdev(values) / sqrt(len(values)) / mean(values)
 
 
 def _promised(promise: Finding, unit: str) -> Figure:

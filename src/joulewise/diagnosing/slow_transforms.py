@@ -15,6 +15,7 @@ from joulewise.vocabulary.observed import LoaderView, Phase, ProcessView
 from joulewise.vocabulary.quantities import format_bytes
 
 _HANDED_OUT_S = 10e-6  # indexing, a tuple, a call of __getitem__: what a cached item still costs
+_FILES = 50  # that were opened once for each pass are the items
 _SURE = 4  # repeated items compared, at least
 
 
@@ -43,8 +44,13 @@ def _of(case: Case, view: ProcessView) -> Estimate | None:
             worst = loader
     if worst is None or cpu_s <= 0 or not _fits(case, view, worst):
         return None
-    opened = sum(f.opens - 1 for f in view.files if f.opens > 1)
-    rereads = opened >= 0.5 * again
+    reopened = [f.opens - 1 for f in view.files if f.opens > 1]
+    opened = sum(reopened)
+    passes_again = worst.fetched / (worst.items or 1) - 1
+    # the agent follows the first hundreds of files: their openings go with the passes, or all of them with the items
+    rereads = opened >= 0.5 * again or (
+        len(reopened) >= _FILES and opened >= 0.5 * passes_again * len(reopened)
+    )
     each_us = 1e6 * (worst.item_s or 0.0)
     again_bytes = sum(f.again_bytes for f in view.files if f.opens > 1)
     reads = f"; {opened} files were opened again for it ({format_bytes(again_bytes)})" if rereads else ""

@@ -1,18 +1,19 @@
 """Batch too small: what a step costs whatever its batch dominates.
 
 Counterfactual: the same epochs with a batch of 32 and so many fewer steps. What a step costs apart from its items is
-saved for each step that is not made: the optimiser whole, and of forward and backward pass what remains when the
-arithmetic of the items is taken off; to that come some microseconds a step for the loader's batch and the loop. That arithmetic is known from the run's own evaluations with a large batch (a
-forward pass with gradient takes 1.25 of it, its backward pass twice that); without such an evaluation nothing is
-claimed of the passes. Heavy items therefore accuse nobody.
+saved for each step that is not made: the optimiser whole; of forward and backward pass what remains when the arithmetic of
+the items is taken off; of the loader what remains when the making of the items is; and the loop's own code, where it has a
+loader to make its items. That arithmetic is known from the run's own evaluations with a large batch (a forward pass with
+gradient takes 1.25 of it, its backward pass twice that), and what making an item takes from a loader with large batches;
+without them little is claimed. Heavy items therefore accuse nobody.
 
 Batches of 16 and more are left alone, and a run that would be left with fewer than 200 steps.
 """
 
 from __future__ import annotations
 
-from joulewise.diagnosing.case import Case, Estimate, about, mean_batch
-from joulewise.diagnosing.overhead import BACKWARD, BATCH_S, GRADIENT, LOOP_S, item_arithmetic
+from joulewise.diagnosing.case import Case, Estimate, about, hooks_s, loop_cpu_s, loop_wall_s, mean_batch
+from joulewise.diagnosing.overhead import BACKWARD, BATCH_S, GRADIENT, LOOP_S, item_arithmetic, load_item
 from joulewise.vocabulary.finding import Cause, Remedy, RemedyKind
 from joulewise.vocabulary.observed import Phase, ProcessView
 
@@ -73,9 +74,14 @@ def _fixed(view: ProcessView, batch: float, item_s: float | None, *, cpu: bool) 
         total = view.phase(phase)
         return total.cpu_s if cpu else total.wall_s
 
-    fixed = taken(Phase.OPTIMISER)
-    fixed += min(taken(Phase.DATA), BATCH_S * view.steps)
-    fixed += min(taken(Phase.OTHER) + view.phase(Phase.WAITING).cpu_s, LOOP_S * view.steps)
+    own_s = loop_cpu_s(view) if cpu else loop_wall_s(view)
+    load = load_item(view, 4 * batch)
+    fixed = taken(Phase.OPTIMISER) - hooks_s(view, Phase.DATA, Phase.FORWARD, Phase.BACKWARD, Phase.OPTIMISER)
+    if load is None:
+        fixed += min(taken(Phase.DATA), BATCH_S * view.steps) + min(own_s, LOOP_S * view.steps)
+    else:
+        making_s = (load.cpu_s if cpu else load.wall_s) * batch * view.steps
+        fixed += max(0.0, taken(Phase.DATA) - making_s) + own_s
     if item_s is not None:
         arithmetic = GRADIENT * item_s * batch * sum(view.batch_sizes.values())
         fixed += max(0.0, taken(Phase.FORWARD) - arithmetic)

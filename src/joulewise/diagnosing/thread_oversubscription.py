@@ -1,8 +1,10 @@
 """More threads than CPUs: they wait for each other at every barrier, and some of that waiting burns CPU time.
 
-Counterfactual: as many threads as CPUs. How much a barrier burns cannot be settled by watching; what can be seen is how
-long runnable threads waited for a CPU. While one waits, its siblings at the barrier spin or yield: between a tenth of
-that time and all of it, but never more than the part of the CPU time that the surplus threads can burn.
+Counterfactual: as many threads as CPUs. What can be seen is how long runnable threads waited for a CPU. While one waits, its
+siblings at the barrier spin, but not for long: libgomp spins 300,000 rounds where every thread has a CPU, and 1,000 where there
+are more threads than CPUs (GOMP_SPINCOUNT). Measured (bench/diagnose/threads.py: 4, 8 and 16 threads on two CPUs, layers of
+128 and of 1024) a second waited burnt 0.03 to 0.2 CPU-seconds: a tenth is claimed, and never more than the part of the CPU
+time that the surplus threads can burn.
 Waiting that comes from neighbours is not ours to claim, so nothing is said where others were busy on the machine.
 """
 
@@ -12,6 +14,7 @@ from joulewise.diagnosing.case import Case, Estimate, about
 from joulewise.vocabulary.finding import Cause, Remedy, RemedyKind
 from joulewise.vocabulary.observed import ProcessView
 
+_BURNT = (0.03, 0.1, 0.2)  # CPU seconds for each second that a runnable thread waited: least, usual, most
 _OTHERS = 0.1  # of the machine's CPUs busy with others, at most
 
 
@@ -24,13 +27,13 @@ def estimate(case: Case) -> list[Estimate]:
         return []
     surplus = 1 - case.cpus / asked
     most = surplus * sum(v.cpu_s for v, _ in computing)
-    value = min(0.4 * delay_s, 0.7 * most)
+    low, value, high = (min(burnt * delay_s, most) for burnt in _BURNT)
     worst, _ = max(computing, key=lambda c: c[1])
     return [
         Estimate(
             Cause.THREAD_OVERSUBSCRIPTION,
-            about(value, 0.25 * value, most),
-            about(value / case.cpus, 0.0, most / case.cpus),
+            about(value, low, high),
+            about(value / case.cpus, 0.0, high / case.cpus),
             f"{asked} threads in {len(computing)} processes compute on {case.cpus:g} CPUs; runnable threads waited "
             f"{delay_s:.0f} s for one",
             Remedy(

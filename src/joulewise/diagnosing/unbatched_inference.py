@@ -9,7 +9,7 @@ known by their names, answering as things come by its pauses; passes between tra
 
 from __future__ import annotations
 
-from joulewise.diagnosing.case import Case, Estimate, about, is_dependent, mean_batch
+from joulewise.diagnosing.case import HOOK_S, Case, Estimate, about, is_dependent, mean_batch
 from joulewise.diagnosing.overhead import CALL_S, GRADIENT, item_arithmetic
 from joulewise.vocabulary.figures import Figure
 from joulewise.vocabulary.finding import Cause, Remedy, RemedyKind
@@ -39,7 +39,8 @@ def _of(view: ProcessView) -> Estimate | None:
     if not rows or view.requests or _pauses(view):
         return None
     calls, items = sum(e.batches for e in rows), sum(e.items for e in rows)
-    cpu_s, wall_s = sum(e.cpu_s for e in rows), sum(e.wall_s for e in rows)
+    hooks_s = HOOK_S * calls  # the agent's own
+    cpu_s, wall_s = (max(0.0, sum(s) - hooks_s) for s in ([e.cpu_s for e in rows], [e.wall_s for e in rows]))
     known = _item_s(view)
     worst = max(rows, key=lambda e: e.cpu_s)
     if known is None:
@@ -69,9 +70,9 @@ def _of(view: ProcessView) -> Estimate | None:
 
 
 def _left(now_s: float, left_s: float) -> Figure:
-    """Return what is saved when `left_s` is left, known to a factor of two."""
+    """Return what is saved when `left_s` is left, known to a factor of two; gathering a batch takes a tenth at most."""
     saved = max(0.0, now_s - left_s)
-    return about(saved, max(0.0, now_s - 2 * left_s), now_s - 0.5 * left_s)
+    return about(saved, max(0.0, 0.9 * now_s - 2 * left_s), now_s - 0.5 * left_s)
 
 
 def _item_s(view: ProcessView) -> tuple[float, float] | None:

@@ -14,9 +14,10 @@ from collections import defaultdict
 
 from joulewise.diagnosing.case import Case, Estimate, around, epochs_made, is_dependent, train_batch
 from joulewise.vocabulary.finding import Cause, Remedy, RemedyKind
-from joulewise.vocabulary.observed import Evaluation, ProcessView
+from joulewise.vocabulary.observed import Evaluation, Phase, ProcessView
 
 _CURVE_POINTS = 10
+_ENDS = 2.0  # batches, at most, that lie outside a row's first and last pass
 
 
 def estimate(case: Case) -> list[Estimate]:
@@ -36,6 +37,12 @@ def _of(view: ProcessView) -> Estimate | None:
             groups[e.where, e.items].append(e)
     seen = len(view.evaluations)
     unseen = view.evaluation_calls / seen if seen else 1.0  # the list is cut at its first thousands
+    taken = view.phase(Phase.VALIDATION)
+    own = [e for e in view.evaluations if not e.thread]
+    # a row runs from its first pass to its last: its first batch and its end are in the phase only
+    batches = sum(e.batches for e in own) / max(1, len(own))
+    whole = max(1.0, taken.cpu_s / max(1e-9, unseen * sum(e.cpu_s for e in own)))
+    whole = min(whole, 1 + _ENDS / max(1.0, batches))
     cpu_s = wall_s = 0.0
     told: list[tuple[int, Evaluation]] = []
     for (where, items), calls in groups.items():
@@ -43,15 +50,14 @@ def _of(view: ProcessView) -> Estimate | None:
         if count <= keep or items < 4 * batch or is_dependent(where, view.model):
             continue
         share = 1 - keep / count
-        cpu_s += share * unseen * sum(e.cpu_s for e in calls)
-        wall_s += share * unseen * sum(e.wall_s for e in calls)
+        cpu_s += share * unseen * whole * sum(e.cpu_s for e in calls)
+        wall_s += share * unseen * whole * sum(e.wall_s for e in calls)
         told.append((round(count), calls[0]))
     if not told:
         return None
     count, example = max(told, key=lambda t: t[0] * t[1].items)
     every = max(1, round(view.steps / (count + 1)))
     per_epoch = round(view.steps / epochs) if epochs > 1 else round(view.steps / _CURVE_POINTS)
-    taken = view.phase("validation")
     return Estimate(
         Cause.VALIDATION_TOO_OFTEN,
         around(cpu_s, 0.15),

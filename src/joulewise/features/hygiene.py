@@ -89,7 +89,8 @@ def unused(
         last = read.get(state.name, "")
         if state.name in needed or (last and datetime.fromisoformat(last) >= since):
             continue
-        if not last and state.runs and datetime.fromisoformat(state.runs[0].at_utc) >= since:
+        began = state.since_utc or (state.runs[0].at_utc if state.runs else "")
+        if not last and began and datetime.fromisoformat(began) >= since:
             continue
         found.append(
             Unused(
@@ -148,6 +149,31 @@ def derived_twice(states: Mapping[str, ViewState]) -> list[DerivedTwice]:
         if len(where) > 1
     ]
     return sorted(found, key=lambda d: (-d.cpu_s_per_run, d.columns))
+
+
+def told_of(
+    view: str, states: Mapping[str, ViewState], tallies: Sequence[ReadTally], now: datetime
+) -> dict[str, str | float]:
+    """Return what is wasted on one view as plain facts: for its run's recording, where `diagnosing` finds them."""
+    facts: dict[str, str | float] = {}
+    for idle in unused(states, tallies, now):
+        if idle.view == view:
+            facts["unread_since"] = idle.last_read_utc
+    for fresh in too_fresh(states, tallies):
+        if fresh.view == view:
+            facts.update(
+                made_every_s=fresh.made_every_s, needed_every_s=fresh.needed_every_s, fresh_why=fresh.why
+            )
+    others = []
+    for twice in derived_twice(states):  # of those that derive it, the first keeps it
+        mine = [c for c in twice.columns if c.partition(".")[0] == view]
+        if mine and mine[0] != twice.columns[0]:
+            others.append(twice.columns[0])
+    if others:
+        facts.update(
+            derived_also=", ".join(others), derived_share=len(others) / max(1, len(states[view].columns))
+        )
+    return facts
 
 
 def request_joins(queries: Iterable[Query]) -> list[RequestJoin]:

@@ -11,23 +11,20 @@ A run of one view is all or nothing (SQLite) or whole row by row (Redis, increme
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
+from joulewise.features.derivation import aggregates, derivations
 from joulewise.features.offline import MEMORY_BYTES, Computed, Offline
 from joulewise.features.online import KEPT_RUNS, Materialisation, OnlineStore, ViewState, Writer, now_text
-from joulewise.features.rows import Key, Layout, differences, key_of, tombstone
+from joulewise.features.parts import Chunk, Part, Spread, chunks, keys_of, try_entities
+from joulewise.features.rows import Key, Layout, differences, tombstone
 from joulewise.features.views import View
 from joulewise.vocabulary.errors import UnknownName, UsageError
 
 Progress = Callable[[str, int, int], None]  # view, rows done, rows in all
-_TRIED = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +60,11 @@ def materialise(
     memory_bytes: int = MEMORY_BYTES,
     progress: Progress | None = None,
     run_id: str = "",
+    spread: Spread | None = None,
 ) -> list[Done]:
     """Bring `store` up to date with `views` (or those named in `only`) and return what was done, view by view.
 
-    `since` takes the place of the mark; `full` computes everything. Raises UsageError in one line where a view or its
+    `since` takes the place of the mark; `full` computes everything; with `spread` that happens in parts. Raises UsageError in one line where a view or its
     source is wrong; the views before it are done.
     """
     with Offline(list(views), memory_bytes=memory_bytes) as offline:
@@ -85,6 +83,7 @@ def materialise(
                 now=now,
                 progress=progress,
                 run_id=run_id,
+                spread=spread,
             )
             for view in offline.views.values()
             if view.name in names
@@ -102,6 +101,7 @@ def materialise_view(
     now: datetime | None = None,
     progress: Progress | None = None,
     run_id: str = "",
+    spread: Spread | None = None,
 ) -> Done:
     """Bring one view up to date; see `materialise`."""
     with store.alone(view.name):
@@ -113,25 +113,25 @@ def materialise_view(
         recipe = offline.recipe(view)
         why = _why_full(view, before, layout, recipe, full=full, migrate=migrate)
         mark = None if why else since or _mark(before, view)
-        tables = _compute(offline, view, now, mark)
-        with store.writing(
-            view.name, fresh=bool(why), whole_keys=_whole(offline, tables.computed, view)
-        ) as writer:
-            written, deleted = _write(offline, view, layout, tables, writer, now, progress)
+        kinds = offline.key_kinds(view)
+        found = _find(offline, view, layout, now, mark, spread)
+        # a key of one whole number is what SQLite keeps best
+        with store.writing(view.name, fresh=bool(why), whole_keys=kinds == ("whole",)) as writer:
+            written, deleted = _write(view, layout, found, writer, now, progress)
             run = Materialisation(
                 at_utc=now_text(),
                 full=bool(why),
-                rows_read=tables.computed.rows,
+                rows_read=found.rows,
                 rows_written=written,
                 rows_deleted=deleted,
                 bytes_written=written * layout.size,
-                cpu_s=round(time.process_time() - began_cpu_s, 6),
+                cpu_s=round(time.process_time() - began_cpu_s + found.cpu_s, 6),
                 wall_s=round(time.perf_counter() - began_s, 6),
                 run_id=run_id,
             )
-            state = writer.finish(_state(offline, view, before, layout, recipe, tables.computed, run))
-        offline.drop(tables.computed.table, *((tables.changed,) if tables.changed else ()))
-        return Done(view.name, run, state, tables.computed.dropped, why)
+            state = writer.finish(_state(offline, view, before, layout, recipe, found.newest_us, kinds, run))
+        offline.drop(*found.tables)
+        return Done(view.name, run, state, found.dropped, why)
 
 
 def due(state: ViewState) -> Due:
@@ -149,10 +149,17 @@ def due(state: ViewState) -> Due:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Tables:
-    computed: Computed
-    changed: str = ""
+@dataclass(slots=True)
+class _Found:
+    """A view's rows on their way into the store; the counts are whole when the chunks are through."""
+
+    chunks: Iterator[Chunk]
+    rows: int = 0
+    newest_us: int | None = None
+    dropped: int = 0
+    cpu_s: float = 0.0  # of other processes
+    tables: tuple[str, ...] = ()
+    lost: Callable[[], Iterable[Key]] = tuple  # entities that are no longer there
 
 
 def _why_full(
@@ -187,95 +194,64 @@ def _mark(before: ViewState | None, view: View) -> datetime | None:
     )
 
 
-def _compute(offline: Offline, view: View, now: datetime, mark: datetime | None) -> _Tables:
-    if view.incremental == "rows":
-        return _Tables(offline.compute(view, now=now, since=mark))
-    if mark is not None:
-        changed = offline.changed(view, mark)
-        return _Tables(offline.compute(view, now=now, since=mark, only=changed, filtered=False), changed)
-    whole = offline.compute(view, now=now)
-    _try_entities(offline, view, whole, now)
-    return _Tables(whole)
-
-
-def _try_entities(offline: Offline, view: View, whole: Computed, now: datetime) -> None:
-    """Refuse `incremental = 'entities'` where a sample computed by itself gives other rows than the whole does."""
-    import numpy as np
-
-    sample = offline.sample(whole, view, _TRIED)
-    alone = offline.compute(view, now=now, only=sample)
-    expected = next(offline.newest(whole, view, within=sample, chunk_rows=1 << 62))
-    found = next(offline.newest(alone, view, chunk_rows=1 << 62))
-    for name, values in expected.items():
-        got = found[name]
-        same = len(values) == len(got) and (
-            np.ma.allclose(values, got, rtol=1e-5)
-            or np.allclose(np.ma.filled(values, 0), np.ma.filled(got, 0), rtol=1e-5, equal_nan=True)
-            if values.dtype.kind in "fiub"
-            else bool((np.asarray(values) == np.asarray(got)).all())
+def _find(
+    offline: Offline, view: View, layout: Layout, now: datetime, mark: datetime | None, spread: Spread | None
+) -> _Found:
+    if mark is None and spread is not None:
+        found = _Found(iter(()))
+        found.chunks = _from_parts(
+            found, spread.over(offline.views.values(), view, now), counted=spread.counted
         )
-        if not same:
-            raise UsageError(
-                f"view {view.name}: incremental is 'entities', but {name} of an entity is another when it is computed without the "
-                "other entities; use incremental = 'rows'"
-            )
-    offline.drop(sample, alone.table)
+        return found
+    if view.incremental == "rows":
+        return _here(offline, view, layout, offline.compute(view, now=now, since=mark))
+    if mark is None:
+        whole = offline.compute(view, now=now)
+        try_entities(offline, view, whole, now)
+        return _here(offline, view, layout, whole)
+    changed = offline.changed(view, mark)
+    computed = offline.compute(view, now=now, since=mark, only=changed, filtered=False)
+    found = _here(offline, view, layout, computed)
+    found.tables += (changed,)
+    found.lost = lambda: keys_of(offline.vanished(changed, computed, view), view)
+    return found
 
 
-def _whole(offline: Offline, computed: Computed, view: View) -> bool:
-    """Whether the key is one whole number, which SQLite keeps best."""
-    kinds = offline.key_types(computed, view)
-    return len(kinds) == 1 and kinds[0] not in ("VARCHAR", "UUID")
+def _here(offline: Offline, view: View, layout: Layout, computed: Computed) -> _Found:
+    return _Found(
+        chunks(offline, view, layout, computed),
+        computed.rows,
+        computed.newest_us,
+        computed.dropped,
+        tables=(computed.table,),
+    )
+
+
+def _from_parts(found: _Found, parts: Iterable[Part], *, counted: bool) -> Iterator[Chunk]:
+    for one in parts:
+        found.rows += one.rows
+        found.dropped += one.dropped
+        found.newest_us = max((n for n in (found.newest_us, one.newest_us) if n is not None), default=None)
+        found.cpu_s += 0.0 if counted else one.cpu_s
+        yield from one.chunks
 
 
 def _write(
-    offline: Offline,
-    view: View,
-    layout: Layout,
-    tables: _Tables,
-    writer: Writer,
-    now: datetime,
-    progress: Progress | None,
+    view: View, layout: Layout, found: _Found, writer: Writer, now: datetime, progress: Progress | None
 ) -> tuple[int, int]:
     """Write the newest row of each entity, a chunk at a time; return how many were written and how many deleted."""
     written = deleted = read = 0
-    for keys, at_us, rows, gone in _chunks(offline, view, layout, tables.computed):
+    for keys, at_us, rows, gone in found.chunks:
         written += writer.put(keys, at_us, rows)
         deleted += gone
         read += len(keys)
         if progress is not None:
-            progress(view.name, read, tables.computed.rows)
-    if tables.changed:
-        lost = list(_keys(offline.vanished(tables.changed, tables.computed, view), view))
+            progress(view.name, read, found.rows)
+    if lost := list(found.lost()):
         at = round(now.timestamp() * 1e6)
         written += writer.put(lost, [at] * len(lost), [tombstone(layout.stamp, at)] * len(lost))
         deleted += len(lost)
     return written, deleted
-
-
-def _chunks(
-    offline: Offline, view: View, layout: Layout, computed: Computed
-) -> Iterator[tuple[list[Key], list[int], list[bytes], int]]:
-    for columns in offline.newest(computed, view):
-        at_us = columns["at_us"]
-        packed = layout.pack(at_us, columns).tobytes()
-        size = layout.size
-        rows = [packed[n : n + size] for n in range(0, len(packed), size)]
-        times: list[int] = at_us.tolist()
-        gone = columns["gone"].nonzero()[0].tolist()
-        for number in gone:
-            rows[number] = tombstone(layout.stamp, times[number])
-        yield list(_keys(columns, view)), times, rows, len(gone)
-
-
-def _keys(columns: dict[str, Any], view: View) -> Iterable[Key]:
-    parts = [columns[k].tolist() for k in view.keys]
-    if len(parts) == 1:
-        return (k if isinstance(k, int | str) else str(k) for k in parts[0])
-    return (
-        key_of(tuple(p if isinstance(p, int | str) else str(p) for p in entity), view.keys)
-        for entity in zip(*parts, strict=True)
-    )
 
 
 def _state(
@@ -284,12 +260,11 @@ def _state(
     before: ViewState | None,
     layout: Layout,
     recipe: str,
-    computed: Computed,
+    newest_us: int | None,
+    kinds: tuple[str, ...],
     run: Materialisation,
 ) -> ViewState:
-    marks = [
-        m for m in (computed.newest_us, before.mark_us if before and not run.full else None) if m is not None
-    ]
+    marks = [m for m in (newest_us, before.mark_us if before and not run.full else None) if m is not None]
     runs = (*(before.runs if before else ()), run)[-KEPT_RUNS:]
     return ViewState(
         name=view.name,
@@ -302,45 +277,21 @@ def _state(
         refresh_s=view.refresh_s,
         owner=view.owner,
         about=view.about,
+        stale=view.stale,
+        away=view.away,
+        key_kinds=kinds,
         made_from=tuple(offline.lineage(view)),
         sources={n: _public(s.place) for n, s in view.sources.items()},
         derivations=derivations(offline, view),
+        aggregates=_own(aggregates(offline.connection, view.sql), layout) if view.sql else {},
         row_bytes=layout.size,
+        since_utc=before.since_utc or (before.runs or (run,))[0].at_utc if before else run.at_utc,
         runs=runs,
     )
 
 
-def derivations(offline: Offline, view: View) -> dict[str, str]:
-    """Return for each column of a view in SQL a fingerprint of how it is computed: equal ones compute the same thing.
-
-    The expression, without its alias and place in the text, with everything that decides over its rows: FROM, WHERE,
-    GROUP BY and the WITH parts; sources count by what they are, not by what they are called.
-    """
-    if not view.sql:
-        return {}
-    text = view.sql.replace("$now", "NULL").replace("$since", "NULL")
-    node = json.loads(offline.first("SELECT json_serialize_sql($1)", text)[0])["statements"][0]["node"]
-    if node.get("type") != "SELECT_NODE":
-        return {}
-    around = {k: v for k, v in _plain(node, view).items() if k != "select_list"}
-    given: dict[str, str] = {}
-    for expression in node["select_list"]:
-        name = expression.get("alias") or (expression.get("column_names") or [""])[-1]
-        told = json.dumps([_plain({**expression, "alias": ""}, view), around], sort_keys=True)
-        given[name] = hashlib.blake2b(told.encode(), digest_size=8).hexdigest()
-    return {c.name: given[c.name] for c in offline.columns(view) if c.name in given}
-
-
-def _plain(tree: Any, view: View) -> Any:
-    """Return a parsed statement without what changes nothing: positions, and the names of sources."""
-    if isinstance(tree, list):
-        return [_plain(item, view) for item in tree]
-    if not isinstance(tree, dict):
-        return tree
-    if tree.get("type") == "BASE_TABLE" and tree.get("table_name") in view.sources:
-        source = view.sources[tree["table_name"]]
-        return {"source": [os.path.abspath(source.place), source.query]}
-    return {k: _plain(v, view) for k, v in tree.items() if not k.startswith("query_location")}
+def _own(fingerprints: Mapping[str, str], layout: Layout) -> dict[str, str]:
+    return {c.name: fingerprints[c.name] for c in layout.columns if c.name in fingerprints}
 
 
 def _public(place: str) -> str:
@@ -348,4 +299,4 @@ def _public(place: str) -> str:
     return f"{head.partition('://')[0]}://{tail}" if at and "://" in head else place
 
 
-__all__ = ["Done", "Due", "Materialisation", "derivations", "due", "materialise", "materialise_view"]
+__all__ = ["Done", "Due", "Materialisation", "due", "materialise", "materialise_view"]

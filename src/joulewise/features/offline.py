@@ -20,20 +20,28 @@ from types import TracebackType
 from typing import Any, final
 
 from joulewise.features.extras import need
+from joulewise.features.sources import (
+    BEGINNING,
+    PARAMETER,
+    Partition,
+    Sources,
+    Times,
+    is_server,
+    names,
+    quoted,
+    text,
+)
 from joulewise.features.views import Column, Source, View, missing_column, ordered
 from joulewise.vocabulary.errors import UsageError
 
 MEMORY_BYTES = 1_000_000_000
-_PARAMETER = re.compile(r"\$(now|since)\b")
-_BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
+_CLOCK = re.compile(r"\bnow\s*\(|\bcurrent_(timestamp|date)\b", re.IGNORECASE)
 _INTEGERS = {"TINYINT": "int8", "SMALLINT": "int16", "INTEGER": "int32", "BIGINT": "int64", "UTINYINT": "int16",
              "USMALLINT": "int32", "UINTEGER": "int64"}  # fmt: skip
 _TYPES = {**_INTEGERS, "BOOLEAN": "bool", "FLOAT": "float32", "DOUBLE": "float64", "HUGEINT": "float64",
           "UBIGINT": "float64"}  # fmt: skip
 _NAMES = {"bool": "BOOLEAN", "int8": "TINYINT", "int16": "SMALLINT", "int32": "INTEGER", "int64": "BIGINT",
           "float32": "FLOAT", "float64": "DOUBLE"}  # fmt: skip
-_COPY_TYPES = {16: "BOOLEAN", 20: "BIGINT", 21: "SMALLINT", 23: "INTEGER", 700: "FLOAT", 701: "DOUBLE",
-               1700: "DOUBLE", 1082: "DATE", 1114: "TIMESTAMP", 1184: "TIMESTAMPTZ"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +60,12 @@ class Offline:
     """A DuckDB of our own for a set of views; use it in a `with` block, which deletes what it spilled."""
 
     def __init__(
-        self, views: Sequence[View], *, memory_bytes: int = MEMORY_BYTES, threads: int | None = None
+        self,
+        views: Sequence[View],
+        *,
+        memory_bytes: int = MEMORY_BYTES,
+        threads: int | None = None,
+        partition: Partition | None = None,
     ) -> None:
         need("duckdb")
         need("numpy")
@@ -76,7 +89,9 @@ class Offline:
         except UsageError:
             self.close()
             raise
-        self._fetched: dict[str, str] = {}
+        self._from = Sources(self.connection, Path(self._spilled.name))
+        self._partition = partition
+        self._types: dict[str, dict[str, str]] = {}
         self._count = 0
 
     def __enter__(self) -> Offline:
@@ -125,12 +140,14 @@ class Offline:
             given = {r[0]: r[1] for r in self.connection.execute(f"DESCRIBE {body}").fetchall()}
             columns = self._columns(view, given)
             at = self._event_time(view, given)
-            gone = f"COALESCE({_q(view.deleted)}, false)" if view.deleted else "false"
-            chosen = ", ".join(f"CAST({_q(c.name)} AS {_NAMES[c.type]}) AS {_q(c.name)}" for c in columns)
+            gone = f"COALESCE({quoted(view.deleted)}, false)" if view.deleted else "false"
+            chosen = ", ".join(
+                f"CAST({quoted(c.name)} AS {_NAMES[c.type]}) AS {quoted(c.name)}" for c in columns
+            )
             table = self._table()
             where = f"WHERE at_us >= {_us(since)}" if since is not None and filtered else ""
             self.connection.execute(
-                f"CREATE TEMP TABLE {table} AS SELECT * FROM (SELECT {_names(view.keys)}, {at} AS at_us, {gone} AS gone"
+                f"CREATE TEMP TABLE {table} AS SELECT * FROM (SELECT {names(view.keys)}, {at} AS at_us, {gone} AS gone"
                 f"{', ' + chosen if chosen else ''} FROM ({body})) {where}"
             )
             return self._checked(view, table, columns, now)
@@ -138,16 +155,16 @@ class Offline:
     def changed(self, view: View, since: datetime) -> str:
         """Return a table of the entities that have rows of `since` and later in a source that holds keys and times."""
         with self._plainly(view):
-            self._define(view, since, since, "")
+            times = Times(since, since)
             needed = {*view.keys, view.event_time}
             parts = []
             for name in self._leaves(view):
-                given = {r[0]: r[1] for r in self.connection.execute(f"DESCRIBE {_q(name)}").fetchall()}
+                source = self._sources[name]
+                given = self._from.columns(view, name, source, times)
                 if needed <= set(given):
-                    at = self._event_time(view, given)
-                    parts.append(
-                        f"SELECT DISTINCT {_names(view.keys)} FROM {_q(name)} WHERE {at} >= {_us(since)}"
-                    )
+                    self._event_time(view, given)
+                    where = self._mine(view)
+                    parts.append(self._from.touched(view, name, source, times, given[view.event_time], where))
             if not parts:
                 raise UsageError(
                     f"view {view.name}: incremental is 'entities', but no source has the columns {', '.join(sorted(needed))}; "
@@ -160,7 +177,7 @@ class Offline:
     def sample(self, computed: Computed, view: View, count: int) -> str:
         """Return a table of at most `count` of the computed entities."""
         table = self._table()
-        keys = _names(view.keys)
+        keys = names(view.keys)
         self.connection.execute(
             f"CREATE TEMP TABLE {table} AS SELECT {keys} FROM {computed.table} GROUP BY {keys} ORDER BY hash({keys}) LIMIT {count}"
         )
@@ -173,12 +190,13 @@ class Offline:
 
         Of rows of one entity and one time the greatest counts, column by column: the same one at every run.
         """
-        keys = _names(view.keys)
+        keys = names(view.keys)
         fields = ", ".join(
-            f"{_q(n)} := {_q(n)}" for n in ("at_us", "gone", *(c.name for c in computed.columns))
+            f"{quoted(n)} := {quoted(n)}" for n in ("at_us", "gone", *(c.name for c in computed.columns))
         )
         given = ", ".join(
-            f"newest.{_q(n)} AS {_q(n)}" for n in ("at_us", "gone", *(c.name for c in computed.columns))
+            f"newest.{quoted(n)} AS {quoted(n)}"
+            for n in ("at_us", "gone", *(c.name for c in computed.columns))
         )
         parts = max(1, -(-computed.rows // chunk_rows))
         for part in range(parts):
@@ -191,14 +209,14 @@ class Offline:
                 ).fetchnumpy()
             yield chunk
 
-    def key_types(self, computed: Computed, view: View) -> list[str]:
-        """Return DuckDB's types of a view's keys."""
-        given = {r[0]: r[1] for r in self.connection.execute(f"DESCRIBE {computed.table}").fetchall()}
-        return [given[k] for k in view.keys]
+    def key_kinds(self, view: View) -> tuple[str, ...]:
+        """Return what each of a view's keys is: `whole` (a number) or `text`."""
+        given = self._described(view)
+        return tuple("text" if given[k] in ("VARCHAR", "UUID") else "whole" for k in view.keys)
 
     def vanished(self, changed: str, computed: Computed, view: View) -> dict[str, Any]:
         """Return the keys of `changed` for which the view gives no row any more."""
-        keys = _names(view.keys)
+        keys = names(view.keys)
         return self.connection.execute(
             f"SELECT {keys} FROM {changed} ANTI JOIN {computed.table} USING ({keys}) ORDER BY {keys}"
         ).fetchnumpy()
@@ -226,20 +244,29 @@ class Offline:
             body = self._body(view, now, None)
             given = {r[0]: r[1] for r in self.connection.execute(f"DESCRIBE {body}").fetchall()}
             columns = self._columns(view, given)
-            gone = f"COALESCE({_q(view.deleted)}, false)" if view.deleted else "false"
-            chosen = "".join(f", CAST({_q(c.name)} AS {_NAMES[c.type]}) AS {_q(c.name)}" for c in columns)
-            return f"SELECT {_names(view.keys)}, {self._event_time(view, given)} AS at_us, {gone} AS gone{chosen} FROM ({body})"
+            gone = f"COALESCE({quoted(view.deleted)}, false)" if view.deleted else "false"
+            chosen = "".join(
+                f", CAST({quoted(c.name)} AS {_NAMES[c.type]}) AS {quoted(c.name)}" for c in columns
+            )
+            return f"SELECT {names(view.keys)}, {self._event_time(view, given)} AS at_us, {gone} AS gone{chosen} FROM ({body})"
 
     def columns(self, view: View) -> tuple[Column, ...]:
         """Return a view's columns, as declared or as its SQL gives them."""
         with self._plainly(view):
-            now = datetime.now(UTC)
-            self._define(view, now, None, "")
-            given = {
-                r[0]: r[1]
-                for r in self.connection.execute(f"DESCRIBE {self._body(view, now, None)}").fetchall()
-            }
-            return self._columns(view, given)
+            return self._columns(view, self._described(view))
+
+    def _described(self, view: View) -> dict[str, str]:
+        """Return the columns and types that a view's SQL gives. Of sources in SQL no row is read for it."""
+        if view.name not in self._types:
+            with self._plainly(view):
+                now = datetime.now(UTC)
+                plain = all(v.function is None for v in (view, *(self.views[n] for n in self._inner(view))))
+                self._define(view, now, None, "", empty=plain)
+                body = self._body(view, now, None)
+                self._types[view.name] = {
+                    r[0]: r[1] for r in self.connection.execute(f"DESCRIBE {body}").fetchall()
+                }
+        return self._types[view.name]
 
     @contextmanager
     def _plainly(self, view: View) -> Iterator[None]:
@@ -258,7 +285,7 @@ class Offline:
             import inspect
 
             return tuple(inspect.signature(view.function).parameters)
-        tree = json.loads(self.first("SELECT json_serialize_sql($1)", _PARAMETER.sub("NULL", view.sql))[0])
+        tree = json.loads(self.first("SELECT json_serialize_sql($1)", PARAMETER.sub("NULL", view.sql))[0])
         if tree.get("error"):
             raise UsageError(
                 f"view {view.name}: its SQL cannot be read: {str(tree.get('error_message')).splitlines()[0]}"
@@ -279,20 +306,30 @@ class Offline:
                 names[name] = None
         return list(names)
 
-    def _define(self, view: View, now: datetime, since: datetime | None, only: str) -> None:
-        """Make every name that the view's SQL uses known to DuckDB."""
+    def _define(
+        self, view: View, now: datetime, since: datetime | None, only: str, *, empty: bool = False
+    ) -> None:
+        """Make every name that the view's SQL uses known to DuckDB; with `empty` without a row."""
+        times = Times(now, since or BEGINNING)
         for name in self._leaves(view):
-            relation = self._relation(view, name, self._sources[name])
-            if only:
-                given = {
-                    r[0] for r in self.connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
-                }
-                if set(view.keys) <= given:
-                    relation = f"(SELECT * FROM {relation} SEMI JOIN {only} USING ({_names(view.keys)}))"
-            self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {_q(name)} AS SELECT * FROM {relation}")
+            source, where = self._sources[name], ["false"] if empty else []
+            keyed = bool(only or self._partition) and set(view.keys) <= set(
+                self._from.columns(view, name, source, times)
+            )
+            if keyed:
+                where += self._mine(view)
+                if only and is_server(source):
+                    where += filter(None, [self._from.few(view, only)])
+            relation = self._from.relation(view, name, source, times, where)
+            if keyed and only:
+                relation = f"(SELECT * FROM {relation} SEMI JOIN {only} USING ({names(view.keys)}))"
+            self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {quoted(name)} AS SELECT * FROM {relation}")
         for name in self._inner(view):
             body = self._body(self.views[name], now, since)
-            self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {_q(name)} AS {body}")
+            self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {quoted(name)} AS {body}")
+
+    def _mine(self, view: View) -> list[str]:
+        return [self._partition.condition(view.keys)] if self._partition else []
 
     def _inner(self, view: View) -> list[str]:
         """Return the views that a view is made from, the innermost first."""
@@ -305,16 +342,8 @@ class Offline:
     def _body(self, view: View, now: datetime, since: datetime | None) -> str:
         """Return the SELECT that gives a view's rows."""
         if view.function is None:
-            times = {"now": now, "since": since or _BEGINNING}
-            return (
-                _PARAMETER.sub(lambda m: f"TIMESTAMPTZ '{times[m[1]].isoformat()}'", view.sql)
-                .strip()
-                .rstrip(";")
-            )
-        relations = [
-            self.connection.table(n) if n in self._fetched else self.connection.view(n)
-            for n in self._references[view.name]
-        ]
+            return Times(now, since or BEGINNING).into(view.sql).strip().rstrip(";")
+        relations = [self.connection.view(n) for n in self._references[view.name]]
         given = view.function(*relations)
         name = f"given_{view.name}"
         if type(given).__name__ == "DuckDBPyRelation":
@@ -329,67 +358,7 @@ class Offline:
             raise UsageError(
                 f"view {view.name}: its function gives {type(given).__name__}; give a relation, a dataframe, or a mapping of arrays"
             ) from None
-        return f"SELECT * FROM {_q(name)}"
-
-    def _relation(self, view: View, name: str, source: Source) -> str:
-        """Return what stands for a source in FROM."""
-        if source.place.startswith(("postgresql://", "postgres://")):
-            if name not in self._fetched:
-                self._fetched[name] = self._copy(view, name, source)
-            return self._fetched[name]
-        if "://" not in source.place and not any(c in source.place for c in "*?["):
-            if not Path(source.place).exists():
-                raise UsageError(f"view {view.name}: its source {name} is not there: {source.place}")
-            if Path(source.place).is_dir():
-                return (
-                    f"read_parquet({_text(source.place.rstrip('/') + '/**/*.parquet')}, union_by_name = true)"
-                )
-        text = _text(source.place)
-        if re.search(r"\.(csv|tsv)(\.gz|\.zst)?$", source.place):
-            return f"read_csv({text}, union_by_name = true)"
-        return f"read_parquet({text}, union_by_name = true)"
-
-    def _copy(self, view: View, name: str, source: Source) -> str:
-        """Copy a table or query of PostgreSQL into a file that DuckDB reads, a block at a time."""
-        try:
-            import psycopg
-        except ImportError:
-            raise UsageError(
-                f"view {view.name}: its source {name} is PostgreSQL; install its driver: pip install 'joulewise[postgres]'"
-            ) from None
-        query = source.query.strip().rstrip(";") or name
-        select = (
-            query
-            if query[:6].lower() in ("select", "with q", "with  ") or " " in query
-            else f"SELECT * FROM {query}"
-        )
-        path = Path(self._spilled.name) / f"{name}.csv"
-        try:
-            with psycopg.connect(
-                source.place, options="-c timezone=UTC -c datestyle=ISO -c default_transaction_read_only=on"
-            ) as server:
-                described = server.execute(f"SELECT * FROM ({select}) AS described LIMIT 0").description or ()
-                with (
-                    path.open("wb") as file,
-                    server.cursor().copy(f"COPY ({select}) TO STDOUT (FORMAT csv)") as rows,
-                ):
-                    for block in rows:
-                        file.write(block)
-        except psycopg.Error as error:
-            line = (str(error).splitlines() or ["no answer"])[0]
-            raise UsageError(
-                f"view {view.name}: its source {name} cannot be read from PostgreSQL: {line}"
-            ) from None
-        columns = ", ".join(
-            f"{_text(c.name)}: {_text(_COPY_TYPES.get(c.type_code, 'VARCHAR'))}" for c in described
-        )
-        table = self._table()
-        self.connection.execute(
-            f"CREATE TEMP TABLE {table} AS SELECT * FROM read_csv({_text(str(path))}, header = false, delim = ',', "
-            f"quote = '\"', escape = '\"', nullstr = '', allow_quoted_nulls = false, columns = {{{columns}}})"
-        )
-        path.unlink()
-        return table
+        return f"SELECT * FROM {quoted(name)}"
 
     def _columns(self, view: View, given: Mapping[str, str]) -> tuple[Column, ...]:
         where = f"view {view.name}"
@@ -426,20 +395,20 @@ class Offline:
         return view.columns
 
     def _event_time(self, view: View, given: Mapping[str, str]) -> str:
-        kind, name = given[view.event_time], _q(view.event_time)
+        kind, name = given[view.event_time], quoted(view.event_time)
         if kind == "TIMESTAMP WITH TIME ZONE":
             return f"epoch_us({name})"
         if kind.startswith("TIMESTAMP") or kind == "DATE":
             if view.zone == "UTC":
                 return f"epoch_us(CAST({name} AS TIMESTAMP))"
-            return f"epoch_us(timezone({_text(view.zone)}, CAST({name} AS TIMESTAMP)))"
+            return f"epoch_us(timezone({text(view.zone)}, CAST({name} AS TIMESTAMP)))"
         raise UsageError(
             f"view {view.name}: its event time {view.event_time} is {kind}, but must be a timestamp; for seconds since 1970 "
             f"write to_timestamp({view.event_time})"
         )
 
     def _checked(self, view: View, table: str, columns: tuple[Column, ...], now: datetime) -> Computed:
-        nulls = " OR ".join(f"{_q(k)} IS NULL" for k in view.keys)
+        nulls = " OR ".join(f"{quoted(k)} IS NULL" for k in view.keys)
         count, newest, future, keyless, timeless = self.first(
             f"SELECT count(*), max(at_us), count(*) FILTER (at_us > {_us(now)}), count(*) FILTER ({nulls}), "
             f"count(*) FILTER (at_us IS NULL) FROM {table}"
@@ -456,9 +425,10 @@ class Offline:
         if future:
             if view.future == "refuse":
                 seen = datetime.fromtimestamp(newest / 1e6, UTC)
+                mend = "write $now for now()" if _CLOCK.search(view.sql) else "mend the source or its zone"
                 raise UsageError(
                     f"view {view.name}: {future} of {count} rows have an event time in the future (up to {seen:%Y-%m-%dT%H:%MZ}, "
-                    f"now is {now:%Y-%m-%dT%H:%MZ}); mend the source or its zone, or set future = 'drop'"
+                    f"now is {now:%Y-%m-%dT%H:%MZ}); {mend}, or set future = 'drop'"
                 )
             self.connection.execute(f"DELETE FROM {table} WHERE at_us > {_us(now)}")
             count, newest = self.first(f"SELECT count(*), max(at_us) FROM {table}")
@@ -518,17 +488,5 @@ def _converts(given: str, wanted: str) -> bool:
 
 
 def _us(moment: datetime | None) -> int:
-    delta = (moment or _BEGINNING) - datetime(1970, 1, 1, tzinfo=UTC)
+    delta = (moment or BEGINNING) - datetime(1970, 1, 1, tzinfo=UTC)
     return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
-
-
-def _q(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _names(names: Iterable[str]) -> str:
-    return ", ".join(_q(n) for n in names)
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"

@@ -49,11 +49,18 @@ class ViewState:
     refresh_s: float
     owner: str = ""
     about: str = ""
+    stale: str = "serve"  # as the view says: a reader that has no view file needs it
+    away: str = "refuse"
+    key_kinds: tuple[str, ...] = ()  # of each key: whole (a number) or text
     made_from: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
     derivations: Mapping[str, str] = field(default_factory=dict)  # column: fingerprint of how it is computed
+    aggregates: Mapping[str, str] = field(
+        default_factory=dict
+    )  # the same, whoever it is asked for (derivation.py)
     row_bytes: int = 0
     rows: int = 0
+    since_utc: str = ""  # the first run; of the runs only the last are kept
     runs: tuple[Materialisation, ...] = ()
 
     def to_json(self) -> str:
@@ -64,7 +71,8 @@ class ViewState:
     def from_json(cls, text: str | bytes) -> ViewState:
         """Return the state that `to_json` wrote; entries of a newer joulewise are left out."""
         given = {k: v for k, v in json.loads(text).items() if k in cls.__dataclass_fields__}
-        given["keys"], given["made_from"] = tuple(given["keys"]), tuple(given.get("made_from", ()))
+        for name in ("keys", "key_kinds", "made_from"):
+            given[name] = tuple(given.get(name, ()))
         given["columns"] = tuple(Column(**c) for c in given["columns"])
         given["runs"] = tuple(Materialisation(**r) for r in given.get("runs", ()))
         return cls(**given)
@@ -121,7 +129,7 @@ class Lookup(Protocol):
 
 
 class OnlineStore(Protocol):
-    """A place for materialised rows. Belongs to one thread; open one per thread or process."""
+    """A place for materialised rows. Is used by one thread at a time; open one per process."""
 
     @property
     def where(self) -> str:
@@ -152,12 +160,15 @@ class OnlineStore(Protocol):
         """Give back the connection; closing twice is fine."""
 
 
-def open_online(place: str) -> OnlineStore:
-    """Return the store at `place`: a path (SQLite; created if missing) or `redis://host:port/0`."""
+def open_online(place: str, *, wait_s: float = 5.0) -> OnlineStore:
+    """Return the store at `place`: a path (SQLite; created if missing) or `redis://host:port/0`.
+
+    `wait_s` is how long Redis may take for an answer before it counts as away.
+    """
     if place.startswith(("redis://", "rediss://", "unix://")):
         from joulewise.features.redis_store import RedisOnline
 
-        return RedisOnline(place)
+        return RedisOnline(place, wait_s=wait_s)
     from joulewise.features.sqlite_store import SqliteOnline
 
     return SqliteOnline(place)

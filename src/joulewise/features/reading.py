@@ -14,16 +14,16 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, final
 
 from joulewise.features.extras import need
-from joulewise.features.online import OnlineStore, ReadTally, StoreAway
+from joulewise.features.online import OnlineStore, ReadTally, StoreAway, ViewState
 from joulewise.features.rows import HEADER, Key, Layout, differences, key_of
 from joulewise.features.views import View
-from joulewise.vocabulary.errors import FeatureError, UsageError
+from joulewise.vocabulary.errors import FeatureError, UnknownName, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,14 +38,14 @@ _KEPT_ROWS = 10_000
 class Reader:
     """Reads a list of views of one entity into one row: the columns of the first view, then those of the next.
 
-    `tolerates_s` is the oldest value that this reader is content with (default: each view's TTL); what is older is
+    A view given by its name is read as the store knows it, without its file. `tolerates_s` is the oldest value that this reader is content with (default: each view's TTL); what is older is
     counted as stale. `dtype` is that of the arrays that `row` and `batch` make.
     """
 
     def __init__(
         self,
         store: OnlineStore,
-        views: Sequence[View],
+        views: Sequence[View | str],
         *,
         name: str = "",
         dtype: str = "float32",
@@ -56,27 +56,28 @@ class Reader:
 
         if not views:
             raise UsageError("a reader needs at least one view")
-        keys = {v.keys for v in views}
-        if len(keys) > 1:
+        states = store.states()
+        known = [_known(states, v, store.where) if isinstance(v, str) else v for v in views]
+        if len({v.keys for v in known}) > 1:
             raise UsageError(
-                f"views {', '.join(v.name for v in views)} have different keys; use a reader for each entity"
+                f"views {', '.join(v.name for v in known)} have different keys; use a reader for each entity"
             )
         self._store, self.name, self._dtype = store, name or "unnamed", np.dtype(dtype)
-        self._keys = views[0].keys
-        self._single = len(self._keys) == 1
-        states = store.states()
+        self.keys = known[0].keys
+        self._single = len(self.keys) == 1
         self._parts: list[_Part] = []
         start = 0
-        for view in views:
+        for view in known:
             part = _Part(view, states.get(view.name), start, tolerates_s, self._dtype)
             self._parts.append(part)
             start += part.width
         self.width = start
         self.columns = tuple(f"{p.view.name}.{c.name}" for p in self._parts for c in p.layout.columns)
         self.defaults = np.concatenate([p.defaults for p in self._parts])
-        self._lookup = store.lookup([v.name for v in views])
+        self.tolerates_s = tuple(p.tolerates_s for p in self._parts)
+        self._lookup = store.lookup([v.name for v in known])
         self._one = self._lookup.one
-        self._keeps = any(v.away == "last" for v in views)
+        self._keeps = any(v.away == "last" for v in known)
         self._last: OrderedDict[Key, Sequence[bytes | None]] = OrderedDict()
         self._told_s = time.monotonic()
         self.away = 0  # reads that were answered with the last good value
@@ -95,7 +96,7 @@ class Reader:
         The age of what is missing is NaN. Raises FeatureError if the store holds rows of another schema, or is away and
         a view says `away="refuse"` or nothing was read before.
         """
-        key = entity if self._single and type(entity) is int else key_of(entity, self._keys)
+        key = entity if self._single and type(entity) is int else key_of(entity, self.keys)
         try:
             found = self._one(key)
         except StoreAway:
@@ -123,7 +124,7 @@ class Reader:
         """Return the features of many entities, a row each, and the ages in seconds, a column for each view."""
         import numpy as np
 
-        keys = [key_of(e, self._keys) for e in entities]
+        keys = [key_of(e, self.keys) for e in entities]
         if into is None:
             into = np.empty((len(keys), self.width), self._dtype)
         ages = np.empty((len(keys), len(self._parts)))
@@ -178,11 +179,19 @@ class Reader:
         return self._last[key]
 
 
+def _known(states: Mapping[str, ViewState], name: str, where: str) -> ViewState:
+    if name not in states:
+        raise UnknownName("view", name, states, f"(in the online store {where})")
+    return states[name]
+
+
 @final
 class _Part:
     """One view's place in the row."""
 
-    def __init__(self, view: View, state: Any, start: int, tolerates_s: float, dtype: np.dtype[Any]) -> None:
+    def __init__(
+        self, view: View | ViewState, state: Any, start: int, tolerates_s: float, dtype: np.dtype[Any]
+    ) -> None:
         import numpy as np
 
         if state is None:
@@ -196,13 +205,13 @@ class _Part:
                 f"materialise it from the same file, with --migrate"
             )
         self.view, self.layout = view, Layout(columns)
+        self.tolerates_s = tolerates_s or view.ttl_s
         self.width = len(columns)
         self._slice = slice(start, start + self.width)
         self._start = start
         self._size, self._stamp, self._parse = self.layout.size, self.layout.stamp, self.layout.parse
         self._words = self.layout.words
         self._types = self.layout.dtype
-        self._tolerates_s = tolerates_s or view.ttl_s
         self._serves_stale = view.stale == "serve"
         without = [c.name for c in columns if c.default is None]
         if without and dtype.kind != "f":
@@ -232,7 +241,7 @@ class _Part:
             self.missing,
             self.stale,
             self.age_sum_s,
-            self._tolerates_s,
+            self.tolerates_s,
             self.first_utc,
             now,
         )
@@ -251,7 +260,7 @@ class _Part:
             self._fill(values, into)
         age_s = now_s - at_us / 1e6
         self.age_sum_s += age_s
-        if age_s > self._tolerates_s:
+        if age_s > self.tolerates_s:
             self.stale += 1
             if not self._serves_stale:
                 into[self._slice] = self.defaults
@@ -288,7 +297,7 @@ class _Part:
             block[gone] = np.broadcast_to(self.defaults, block.shape)[gone]
         ages[...] = now_s - table["at"] / 1e6
         self.age_sum_s += float(ages.sum())
-        late = ages > self._tolerates_s
+        late = ages > self.tolerates_s
         self.stale += int(late.sum())
         if not self._serves_stale and late.any():
             block[late] = self.defaults

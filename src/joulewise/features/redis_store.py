@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,6 +25,8 @@ _READS = f"{_PREFIX}:reads"
 _HELD_S = 600.0  # a killed writer's hold on a view ends by itself
 _UNFINISHED_S = 86_400
 _BATCH = 5000
+_REST = 10.0  # reads leave a Redis that is away alone for this many times what it took to find out
+_LONGEST_REST_S = 5.0
 
 
 @final
@@ -70,7 +73,7 @@ class RedisOnline:
 
     def lookup(self, views: Sequence[str]) -> _Lookup:
         """Return how to get rows of these views."""
-        return _Lookup(self._redis, self.where, views)
+        return _Lookup(self._redis, _Patience(self.where), views)
 
     def tally(self, tallies: Iterable[ReadTally]) -> bool:
         """Add to what is known of the readers; False if the store is away and should be told again later."""
@@ -164,12 +167,12 @@ class _Writer:
 
 @final
 class _Lookup:
-    def __init__(self, client: Any, where: str, views: Sequence[str]) -> None:
-        self._redis, self._where = client, where
+    def __init__(self, client: Any, patience: _Patience, views: Sequence[str]) -> None:
+        self._redis, self._patience = client, patience
         self._names = [_rows(v) for v in views]
 
     def one(self, key: Key) -> Sequence[bytes | None]:
-        with plainly(self._where):
+        with self._patience.asking():
             if len(self._names) == 1:
                 return [self._redis.hget(self._names[0], key)]
             with self._redis.pipeline(transaction=False) as calls:
@@ -179,7 +182,7 @@ class _Lookup:
                 return found
 
     def many(self, keys: Sequence[Key]) -> Sequence[Sequence[bytes | None]]:
-        with plainly(self._where):
+        with self._patience.asking():
             if len(self._names) == 1:
                 return [self._redis.execute_command("HMGET", self._names[0], *keys)]
             with self._redis.pipeline(transaction=False) as calls:
@@ -187,6 +190,30 @@ class _Lookup:
                     calls.execute_command("HMGET", name, *keys)
                 found: list[list[bytes | None]] = calls.execute()
                 return found
+
+
+@final
+class _Patience:
+    """Asks a Redis, and leaves one that was away alone for a while: no request waits for what the last one found out."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._until_s = 0.0
+        self._why = ""
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        began_s = time.monotonic()
+        if began_s < self._until_s:
+            raise StoreAway(self._why)
+        try:
+            with plainly(self._where):
+                yield
+        except StoreAway as away:
+            ended_s = time.monotonic()
+            self._until_s = ended_s + min(_REST * (ended_s - began_s), _LONGEST_REST_S)
+            self._why = str(away)
+            raise
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 from joulewise.features.online import ReadTally, ViewState, Writer
 from joulewise.features.rows import Key
@@ -53,7 +53,9 @@ class SqliteOnline:
             raise FeatureError(
                 f"cannot open the online store {path}: {error.strerror}; name another place"
             ) from None
-        self._connection = sqlite3.connect(path, timeout=_WAIT_S, isolation_level=None)
+        self._connection = sqlite3.connect(
+            path, timeout=_WAIT_S, isolation_level=None, check_same_thread=False
+        )
         with self._plainly():
             if not self._connection.execute(
                 "SELECT 1 FROM sqlite_master WHERE name = 'joulewise_views'"
@@ -208,7 +210,8 @@ class _Lookup:
         tables = [_table(v) for v in views]
         self._one = "SELECT " + ", ".join(f"(SELECT row FROM {t} WHERE key = ?1)" for t in tables)
         self._many = [
-            f"SELECT key, row FROM {t} WHERE key IN (SELECT value FROM json_each(?))" for t in tables
+            f"SELECT asked.key, (SELECT row FROM {t} WHERE key = CAST(asked.value AS TEXT)) FROM json_each(?) asked"
+            for t in tables
         ]
 
     def one(self, key: Key) -> Sequence[bytes | None]:
@@ -221,10 +224,12 @@ class _Lookup:
     def many(self, keys: Sequence[Key]) -> Sequence[Sequence[bytes | None]]:
         wanted = (json.dumps(keys),)
         try:
-            rows: list[dict[Key, Any]] = [dict(self._cursor.execute(sql, wanted)) for sql in self._many]
+            rows: list[dict[int, bytes | None]] = [
+                dict(self._cursor.execute(sql, wanted)) for sql in self._many
+            ]
         except sqlite3.OperationalError as error:
             raise self._explained(error) from None
-        return [[found.get(key) for key in keys] for found in rows]
+        return [[found[place] for place in range(len(keys))] for found in rows]
 
     def _explained(self, error: sqlite3.OperationalError) -> FeatureError:
         if "no such table" in str(error):

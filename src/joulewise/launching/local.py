@@ -21,26 +21,23 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from typing import NamedTuple, NoReturn, final
+from typing import NamedTuple, final
 
-from joulewise.vocabulary.errors import JoulewiseError
+from joulewise.launching.processes import (
+    CANNOT_START,
+    group,
+    kill,
+    members,
+    posix_spawn,
+    refusal,
+)
 
 MARK = "JOULEWISE_RECORDING"  # in the environment of recorded work: the folder of its recording
-CANNOT_START, CANNOT_EXECUTE, NOT_FOUND = 125, 126, 127  # exit codes, as `env` and the shells give them
 
 _OWN_FAULT = ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGTRAP", "SIGABRT", "SIGSYS", "SIGPIPE", "SIGXFSZ")
 _NEVER = ("SIGKILL", "SIGSTOP", "SIGCHLD", "SIGTTIN", "SIGTTOU")
 _LOOK_AGAIN_S = 5.0  # a SIGCHLD can be lost to a thread that was here before us
 _POLL_S = 0.05
-
-
-class CannotStart(JoulewiseError):  # noqa: N818 - it names the state
-    """The program could not be started; `exit_code` is what a shell would give (126 or 127), or 125."""
-
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
 
 
 class Ended(NamedTuple):
@@ -82,17 +79,17 @@ def spawn(
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else the kernel throws the exit code away
     try:
         try:
-            pid = _posix_spawn(argv[0], argv, chosen, mask)
+            pid = posix_spawn(argv, chosen, mask)
         except OSError as error:
             if error.errno != errno.E2BIG or MARK not in chosen:
                 raise
             chosen = dict(chosen if plain is None else plain)  # the program's own is at the limit
             chosen.pop(MARK, None)
             _give_back_locale(chosen)
-            pid = _posix_spawn(argv[0], argv, chosen, mask)
+            pid = posix_spawn(argv, chosen, mask)
     except (OSError, ValueError) as error:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        _refuse(argv[0], error)
+        raise refusal(argv[0], error) from None
     return LocalProcess(pid, chosen.get(MARK, ""), mask)
 
 
@@ -135,7 +132,7 @@ class LocalProcess:
     def send(self, number: int) -> None:
         """Send a signal to the process; nothing happens if it has ended."""
         if self._ended is None:
-            _kill(self.pid, number)
+            kill(self.pid, number)
 
     def end(self, grace_s: float) -> Ended:
         """End the tree and return how its root ended: SIGTERM, and SIGKILL after the grace.
@@ -144,9 +141,9 @@ class LocalProcess:
         """
         until_s = time.monotonic() + grace_s
         tree = self.tree()
-        if _leads_group(self.pid):
-            _kill(-self.pid, signal.SIGTERM)
-            _kill(-self.pid, signal.SIGCONT)
+        if group(self.pid) == self.pid:
+            kill(-self.pid, signal.SIGTERM)
+            kill(-self.pid, signal.SIGCONT)
         else:
             self.send(signal.SIGTERM)
             self.send(signal.SIGCONT)  # a stopped program hears nothing else
@@ -154,8 +151,8 @@ class LocalProcess:
         asked: frozenset[tuple[int, int]] = frozenset()
         while ended is not None and (tree := self.tree(tree)):
             for pid, _started in tree - asked:
-                _kill(pid, signal.SIGTERM)
-                _kill(pid, signal.SIGCONT)
+                kill(pid, signal.SIGTERM)
+                kill(pid, signal.SIGCONT)
             asked |= tree
             if time.monotonic() >= until_s:
                 break
@@ -174,7 +171,7 @@ class LocalProcess:
             if not tree:
                 return
             for pid, _started in tree:
-                _kill(pid, signal.SIGKILL)
+                kill(pid, signal.SIGKILL)
             time.sleep(0.002)
 
     def tree(self, known: frozenset[tuple[int, int]] = frozenset()) -> frozenset[tuple[int, int]]:
@@ -182,23 +179,7 @@ class LocalProcess:
 
         Zombies are not alive. Without /proc it is empty.
         """
-        table = _process_table()
-        members = {pid for pid, (_parent, started) in table.items() if (pid, started) in known}
-        if self._ended is None:
-            members.add(self.pid)
-        if self._mark:
-            members |= {pid for pid in table if pid not in members and self._is_marked(pid)}
-        children: dict[int, list[int]] = {}
-        for pid, (parent, _started) in table.items():
-            children.setdefault(parent, []).append(pid)
-        found: set[int] = set()
-        open_ends = list(members)
-        while open_ends:
-            pid = open_ends.pop()
-            if pid not in found:
-                found.add(pid)
-                open_ends += children.get(pid, ())
-        return frozenset((pid, table[pid][1]) for pid in found if pid in table and pid != os.getpid())
+        return members(self.pid if self._ended is None else None, self._mark, known)
 
     def drain(self) -> None:
         """Forget the signals that came after the process ended."""
@@ -209,13 +190,6 @@ class LocalProcess:
         """Restore the signal mask that `spawn` changed; for callers that live on."""
         self._hears.close()
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
-
-    def _is_marked(self, pid: int) -> bool:
-        try:
-            with open(f"/proc/{pid}/environ", "rb") as file:
-                return self._mark in file.read().split(b"\0")
-        except OSError:  # gone, or somebody else's
-            return False
 
     def _reap(self) -> Ended | None:
         if self._ended is not None:
@@ -263,7 +237,7 @@ class LocalProcess:
 
     def _stop_as_well(self, number: int) -> None:
         """Stop with the program, so that the shell has its terminal back; goes on when the shell continues the job."""
-        if _group(self.pid) != os.getpgrp():
+        if group(self.pid) != os.getpgrp():
             return  # a job of the program's own making: its shell will continue it
         if self.screen:
             self.screen.suspend()
@@ -336,54 +310,6 @@ class _PolledSignals:
             signal.signal(number, handler)
 
 
-def _posix_spawn(
-    path: str, argv: Sequence[str], environment: Mapping[str, str], mask: set[signal.Signals] | set[int]
-) -> int:
-    defaults = [getattr(signal, n) for n in ("SIGPIPE", "SIGXFSZ") if hasattr(signal, n)]
-    try:
-        return os.posix_spawnp(path, list(argv), environment, setsigmask=mask, setsigdef=defaults)
-    except OSError as error:
-        if error.errno != errno.ENOEXEC:
-            raise
-        script = _found(path)
-        if _is_binary(script):
-            raise
-        again = ["sh", script, *argv[1:]]  # no #! line: a shell would run it itself
-        return os.posix_spawn("/bin/sh", again, environment, setsigmask=mask, setsigdef=defaults)
-
-
-def _found(name: str) -> str:
-    if "/" in name:
-        return name if not name.startswith("-") else f"./{name}"
-    for folder in os.get_exec_path():
-        path = os.path.join(folder, name)
-        if os.path.isfile(path) and os.access(path, os.X_OK):
-            return path
-    return name
-
-
-def _is_binary(path: str) -> bool:
-    try:
-        with open(path, "rb") as file:
-            return b"\0" in file.read(128).partition(b"\n")[0]
-    except OSError:
-        return False
-
-
-def _refuse(name: str, error: OSError | ValueError) -> NoReturn:
-    number = error.errno if isinstance(error, OSError) else None
-    if number == errno.ENOENT:
-        why = "No such file or directory" if "/" in name or not name else "command not found"
-        raise CannotStart(f"{name}: {why}", NOT_FOUND) from None
-    if number in (errno.EAGAIN, errno.ENOMEM, None):
-        raise CannotStart(f"cannot start {name}: {error}", CANNOT_START) from None
-    if number == errno.EACCES and os.path.isdir(name):
-        raise CannotStart(f"{name}: Is a directory", CANNOT_EXECUTE) from None
-    if number == errno.ENOEXEC:
-        raise CannotStart(f"{name}: cannot execute binary file: Exec format error", CANNOT_EXECUTE) from None
-    raise CannotStart(f"{name}: {os.strerror(number or 0)}", CANNOT_EXECUTE) from None
-
-
 def _give_back_locale(environment: dict[str, str]) -> None:
     """Take out the LC_CTYPE that Python itself put into its environment when it found the C locale (PEP 538)."""
     if environment.get("LC_CTYPE") not in ("C.UTF-8", "C.utf8", "UTF-8"):
@@ -398,39 +324,3 @@ def _give_back_locale(environment: dict[str, str]) -> None:
         environment["LC_CTYPE"] = os.fsdecode(before[0])
     else:
         del environment["LC_CTYPE"]
-
-
-def _process_table() -> dict[int, tuple[int, int]]:
-    """Return parent and start of every process that is alive."""
-    table: dict[int, tuple[int, int]] = {}
-    try:
-        names = os.listdir("/proc")
-    except OSError:
-        return table
-    for name in names:
-        if not name.isdecimal():
-            continue
-        try:
-            with open(f"/proc/{name}/stat", "rb") as file:
-                words = file.read().rpartition(b")")[2].split()
-        except OSError:
-            continue
-        if words[0] not in (b"Z", b"X"):
-            table[int(name)] = (int(words[1]), int(words[19]))
-    return table
-
-
-def _leads_group(pid: int) -> bool:
-    return _group(pid) == pid
-
-
-def _group(pid: int) -> int:
-    try:
-        return os.getpgid(pid)
-    except OSError:
-        return -1
-
-
-def _kill(pid: int, number: int) -> None:
-    with suppress(OSError):  # gone, or somebody else's
-        os.kill(pid, number)

@@ -159,6 +159,15 @@ def count_runs(
     return int(store.query(f"SELECT COUNT(*) AS count FROM recordings {where}", values)[0]["count"])  # noqa: S608
 
 
+def like_runs(store: Store, command: str, limit: int = 50) -> list[Summary]:
+    """Return the finished recordings of exactly this command, newest first."""
+    rows = store.query(
+        "SELECT * FROM recordings WHERE command = :command AND state = 'finished' ORDER BY started_utc DESC LIMIT :limit",
+        {"command": command, "limit": limit},
+    )
+    return [_summary(row, store) for row in rows]
+
+
 def find_run(store: Store, text: str) -> Summary:
     """Return the recording that `text` names: `latest`, an id, the beginning of one id, a name (its latest), or
     the beginning of one name. Raises UnknownName with near matches, UsageError where several could be meant.

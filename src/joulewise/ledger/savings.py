@@ -3,7 +3,8 @@
 `track_record` says how good the promises of findings have been: their bias, and how often the outcome lay in the
 interval. Plans stand in the same table, one row a placement, told apart by their unit: grams, where findings have
 joules or CPU seconds. A plan's row names the plan where a finding's names the earlier run, and the placement's number
-where that names the later one; `quality` holds the whole of the settled placement as JSON.
+where that names the later one; `quality` holds the whole of the settled placement as JSON. Trials of findings are
+told apart alike: their unit ends with `tried`, the knob stands for the later run, `quality` holds the whole trial.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from joulewise.ledger.store import Store, upsert
 from joulewise.vocabulary.figures import Basis, Figure
 from joulewise.vocabulary.finding import Cause, Settlement
 from joulewise.vocabulary.settled import Report, Settled, settled_as_json, settled_from_json
+from joulewise.vocabulary.trial import Trial, trial_from_json
 
 _KEY = ("before_run", "after_run")
 _COLUMNS = (
@@ -38,6 +40,8 @@ _COLUMNS = (
 )
 _KEEP = upsert("savings", _COLUMNS, _KEY)
 _PLAN_UNIT = "g"
+_TRIED = " tried"  # behind the unit
+_TRIALS = f"('J{_TRIED}', 'cpu_s{_TRIED}')"
 _ALL = "SELECT * FROM savings"
 _NEWEST = "ORDER BY settled_utc DESC, before_run DESC, after_run DESC"
 
@@ -83,7 +87,39 @@ def keep(store: Store, settlement: Settlement, now_utc: datetime) -> None:
 
 def settlements(store: Store) -> list[Settlement]:
     """Return the promises of findings that were settled, newest first."""
-    return [_settlement(row) for row in store.query(f"{_ALL} WHERE unit <> '{_PLAN_UNIT}' {_NEWEST}")]
+    rows = store.query(f"{_ALL} WHERE unit <> '{_PLAN_UNIT}' AND unit NOT IN {_TRIALS} {_NEWEST}")
+    return [_settlement(row) for row in rows]
+
+
+def keep_trial(store: Store, trial: Trial, now_utc: datetime) -> None:
+    """Write what a trial of a run came to; trying the same knob again replaces it."""
+    promise, real = trial.promised_share, trial.run_share
+    store.execute(
+        _KEEP,
+        {
+            "before_run": trial.run,
+            "after_run": trial.knob,
+            "cause": trial.cause.value,
+            "unit": f"{trial.unit}{_TRIED}",
+            "promised_share": promise.value if promise else None,
+            "promised_low": promise.low if promise else None,
+            "promised_high": promise.high if promise else None,
+            "realised_share": real.value,
+            "realised_low": real.low,
+            "realised_high": real.high,
+            "realised": 0.0,  # a trial saves nothing yet
+            "wall_share": trial.wall_share,
+            "equal_quality": None if trial.equal_quality is None else int(trial.equal_quality),
+            "quality": json.dumps(trial.as_json()),
+            "settled_utc": now_utc.astimezone(UTC).isoformat(timespec="seconds"),
+        },
+    )
+
+
+def trials(store: Store, run_id: str) -> list[Trial]:
+    """Return the trials of a run, newest first."""
+    rows = store.query(f"{_ALL} WHERE unit IN {_TRIALS} AND before_run = :run {_NEWEST}", {"run": run_id})
+    return [trial_from_json(json.loads(row["quality"])) for row in rows]
 
 
 def keep_plan(store: Store, plan_id: str, report: Report, now_utc: datetime) -> None:

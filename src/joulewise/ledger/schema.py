@@ -1,7 +1,7 @@
 """The ledger's tables, as SQLAlchemy sees them: what the migrations lead to and `schema.sql` is generated from.
 
 Index tables (`recordings`, `minutes`, `shards`, `damaged`) are a view of the recordings on disk; primary tables
-(`pots`, `pot_spending`, `savings`) are known nowhere else. Times are ISO 8601 UTC text, so that both databases sort them alike;
+(pots, savings, the queue's) are known nowhere else. Times are ISO 8601 UTC text, so that both databases sort them alike;
 JSON is text. On PostgreSQL text is compared byte by byte, as SQLite does.
 
 `python -m joulewise.ledger.schema > src/joulewise/ledger/schema.sql` writes the script again.
@@ -156,6 +156,104 @@ savings = Table(
     Column("equal_quality", Integer),  # NULL: not known
     Column("quality", _WORDS, nullable=False),
     Column("settled_utc", _WORDS, nullable=False),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", _WORDS, primary_key=True),
+    Column("name", _WORDS, nullable=False),
+    Column("owner", _WORDS, nullable=False),
+    Column("engine", _WORDS, nullable=False),
+    Column("zone", _WORDS, nullable=False),  # where it is planned to run
+    Column("stage", _WORDS, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("cpus", Integer, nullable=False),
+    Column("gpus", Integer, nullable=False),
+    Column("memory_bytes", BigInteger, nullable=False),
+    Column("submitted_utc", _WORDS, nullable=False),
+    Column("deadline_utc", _WORDS, nullable=False),
+    Column("start_utc", _WORDS, nullable=False),  # when it is planned to start
+    Column("latest_utc", _WORDS, nullable=False),  # when it must start so that its reserve holds
+    Column("fence", BigInteger, nullable=False),  # grows with every attempt: an older word does not count
+    Column("failures", Integer, nullable=False),
+    Column("wanted", _WORDS, nullable=False),  # "cancel", or ""
+    Column("reason", _WORDS, nullable=False),  # of the last decision
+    Column("exit_code", Integer),
+    Column("ended_utc", _WORDS, nullable=False),  # "" while it is open
+    Column("planned_utc", _WORDS, nullable=False),
+    Index("jobs_due", "stage", "start_utc"),
+    Index("jobs_latest", "stage", "latest_utc"),
+    Index("jobs_submitted", "submitted_utc", "id"),
+)
+
+papers = Table(  # apart from the lines, so that a list of ten thousand does not read past them
+    "job_papers",
+    metadata,
+    Column("job", _WORDS, ForeignKey("jobs.id"), primary_key=True),
+    Column("ticket", _WORDS, nullable=False),  # JSON
+    Column("placement", _WORDS, nullable=False),  # JSON of the plan in force; "" where there is none
+    Column("promise", _WORDS, nullable=False),  # JSON of the plan that is settled against what happened
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", _WORDS, primary_key=True),  # a job's id, or "planner"
+    Column("fence", BigInteger, nullable=False),
+    Column("worker", _WORDS, nullable=False),
+    Column("host", _WORDS, nullable=False),
+    Column("boot", _WORDS, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("pid_start", BigInteger, nullable=False),
+    Column("clock", _WORDS, nullable=False),  # whose seconds `until_s` are: the boot's, or the server's
+    Column("until_s", Double, nullable=False),
+    Index("leases_worker", "worker"),
+)
+
+attempts = Table(
+    "job_attempts",
+    metadata,
+    Column("job", _WORDS, ForeignKey("jobs.id"), primary_key=True),
+    Column("fence", BigInteger, primary_key=True, autoincrement=False),
+    Column("worker", _WORDS, nullable=False),
+    Column("host", _WORDS, nullable=False),
+    Column("boot", _WORDS, nullable=False),
+    Column("handle", _WORDS, nullable=False),  # the engine's; "" until it has started
+    Column("devices", _WORDS, nullable=False),  # the GPUs that it was given, by number: "0,1"
+    Column("begun_utc", _WORDS, nullable=False),
+    Column("ended_utc", _WORDS, nullable=False),
+    Column("end_state", _WORDS, nullable=False),
+    Column("exit_code", Integer),
+    Column("reason", _WORDS, nullable=False),
+    Column("ran", _WORDS, nullable=False),  # JSON: [from, to] of each stretch; to is null while it runs
+)
+
+decisions = Table(
+    "job_decisions",
+    metadata,
+    Column("job", _WORDS, ForeignKey("jobs.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("at_utc", _WORDS, nullable=False),
+    Column("what", _WORDS, nullable=False),
+    Column("reason", _WORDS, nullable=False),
+    Column("who", _WORDS, nullable=False),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("name", _WORDS, primary_key=True),
+    Column("host", _WORDS, nullable=False),
+    Column("zone", _WORDS, nullable=False),
+    Column("engine", _WORDS, nullable=False),
+    Column("owners", _WORDS, nullable=False),  # whose jobs it takes; "" everybody's
+    Column("cpus", Integer, nullable=False),
+    Column("gpus", Integer, nullable=False),
+    Column("memory_bytes", BigInteger, nullable=False),
+    Column("since_utc", _WORDS, nullable=False),
+    Column("clock", _WORDS, nullable=False),
+    Column("until_s", Double, nullable=False),
 )
 
 

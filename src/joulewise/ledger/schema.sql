@@ -8,10 +8,50 @@ CREATE TABLE damaged (
     mtime_ns BIGINT NOT NULL,
     PRIMARY KEY (root, run_id)
 );
+CREATE TABLE jobs (
+    id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    engine TEXT NOT NULL,
+    zone TEXT NOT NULL,
+    stage TEXT NOT NULL,
+    priority INTEGER NOT NULL,
+    cpus INTEGER NOT NULL,
+    gpus INTEGER NOT NULL,
+    memory_bytes BIGINT NOT NULL,
+    submitted_utc TEXT NOT NULL,
+    deadline_utc TEXT NOT NULL,
+    start_utc TEXT NOT NULL,
+    latest_utc TEXT NOT NULL,
+    fence BIGINT NOT NULL,
+    failures INTEGER NOT NULL,
+    wanted TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    exit_code INTEGER,
+    ended_utc TEXT NOT NULL,
+    planned_utc TEXT NOT NULL,
+    PRIMARY KEY (id)
+);
+CREATE INDEX jobs_due ON jobs (stage, start_utc);
+CREATE INDEX jobs_latest ON jobs (stage, latest_utc);
+CREATE INDEX jobs_submitted ON jobs (submitted_utc, id);
 CREATE TABLE joulewise_schema (
     version_num VARCHAR(32) NOT NULL,
     PRIMARY KEY (version_num)
 );
+CREATE TABLE leases (
+    name TEXT NOT NULL,
+    fence BIGINT NOT NULL,
+    worker TEXT NOT NULL,
+    host TEXT NOT NULL,
+    boot TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    pid_start BIGINT NOT NULL,
+    clock TEXT NOT NULL,
+    until_s DOUBLE NOT NULL,
+    PRIMARY KEY (name)
+);
+CREATE INDEX leases_worker ON leases (worker);
 CREATE TABLE minutes (
     run_id TEXT NOT NULL,
     minute INTEGER NOT NULL,
@@ -95,6 +135,55 @@ CREATE TABLE shards (
     PRIMARY KEY (root, day)
 )
  WITHOUT ROWID;
+CREATE TABLE workers (
+    name TEXT NOT NULL,
+    host TEXT NOT NULL,
+    zone TEXT NOT NULL,
+    engine TEXT NOT NULL,
+    owners TEXT NOT NULL,
+    cpus INTEGER NOT NULL,
+    gpus INTEGER NOT NULL,
+    memory_bytes BIGINT NOT NULL,
+    since_utc TEXT NOT NULL,
+    clock TEXT NOT NULL,
+    until_s DOUBLE NOT NULL,
+    PRIMARY KEY (name)
+);
+CREATE TABLE job_attempts (
+    job TEXT NOT NULL,
+    fence BIGINT NOT NULL,
+    worker TEXT NOT NULL,
+    host TEXT NOT NULL,
+    boot TEXT NOT NULL,
+    handle TEXT NOT NULL,
+    devices TEXT NOT NULL,
+    begun_utc TEXT NOT NULL,
+    ended_utc TEXT NOT NULL,
+    end_state TEXT NOT NULL,
+    exit_code INTEGER,
+    reason TEXT NOT NULL,
+    ran TEXT NOT NULL,
+    PRIMARY KEY (job, fence),
+    FOREIGN KEY(job) REFERENCES jobs (id)
+);
+CREATE TABLE job_decisions (
+    job TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    at_utc TEXT NOT NULL,
+    what TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    who TEXT NOT NULL,
+    PRIMARY KEY (job, number),
+    FOREIGN KEY(job) REFERENCES jobs (id)
+);
+CREATE TABLE job_papers (
+    job TEXT NOT NULL,
+    ticket TEXT NOT NULL,
+    placement TEXT NOT NULL,
+    promise TEXT NOT NULL,
+    PRIMARY KEY (job),
+    FOREIGN KEY(job) REFERENCES jobs (id)
+);
 CREATE TABLE pot_spending (
     pot TEXT NOT NULL,
     run_id TEXT NOT NULL,
@@ -112,4 +201,4 @@ CREATE TABLE pot_spending (
     PRIMARY KEY (pot, run_id),
     FOREIGN KEY(pot) REFERENCES pots (name)
 );
-INSERT INTO joulewise_schema (version_num) VALUES ('0002');
+INSERT INTO joulewise_schema (version_num) VALUES ('0003');

@@ -22,14 +22,24 @@ from typing import Any, Protocol, final
 
 from joulewise.vocabulary.errors import LedgerError
 
-SCHEMA = "0002"  # the newest migration; `schema.sql` creates a ledger that stands there
+SCHEMA = "0003"  # the newest migration; `schema.sql` creates a ledger that stands there
 INDEX_TABLES = (
     "recordings",
     "minutes",
     "shards",
     "damaged",
 )  # a view of the recordings: may be dropped and rebuilt
-PRIMARY_TABLES = ("pots", "pot_spending", "savings")  # known nowhere else: never dropped
+PRIMARY_TABLES = (  # known nowhere else: never dropped
+    "pots",
+    "pot_spending",
+    "savings",
+    "jobs",
+    "job_papers",
+    "job_attempts",
+    "job_decisions",
+    "leases",
+    "workers",
+)
 
 _MAGIC = b"SQLite format 3\x00"
 _WAIT_S = 30.0
@@ -149,13 +159,14 @@ class SqliteStore:
         self._connection = connection
         self._within = False
         connection.isolation_level = None  # transactions are ours to begin
-        connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA foreign_keys = ON")
 
     def query(self, sql: str, values: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """Return the rows of a SELECT as dictionaries by column name."""
         with self._plainly():
-            return [dict(row) for row in self._connection.execute(sql, values or {})]
+            cursor = self._connection.execute(sql, values or {})
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor]
 
     def execute(self, sql: str, *rows: Mapping[str, Any]) -> int:
         """Run a statement once, or once for each mapping in `rows`; return how many rows it touched."""

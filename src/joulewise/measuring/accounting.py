@@ -252,6 +252,21 @@ def _throughput(points: Sequence[Point]) -> tuple[float | None, str]:
     return None, ""
 
 
+def work_done(recording: Recording) -> dict[str, float]:
+    """Return how much a run did of each thing that it counted, the most telling first: samples, tokens, steps, epochs.
+
+    A count that starts at 0 (`epoch=0` at the end of the first) is taken one higher.
+    """
+    done: dict[str, float] = {}
+    for thing in _COUNTED_THINGS:
+        seen = [
+            float(p.values[thing]) for p in recording.points if isinstance(p.values.get(thing), int | float)
+        ]
+        if seen and (most := max(seen) + (min(seen) == 0)) > 0:
+            done[thing] = most
+    return done
+
+
 def _phases(
     spans: Sequence[Span], end_s: float, t_s: list[float], work_j: list[float], total_j: Figure | None
 ) -> tuple[Phase, ...]:

@@ -170,6 +170,10 @@ class Attribution:
     def _add(self, device: Device, sums: _Sums, before: _At, now: _At) -> None:
         joules = max(0.0, now.energy_j - before.energy_j)
         sums.total += joules
+        if device.model.get("whole"):  # another tool recorded it, and said that it is this work's
+            sums.split = True
+            sums.work = _plus(sums.work, (joules,) * 3)
+            return
         match device.component:
             case Component.CPU:
                 self._add_cpu(device, sums, before, now, joules)

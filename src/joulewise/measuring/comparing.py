@@ -119,10 +119,45 @@ def _by_component(account: Account) -> dict[Component, list[DeviceAccount]]:
     return found
 
 
-def _devices_j(first: Account, second: Account) -> Figure | None:
-    """Return the difference of the devices' joules over the components that both runs know.
+def ratio(first: Account, second: Account) -> Figure | None:
+    """Return second over first in joules, with what errs alike in both taken out; None where nothing cancels. Pure.
 
-    None unless each device of these in one run is a device of the other.
+    An error of proportion (a counter that reads 5 % high) is in both and cancels whole; what a wrong idle power, a
+    wrong split or two unlike loads can do to the ratio makes its interval.
+    """
+    if _caveats(first, second)[1] or first.footprint.factors.get("uplift") != second.footprint.factors.get(
+        "uplift"
+    ):
+        return None
+    pairs = _pairs(first, second)
+    if pairs is None:
+        return None
+    base, then = (sum(_known(pair[side]).value for pair in pairs) for side in (0, 1))
+    if base <= 0 or then <= 0:
+        return None
+    value, below, above, basis = then / base, 0.0, 0.0, Basis.MEASURED
+    apart = _load_apart(first, second)
+    for pair in pairs:
+        one, other = map(_known, pair)
+        moved = [
+            (then - other.value + at) / (base - one.value + was) - value
+            for at, was in ((other.low, one.low), (other.high, one.high))
+            if base - one.value + was > 0
+        ]
+        own = [
+            value * (_own_arm(run) / total + _curve_arm(run, apart) * _known(run).value / total)
+            for run, total in zip(pair, (base, then), strict=True)
+        ]
+        below = hypot(below, -min(0.0, *moved), *own)
+        above = hypot(above, max(0.0, *moved), *own)
+        basis = max(basis, one.basis, other.basis)
+    return Figure(value, max(0.0, value - below), value + above, basis, "ratio")
+
+
+def _pairs(first: Account, second: Account) -> list[tuple[DeviceAccount, DeviceAccount]] | None:
+    """Return each device in both runs, over the components that both know.
+
+    None unless each device of these in one run is a device of the other, read in the same way.
     """
     both = _by_component(first).keys() & _by_component(second).keys()
     ones, others = (
@@ -136,26 +171,44 @@ def _devices_j(first: Account, second: Account) -> Figure | None:
     alike = same_host or (
         bool(here.cpu_model) and here.cpu_model == there.cpu_model and here.cpus == there.cpus
     )
-    apart = _load_apart(first, second)
-    value, below, above, basis = 0.0, 0.0, 0.0, Basis.MEASURED
     for key, one in ones.items():
         other = others[key]
-        device, before, after = one.device, one.work_j, other.work_j
-        if before is None or after is None or device.source != other.device.source:
+        if one.work_j is None or other.work_j is None or one.device.source != other.device.source:
             return None
-        if not (same_host or (alike and device.basis is not Basis.MEASURED)):
+        if not (same_host or (alike and one.device.basis is not Basis.MEASURED)):
             return None
+    return [(one, others[key]) for key, one in ones.items()]
+
+
+def _devices_j(first: Account, second: Account) -> Figure | None:
+    """Return the difference of the devices' joules over the components that both runs know; None if it is not known."""
+    pairs = _pairs(first, second)
+    if pairs is None:
+        return None
+    apart = _load_apart(first, second)
+    value, below, above, basis = 0.0, 0.0, 0.0, Basis.MEASURED
+    for pair in pairs:
+        before, after = map(_known, pair)
         change = after.value - before.value
         ends = (change, after.low - before.low, after.high - before.high)
-        curve = (
-            _SHAPE_ARM * apart if device.component is Component.CPU and device.meter == "modelled" else 0.0
-        )
-        own = [_own_arm(run) + curve * figure.value for run, figure in ((one, before), (other, after))]
+        own = [_own_arm(run) + _curve_arm(run, apart) * _known(run).value for run in pair]
         value += change
         below = hypot(below, change - min(ends), *own)
         above = hypot(above, max(ends) - change, *own)
         basis = max(basis, before.basis, after.basis)
     return Figure(value, value - below, value + above, basis, "difference")
+
+
+def _known(run: DeviceAccount) -> Figure:
+    """Return the joules of the work on a device of a pair."""
+    assert run.work_j is not None  # noqa: S101 - `_pairs` leaves out what is not known
+    return run.work_j
+
+
+def _curve_arm(run: DeviceAccount, apart: float) -> float:
+    """Return the share by which a modelled curve may be wrong at one load and not at the other."""
+    modelled = run.device.component is Component.CPU and run.device.meter == "modelled"
+    return _SHAPE_ARM * apart if modelled else 0.0
 
 
 def _own_arm(run: DeviceAccount) -> float:

@@ -85,6 +85,10 @@ class ProcessTree:
         """The members that were alive at the last sample."""
         return frozenset(self._members)
 
+    def root_began(self, cpu_s: float) -> None:
+        """Say that what the root used in the last `cpu_s` CPU seconds belongs to the work, too."""
+        self._begin_ticks -= cpu_s * TICKS_PER_S
+
     def root_used(self, cpu_s: float) -> None:
         """Say what the root used in all, with what it waited for, as its parent learnt it when it ended (wait4)."""
         self._update()

@@ -130,6 +130,7 @@ class Recorder:
         )
         self._lock = threading.Lock()
         self._ended = threading.Event()
+        self._own_cpu_s: float | None = None
         self._thread = threading.Thread(target=self._run, name="joulewise", daemon=True)
         self._meters: list[Meter] = []
         self._used: list[UsedMeter] = []
@@ -181,7 +182,13 @@ class Recorder:
             return self._snapshot()
 
     def start(self) -> None:
-        """Begin to tick in a daemon thread; returns at once."""
+        """Begin to tick in a daemon thread; returns at once.
+
+        A process that records itself is counted from here on: a call that holds the interpreter (a long sum, a
+        compiled kernel) may keep the thread from its first tick until it is over.
+        """
+        if self.work.root_pid == os.getpid():
+            self._own_cpu_s = time.process_time()
         self._thread.start()
 
     def now_s(self) -> float:
@@ -263,6 +270,8 @@ class Recorder:
     def _record(self) -> None:
         meters = self._open()
         tree = ProcessTree(self.work.root_pid, from_start=self.work.role == "run", mark=self.work.mark)
+        if self._own_cpu_s is not None:
+            tree.root_began(time.process_time() - self._own_cpu_s)
         counters = MachineCounters(self.work.root_pid)
         self._columns()
         self._tick(meters, tree, counters)

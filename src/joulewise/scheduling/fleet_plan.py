@@ -8,12 +8,13 @@ priced for single jobs (plan.py). Jobs are packed at their first pace. Needs num
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from math import ceil
 
 import numpy as np
 
-from joulewise.scheduling.fleet import Fleet, Floats, Packing, pack
+from joulewise.scheduling.fleet import Fleet, Floats, Ints, Packing, pack
 from joulewise.scheduling.ladder import FREE
 from joulewise.scheduling.plan import Grid, Terms, refusal
 from joulewise.scheduling.slots import Slot, window
@@ -26,16 +27,34 @@ _SMALL = 2000  # jobs; a larger fleet gets fewer steps of the search for prices
 _UNLIMITED = 1 << 30
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Units of a zone that other work holds from one time to another."""
+
+    zone: str
+    start_utc: datetime
+    end_utc: datetime
+    units: int
+
+
 def plan_fleet(
-    jobs: Sequence[Job], grid: Grid, at_utc: datetime, terms: Terms, places: Mapping[str, Place]
+    jobs: Sequence[Job],
+    grid: Grid,
+    at_utc: datetime,
+    terms: Terms,
+    places: Mapping[str, Place],
+    taken: Sequence[Taken] = (),
 ) -> Plan:
-    """Return a plan that holds every place's capacity in every step; what found no room is left out with the reason."""
+    """Return a plan that holds every place's capacity in every step; what found no room is left out with the reason.
+
+    `taken` is capacity that is not to be had: what runs already.
+    """
     out = [Unplaced(job, why) for job in jobs if (why := refusal(job, grid, at_utc))]
     refused = {id(u.job) for u in out}
     kept = [job for job in jobs if id(job) not in refused]
     if not kept:
         return Plan(at_utc, terms.objective, (), tuple(out), grid.said(), grid.currency, 0.0, "fleet")
-    board = _Board(kept, grid, at_utc, terms, places)
+    board = _Board(kept, grid, at_utc, terms, places, taken)
     small = len(kept) <= _SMALL
     packing = pack(board.fleet, iterations=120 if small else 60, passes=8 if small else 4)
     left = set(packing.unplaced)
@@ -58,7 +77,13 @@ class _Board:
     """The fleet in whole steps, and the way back to times."""
 
     def __init__(
-        self, jobs: Sequence[Job], grid: Grid, at_utc: datetime, terms: Terms, places: Mapping[str, Place]
+        self,
+        jobs: Sequence[Job],
+        grid: Grid,
+        at_utc: datetime,
+        terms: Terms,
+        places: Mapping[str, Place],
+        taken: Sequence[Taken] = (),
     ) -> None:
         self.jobs, self.grid, self.terms = jobs, grid, terms
         self.step_s = min(s.step_s for s in grid.carbon.values())
@@ -87,7 +112,7 @@ class _Board:
         deadline = np.where(self.tight, np.maximum(release, np.minimum(plain, release + length)), deadline)
         self.fleet = Fleet(
             self.rates,
-            np.tile(np.array(capacity, dtype=np.int64)[:, None], (1, count)),
+            self._free(np.tile(np.array(capacity, dtype=np.int64)[:, None], (1, count)), taken),
             length,
             release,
             deadline,
@@ -157,6 +182,17 @@ class _Board:
                 f"give it one step more"
             )
         return f"the capacity of {names} is taken by other jobs in every {hours} before its deadline"
+
+    def _free(self, capacity: Ints, taken: Sequence[Taken]) -> Ints:
+        """Return the capacity less what is taken in every step that it touches; never below 0."""
+        for held in taken:
+            if held.zone in self.zones:
+                first, last = (
+                    (t - self.origin).total_seconds() / self.step_s for t in (held.start_utc, held.end_utc)
+                )
+                steps = slice(max(0, int(first + _EPS)), max(0, ceil(last - _EPS)))
+                capacity[self.zones.index(held.zone), steps] -= held.units
+        return np.maximum(capacity, 0)
 
     def _slots(self, zone: str, end: datetime, count: int, there: Place | None) -> list[Slot]:
         price = self.grid.price_of(zone)

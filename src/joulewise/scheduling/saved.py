@@ -62,7 +62,7 @@ def plan_from_json(told: Mapping[str, Any]) -> Plan:
         return Plan(
             datetime.fromisoformat(told["made_utc"]),
             Objective(told["objective"]),
-            tuple(_placement(p) for p in told["placements"]),
+            tuple(placement_from_json(p) for p in told["placements"]),
             tuple(Unplaced(job_from_json(u["job"]), str(u["reason"])) for u in told["unplaced"]),
             dict(told["signals"]),
             str(told["currency"]),
@@ -74,7 +74,7 @@ def plan_from_json(told: Mapping[str, Any]) -> Plan:
 
 
 def placement_as_json(placement: Placement) -> dict[str, Any]:
-    """Return one placement as plain values."""
+    """Return one placement as plain values; `placement_from_json` reads them back."""
     return {
         "job": job_as_json(placement.job),
         "zone": placement.zone,
@@ -102,7 +102,8 @@ def placement_as_json(placement: Placement) -> dict[str, Any]:
     }
 
 
-def _placement(told: Mapping[str, Any]) -> Placement:
+def placement_from_json(told: Mapping[str, Any]) -> Placement:
+    """Return the placement that `placement_as_json` described."""
     return Placement(
         job_from_json(told["job"]),
         str(told["zone"]),

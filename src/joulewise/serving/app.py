@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hmac
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -68,7 +68,7 @@ class Reply:
 class Service:
     """The ASGI application for one model.
 
-    `rate` is asked for the joules of a CPU-second now; `api_key` "" lets everybody in (loopback only, which
+    `rate` is asked for the joules of a CPU-second now, `more` for counters to show beside our own; `api_key` "" lets everybody in (loopback only, which
     `running.py` sees to).
     """
 
@@ -79,8 +79,10 @@ class Service:
         rate: Callable[[], Rate | None] = lambda: None,
         api_key: str = "",
         cpu_s: Callable[[], float] = time.thread_time,
+        more: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
         self.model = model
+        self.more = more
         self.counters = Counters()
         self.tally = Tally()
         self.ready = True
@@ -339,6 +341,8 @@ class Service:
             Metric("joules_unknown_total", "counter", "Answers whose joules are not known.", [(none, count.unknown)]),
             Metric("joules_per_cpu_second", "gauge", "What a CPU second costs at the wall now.", [(none, joules)]),
         ]  # fmt: skip
+        shown += [Metric(f"{name}_total", "counter", f"{name.replace('_', ' ').capitalize()}.", [(none, value)])
+                  for name, value in self.more().items()]  # fmt: skip
         return text(shown, {"model": self.model.name, "version": self.model.version})
 
 

@@ -164,7 +164,7 @@ class Engine:
             rows = sum(job.waiting.rows for job in batch)
             outcomes = [Outcome(refused=Refused(500, "the server failed on this batch"))] * len(batch)
             try:
-                if worth_a_thread(rows, self._target_s, self.seconds_line):
+                if self.model.waits or worth_a_thread(rows, self._target_s, self.seconds_line):
                     computing = loop.run_in_executor(self._thread, self._compute, batch)
                     outcomes, took_s, cpu_s = await computing
                 else:

@@ -34,6 +34,7 @@ class Model(Protocol):
     outputs: tuple[Spec, ...]
     batches: bool  # rows of several requests may be computed together
     repeats: bool  # the same input gives the same output
+    waits: bool  # it may wait for a network: never run where requests are read
 
     def run(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Return the outputs. Raises Refused if the model cannot take these inputs."""
@@ -55,6 +56,7 @@ class OnnxModel:
         self._input_names = [spec.name for spec in self.inputs]
         self._output_names = [spec.name for spec in self.outputs]
         self.notes: tuple[str, ...] = ()
+        self.waits = False
         self.batches, self.repeats = self._probe()
 
     def run(self, tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -24,6 +24,7 @@ _ERRORS = {
     "422": "The model cannot take this input",
     "429": "Too much is waiting; try again after `Retry-After` seconds",
     "500": "The server failed: a fault of joulewise",
+    "503": "The features cannot be read now",
     "504": "The deadline passed before the answer",
 }
 
@@ -84,9 +85,8 @@ def page(described: dict[str, Any]) -> str:
 
 
 def _nested(spec: Spec, *, null: bool = False) -> dict[str, Any]:
-    kind: str = (
-        "boolean" if spec.datatype == "BOOL" else "number" if spec.datatype.startswith("FP") else "integer"
-    )
+    kind = {"BOOL": "boolean", "BYTES": "string"}.get(spec.datatype)
+    kind = kind or ("number" if spec.datatype.startswith("FP") else "integer")
     schema: dict[str, Any] = {"type": [kind, "null"] if null else kind}
     for size in reversed(spec.shape):
         schema = {"type": "array", "items": schema, "minItems": 1 if size is None else size}

@@ -155,5 +155,6 @@ def note(service: Service, recorder: Records) -> None:
             "cache_shared": count.shared,
             "requests_cpu_s": round(tally.busy_s, 4),
             "standing_by_cpu_s": round(tally.standing_by_s, 4),
+            **service.more(),
         },
     )

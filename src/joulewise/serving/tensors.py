@@ -46,7 +46,7 @@ class Spec:
         return _DTYPES[self.datatype]
 
 
-_DTYPES: Mapping[str, Any] = dict(TYPES.values())
+_DTYPES: Mapping[str, Any] = {**dict(TYPES.values()), "BYTES": np.str_}  # text: keys of entities
 
 
 class Refused(Exception):  # noqa: N818 - it names the state
@@ -99,8 +99,8 @@ def _cast(spec: Spec, raw: Tensor) -> Tensor:
 
 
 def _fits(kind: str, datatype: str) -> bool:
-    if datatype == "BOOL":
-        return kind == "b"
+    if datatype in ("BOOL", "BYTES"):
+        return kind == ("b" if datatype == "BOOL" else "U")
     return kind in "iuf" if datatype.startswith("FP") else kind in "iu"
 
 

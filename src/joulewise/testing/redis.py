@@ -19,13 +19,13 @@ def redis_binary() -> str | None:
 
 
 @contextmanager
-def private_redis() -> Iterator[str]:
-    """Start a server on loopback and yield its URL; stop it afterwards. Raises FileNotFoundError if none is installed."""
+def private_redis(port: int | None = None) -> Iterator[str]:
+    """Start a server on loopback (on a free port) and yield its URL; stop it afterwards. Raises FileNotFoundError if none is installed."""
     binary = redis_binary()
     if binary is None:
         raise FileNotFoundError("no Redis server is installed; on Debian: apt-get install redis-server")
     with tempfile.TemporaryDirectory(prefix="joulewise-redis-") as folder:
-        port = _free_port()
+        port = port or _free_port()
         command = [
             binary,
             "--port",

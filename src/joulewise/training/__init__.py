@@ -5,6 +5,30 @@ or bring the next drop forward, with the reason in one line); plans how often an
 judges whether two recipes may be called equal. Decisions are pure and can be replayed on a stored curve; `loop.py` and
 the files named after a framework are the shells that carry them out.
 
-Start reading at stopping.py. Terms: horizon is the step at which the run would end by itself; a drop is a planned cut of
+A recipe for a plain PyTorch loop is measured by `probing.recipe` and carried out by `trainer.Trainer`.
+
+Start reading at stopping.py, then probing.py. Terms: horizon is the step at which the run would end by itself; a drop is a planned cut of
 the learning rate; patience is what the usual rule counts, and this one does not.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from joulewise.training.probing import recipe as recipe
+    from joulewise.training.trainer import Trainer as Trainer
+
+_NAMES = {"Trainer": "trainer", "recipe": "probing"}
+__all__ = ["Trainer", "recipe"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module 'joulewise.training' has no attribute {name!r}")
+    return getattr(import_module(f"joulewise.training.{_NAMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

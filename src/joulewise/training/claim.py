@@ -15,16 +15,9 @@ from math import ceil, isfinite, sqrt
 
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.figures import Basis, Figure
+from joulewise.vocabulary.student import t95
 
 LEAST_SEEDS = 3
-# Student's t at 95 % (one-sided) by degrees of freedom, 1 to 30; above, the first term of the normal's expansion.
-# fmt: off
-_T95 = (
-    6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812,
-    1.796, 1.782, 1.771, 1.761, 1.753, 1.746, 1.740, 1.734, 1.729, 1.725,
-    1.721, 1.717, 1.714, 1.711, 1.708, 1.706, 1.703, 1.701, 1.699, 1.697,
-)
-# fmt: on
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,11 +187,5 @@ def _mean(values: list[float]) -> Figure | None:
     if n < 2 or not all(map(isfinite, values)):
         return None
     mean = sum(values) / n
-    arm = _t95(n - 1) * sqrt(sum((v - mean) ** 2 for v in values) / (n - 1) / n)
+    arm = t95(n - 1) * sqrt(sum((v - mean) ** 2 for v in values) / (n - 1) / n)
     return Figure(mean, mean - arm, mean + arm, Basis.MEASURED, source=f"{n} paired seeds")
-
-
-def _t95(freedom: int) -> float:
-    """Return Student's t at 95 %, one-sided."""
-    z = 1.6449
-    return _T95[freedom - 1] if freedom <= len(_T95) else z + (z**3 + z) / (4 * freedom)

@@ -140,13 +140,14 @@ def stopping(
     least_gain: float = 0.0,
     joules_per_unit: float | None = None,
     joules_per_step: float | None = None,
+    target: float | None = None,
 ) -> Stopping:
     """Return what to ask after each evaluation whether to stop.
 
     `horizon` is the last step planned (or give a whole `schedule`); `samples` the size of the validation set where the
     metric is a share of answers; `tolerance` the share of the gain, and `least_gain` the gain in the metric's
     unit, not worth training for (the larger counts); `joules_per_unit` what a unit
-    of the metric is worth, with `joules_per_step`.
+    of the metric is worth, with `joules_per_step`; `target` the quality with which the run may end at once.
     """
     if schedule is not None and horizon is not None:
         raise UsageError(
@@ -156,6 +157,6 @@ def stopping(
         metric,
         direction(metric, higher_is_better),
         schedule or Schedule(horizon=horizon),
-        Rule(tolerance, doubt, least_gain, joules_per_unit, joules_per_step),
+        Rule(tolerance, doubt, least_gain, joules_per_unit, joules_per_step, target),
         samples,
     )

@@ -26,6 +26,7 @@ _LEAST = 4  # evaluations: below, a curve has neither noise nor growth
 _LEAST_OPEN = 8  # evaluations where no horizon is known
 _LEAST_AFTER_DROP = 3  # evaluations at the new learning rate
 _DEAD_AFTER = 5  # evaluations without any movement
+_Z95 = 1.645  # one-sided
 _LOST_AFTER = 3  # evaluations in a row far below the first value
 
 
@@ -45,6 +46,8 @@ class Rule:
     missing more than that which is accepted. `least_gain` is the same in the metric's unit; the larger of the two counts
     (on a noisy metric a hundredth of a small gain is never sure). `joules_per_unit` is what the user would spend for one
     unit of the metric, `joules_per_step` what a step costs; both or neither.
+    `target` is a quality with which the run may end at once: where the metric is a share of so many answers, the low end
+    (95 %) of what they show must have reached it.
     """
 
     tolerance: float = 0.01
@@ -52,6 +55,7 @@ class Rule:
     least_gain: float = 0.0
     joules_per_unit: float | None = None
     joules_per_step: float | None = None
+    target: float | None = None
     constants: Constants = TASKSET
 
     def __post_init__(self) -> None:
@@ -73,6 +77,8 @@ class Rule:
         ):
             if cost is not None and not cost > 0:
                 raise UsageError(f"{cost_name} is {cost:g}, but must be above 0")
+        if self.target is not None and not isfinite(self.target):
+            raise UsageError(f"target is {self.target:g}, but must be a finite value of the metric")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +117,9 @@ def decide(
     broken = _broken(curve)
     if broken:
         return _decision(curve, Move.STOP, broken)
+    reached = _reached(curve, rule, resolution)
+    if reached:
+        return _decision(curve, Move.STOP, reached)
     now = curve.steps[-1]
     waiting = _too_early(curve, schedule)
     if waiting:
@@ -205,6 +214,18 @@ def _broken(curve: Curve) -> str | None:
     if fall > 0 and all(h < curve.heights[0] - fall for h in lost) and lost[-1] <= lost[0]:
         return f"diverged: {curve.values[-1]:.5g} is worse than the first value by more than was ever gained"
     return None
+
+
+def _reached(curve: Curve, rule: Rule, resolution: float) -> str | None:
+    """Return that the target is reached, beyond what the size of the validation set leaves open; None where it is not."""
+    if rule.target is None:
+        return None
+    sign = 1 if curve.higher_is_better else -1
+    sure = curve.values[-1] - sign * _Z95 * resolution
+    if sign * (sure - rule.target) < 0:
+        return None
+    least = f", and {sure:.5g} with 95 %" if resolution else ""
+    return f"the target {rule.target:g} is reached: {curve.values[-1]:.5g}{least}"
 
 
 def _dead(curve: Curve) -> str | None:

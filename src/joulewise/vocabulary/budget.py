@@ -32,6 +32,7 @@ from joulewise.vocabulary.quantities import (
     parse_duration,
     split_quantity,
 )
+from joulewise.vocabulary.student import t95
 
 EXAMPLE = "2MJ,200g,1EUR,3h,20trials,plateau=0.1%"
 PLATEAU_EPOCHS = 5
@@ -54,10 +55,6 @@ _SCORE_WORDS = (
     "map",
 )
 _HELD_OUT = ("val", "valid", "validation", "eval", "test", "dev")
-
-# Student's t, 0.95 quantile, by degrees of freedom 1 to 30: the central 90 % interval of a mean of few epochs.
-_T_95 = (6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812, 1.796, 1.782, 1.771, 1.761, 1.753,
-         1.746, 1.740, 1.734, 1.729, 1.725, 1.721, 1.717, 1.714, 1.711, 1.708, 1.706, 1.703, 1.701, 1.699, 1.697)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,8 +263,7 @@ def forecast(milestones: Sequence[tuple[float, float]]) -> Figure | None:
     mean = sum(a for _, a in stretches) / seen
     variance = sum(s * (a / s - mean) ** 2 for s, a in stretches) / (len(stretches) - 1)
     degrees = len(stretches) - 1
-    t = _T_95[degrees - 1] if degrees <= len(_T_95) else 1.645
-    arm = t * sqrt(variance * (left + left**2 / seen))
+    arm = t95(degrees) * sqrt(variance * (left + left**2 / seen))
     rest = left * mean
     return Figure(
         used + rest, used + max(0.0, rest - arm), used + rest + arm, Basis.MODELLED, "forecast from progress"

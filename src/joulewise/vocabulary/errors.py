@@ -8,6 +8,9 @@
     ├── FeatureError          an online store that is away, damaged, or busy
     ├── LedgerError           a ledger that cannot be opened, or is newer than this joulewise
     ├── GridError             a grid service that does not answer (its caller falls back and says so)
+    ├── EngineError           a scheduler or a process that cannot be told what to do
+    │   ├── Refused           it cannot, or the user may not: exit code 2 (launching/port.py)
+    │   └── Unreachable       it does not answer
     ├── MeterError            a device that cannot be read (the recorder turns it into `Missing`)
     └── BudgetExceeded        a hard limit was reached: exit code 3
 
@@ -62,6 +65,10 @@ class GridError(JoulewiseError):
 
 class FeatureError(JoulewiseError):
     """An online store of features that is away, damaged, or held by another process."""
+
+
+class EngineError(JoulewiseError):
+    """An engine (local processes, Slurm, Ray, Kubernetes) refuses, or does not answer."""
 
 
 class MeterError(JoulewiseError):

@@ -42,6 +42,10 @@ class Cause(StrEnum):
     PRECISION_UNUSED = "precision_unused"
     POOR_SCALING = "poor_scaling"
     HOST_BOUND_DEVICE = "host_bound_device"
+    REQUEST_TIME_JOIN = "request_time_join"
+    VIEW_NOBODY_READS = "view_nobody_reads"
+    VALUES_TOO_FRESH = "values_too_fresh"
+    DERIVED_TWICE = "derived_twice"
 
     @property
     def words(self) -> str:

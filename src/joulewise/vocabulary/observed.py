@@ -30,6 +30,7 @@ How each thing is known
                   are fingerprinted whenever they come up: `same_items` of `compared_items` were bit for bit as before.
     preparations  an estimator's input is fingerprinted (at most 1 MB of it); `before_s` is the unhooked time directly
                   before the call, in which the input was made.
+    statements    SELECTs run through sqlite3, DuckDB or psycopg (psycopg 3, not its async cursors), by their text.
     files         opened for reading, by path: how often, and the file's size (what was read of it is not known).
     fingerprints  BLAKE2 over the main script, over its arguments, over name, size and time of the data files read;
                   `seeds` as given to torch.manual_seed, numpy.random.seed and random.seed.
@@ -151,6 +152,7 @@ class OptimiserView:
     parameters: int
     steps: int
     rates: tuple[tuple[int, float], ...] = ()
+    settings: str = ""  # as the optimiser was made, in one line; "" where it is not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +185,22 @@ class Preparation:
     before_cpu_s: float
     first_before_s: float | None = None
     iterations: int | None = None  # n_iter_ after a fit, where the estimator tells
+    candidates: int | None = None  # settings that a search (GridSearchCV and its kin) tried in this fit
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A SELECT that a program ran on a database: its text without values, how often, seconds until it answered.
+
+    `different` is how many different parameters it was asked with; None: more than could be told apart. CPU seconds
+    are the program's own, not those of a server elsewhere.
+    """
+
+    sql: str
+    calls: int
+    wall_s: float
+    cpu_s: float
+    different: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +228,25 @@ class Threads:
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """Some measured steps of a trial: the `start` of a pass over the data (its workers, its first batches), or `steps`.
+
+    `cpu_s` is that of the process and its children. Evaluations and checkpoints within are counted by themselves:
+    `apart_wall_s` and `apart_cpu_s` are theirs, and part of the whole. `end_s` is since the start of the recording.
+    """
+
+    kind: str
+    samples: int
+    steps: int
+    wall_s: float
+    cpu_s: float
+    evaluations: int
+    apart_wall_s: float
+    apart_cpu_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessView:
     """One Python process as the agent saw it (see the module's docstring for how each part is known)."""
 
@@ -224,6 +261,10 @@ class ProcessView:
     phases: tuple[PhaseTotal, ...]  # those that took time, in the order of Phase
     ended: bool
     sampled_share: float = 0.0  # of the duration, shared out by samples
+    tail_wall_s: float = (
+        0.0  # after the last hooked call: what follows the work, the interpreter's end among it
+    )
+    tail_cpu_s: float = 0.0
     frameworks: tuple[str, ...] = ()  # as `torch 2.13.0`
     steps: int = 0
     epochs: int | None = None
@@ -232,6 +273,8 @@ class ProcessView:
     samples: int = 0  # that went through training steps
     parameters: int | None = None
     model: str = ""  # class of the model, by its outermost call
+    shapes: tuple[tuple[int, ...], ...] = ()  # of its weights with two dimensions and more, the first 64
+    world: int = 1  # processes that train one model together (torch.distributed)
     precision: str = ""  # float32, bfloat16, or `float16 (autocast)`
     device: str = ""  # cpu, cuda:0
     threads: Threads = field(default_factory=Threads)
@@ -242,6 +285,8 @@ class ProcessView:
     curve: tuple[CurvePoint, ...] = ()
     preparations: tuple[Preparation, ...] = ()
     files: tuple[FileRead, ...] = ()
+    statements: tuple[Statement, ...] = ()
+    server: str = ""  # a library that answers requests, where statements were run beside it
     requests: int = 0  # answered by a server loop: HTTP requests, or forward passes in a second thread
     schedulers: tuple[str, ...] = ()  # classes of learning-rate schedulers
     early_stop: str = ""  # the framework's own early stopping, where one is known to be on
@@ -250,6 +295,12 @@ class ProcessView:
     data: str = ""
     seeds: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()  # what the agent could not do there
+    changed: tuple[
+        str, ...
+    ] = ()  # what remedies changed, each with its knob: `threads: OMP_NUM_THREADS=1 ...`
+    left: tuple[str, ...] = ()  # what they left as it was although it was asked for, and why
+    windows: tuple[Window, ...] = ()  # of a trial
+    outside: tuple[str, ...] = ()  # files that a trial wrote outside of its folder
 
     def phase(self, name: Phase | str) -> PhaseTotal:
         """Return the total of one phase; zeros if it never came."""
@@ -302,6 +353,8 @@ def _view(process: str, seen: Mapping[str, Any], children: Iterable[Mapping[str,
         phases=_phases(page, max(0.0, end_s - start_s), trained=trained),
         ended=bool(page["ended"]),
         sampled_share=_share(page["unsampled"][1], end_s - start_s),
+        tail_wall_s=float(page["open"][1]) if page["open"][0] == "gap" else 0.0,
+        tail_cpu_s=float(page["open"][2]) if page["open"][0] == "gap" else 0.0,
         frameworks=tuple(f"{k[10:]} {v}".strip() for k, v in seen.items() if k.startswith("framework/")),
         steps=int(page["steps"]),
         epochs=epochs,
@@ -310,6 +363,8 @@ def _view(process: str, seen: Mapping[str, Any], children: Iterable[Mapping[str,
         samples=samples,
         parameters=model.get("parameters"),
         model=str(model.get("name", "")),
+        shapes=tuple(tuple(map(int, shape)) for shape in model.get("shapes", ())),
+        world=int(seen.get("world", (1,))[0]),
         precision=str(model.get("precision", "")),
         device=str(model.get("device", "")),
         threads=Threads(
@@ -325,6 +380,8 @@ def _view(process: str, seen: Mapping[str, Any], children: Iterable[Mapping[str,
         curve=tuple(CurvePoint(float(p[0]), int(p[1]), p[2], dict(p[3])) for p in seen.get("curve", ())),
         preparations=tuple(Preparation(**p) for p in _numbered(seen, "preparation")),
         files=tuple(FileRead(*f) for f in _numbered(seen, "file")),
+        statements=tuple(Statement(*s) for s in _numbered(seen, "statement")),
+        server=str(seen.get("server", "")),
         requests=int(page["requests"]) + in_threads,
         schedulers=tuple(seen.get("schedulers", ())),
         early_stop=str(seen.get("early_stop", "")),
@@ -333,6 +390,10 @@ def _view(process: str, seen: Mapping[str, Any], children: Iterable[Mapping[str,
         data=_print_of(seen.get("data", ())),
         seeds=tuple(map(str, seen.get("seeds", ()))),
         faults=tuple(seen.get("faults", ())),
+        changed=tuple(map(str, seen.get("changed", ()))),
+        left=tuple(map(str, seen.get("left", ()))),
+        windows=tuple(_window(w) for w in seen.get("trial", ())),
+        outside=tuple(map(str, seen.get("outside", ()))),
     )
 
 
@@ -444,6 +505,7 @@ def _optimisers(seen: Mapping[str, Any]) -> tuple[OptimiserView, ...]:
             int(facts["parameters"]),
             int(steps.get(str(number), 0)),
             tuple((int(s), float(r)) for s, r in seen.get(f"rates/{number}", ())),
+            str(facts.get("settings", "")),
         )
         for number, facts in _keyed(seen, "optimiser")
     )
@@ -454,6 +516,14 @@ def _evaluation(entry: Any) -> Evaluation:
     return Evaluation(
         float(t_s), int(step), int(batches), int(items), float(wall_s), float(cpu_s), str(where), str(thread)
     )
+
+
+def _window(entry: Any) -> Window:
+    kind, samples, steps, wall_s, cpu_s, evaluations, apart_wall_s, apart_cpu_s, end_s = entry
+    return Window(
+        str(kind), int(samples), int(steps), float(wall_s), float(cpu_s), int(evaluations), float(apart_wall_s),
+        float(apart_cpu_s), float(end_s),
+    )  # fmt: skip
 
 
 def _all_evaluations(seen: Mapping[str, Any]) -> list[Any]:

@@ -63,6 +63,14 @@ def parse_duration(text: str) -> float:
     return sum(float(n) * TIME_UNITS[u] for n, u in parts)
 
 
+def parse_share(text: str, what: str) -> float:
+    """Return the share that a percentage names: "10%" is 0.1, "-5 %" is -0.05; refuse a number without its sign."""
+    match = re.fullmatch(r"\s*([+-]?[0-9]*\.?[0-9]+)\s*%\s*", text)
+    if not match:
+        raise UsageError(f"{what} is {text!r}, but must be a percentage, for instance 10%")
+    return float(match[1]) / 100
+
+
 def format_si(value: float, unit: str, digits: int = 3) -> str:
     """Return `value` with an SI prefix and `digits` significant digits: `format_si(4213, "J")` is "4.21 kJ"."""
     if not isfinite(value):

@@ -4,27 +4,19 @@
 length. It asks nothing of any network, and its content security policy forbids that to whatever might have
 slipped into it; it is read without JavaScript, which only adds the read-out under the pointer.
 
-Names, commands and notes come from recordings, so they may be hostile: templates escape everything, and `_shown`
-(which the templates cannot forget: it is their `finalize`) cuts what is long and shows what is invisible.
-
 Start reading at `render`; charts.py has the drawing.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import shlex
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import pairwise
 from math import isfinite
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from joulewise.measuring.accounting import Account, Usage, cumulative_at
@@ -42,10 +34,11 @@ from joulewise.vocabulary.quantities import (
 from joulewise.vocabulary.recording import Component, EndState, Point, Recording
 from joulewise.web import charts
 from joulewise.web.charts import Axis, Bin
+from joulewise.web.templating import capped, clip, drawn, environment, policy, text_of
 
 _MOST_BINS, _MOST_ROWS, _MOST_LANES, _MOST_LISTED, _MOST_POINTS = 240, 40, 8, 40, 300
 _MOST_METRICS, _SPLIT_S = 3, 1.0  # attribution splits over a second at least
-_LONGEST, _LONGEST_COMMAND = 300, 2000
+_LONGEST_COMMAND = 2000
 _TICK_HEIGHT = 4
 
 # From the ground up: this work's parts in colour, then what was not this work's.
@@ -124,15 +117,23 @@ class _Power:
 
 def render(account: Account) -> str:
     """Return the page about a run: one HTML document, complete in itself."""
-    style, script = _text("report.css"), _text("report.js")
+    style, script = text_of("report.css"), text_of("report.js")
+    page = {
+        "style": Markup(style),  # noqa: S704 - ours, from the package
+        "script": Markup(script),  # noqa: S704 - ours, from the package
+        "policy": policy(style, script),
+        **content(account),
+    }
+    return environment().get_template("report.html").render(page)
+
+
+def content(account: Account) -> dict[str, Any]:
+    """Return what `report_body.html` shows of a run: texts, figures in words and paths, by name."""
     recording, cost = account.recording, account.footprint
     end_s = _end_s(recording)
     until = tenants_by_tick(recording)
     power = _power(account, until, _MOST_BINS)
-    page = {
-        "style": Markup(style),  # noqa: S704 - ours, from the package
-        "script": Markup(script),  # noqa: S704 - ours, from the package
-        "policy": _policy(style, script),
+    return {
         "name": recording.name or recording.run_id,
         "run_id": recording.run_id,
         "started": f"{recording.started_utc:%Y-%m-%d %H:%M:%S} UTC",
@@ -154,16 +155,15 @@ def render(account: Account) -> str:
         "devices": _devices(account),
         "factors": _factors(cost),
         "unknown": [(name, why) for name, why in cost.unknown.items() if why],
-        "missing": _capped([(m.source, m.why, m.remedy) for m in recording.missing]),
+        "missing": capped([(m.source, m.why, m.remedy) for m in recording.missing]),
         "usage": _usage(account.usage, recording),
         "machine": _machine(recording),
         "metadata": _metadata(recording.metadata),
         "params": _metadata(recording.params),
-        "command": _clip(_command(recording), _LONGEST_COMMAND),
-        "notes": _capped([(format_duration(n.t_s), n.kind, n.text) for n in recording.notes]),
-        "damage": _capped(list(recording.damage)),
+        "command": clip(_command(recording), _LONGEST_COMMAND),
+        "notes": capped([(format_duration(n.t_s), n.kind, n.text) for n in recording.notes]),
+        "damage": capped(list(recording.damage)),
     }
-    return _environment().get_template("report.html").render(page)
 
 
 def render_svg(account: Account) -> str:
@@ -171,7 +171,7 @@ def render_svg(account: Account) -> str:
     end_s = _end_s(account.recording)
     power = _power(account, tenants_by_tick(account.recording), _MOST_BINS)
     return (
-        _environment()
+        environment()
         .get_template("run.svg")
         .render(
             name=account.recording.name,
@@ -186,70 +186,6 @@ def render_svg(account: Account) -> str:
 # --- what the templates are given ---------------------------------------------------------------------------
 
 
-@cache
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("joulewise.web"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_shown,
-    )
-
-
-def _text(name: str) -> str:
-    environment = _environment()
-    assert environment.loader is not None  # noqa: S101 - built above
-    return environment.loader.get_source(environment, name)[0]
-
-
-def _policy(style: str, script: str) -> str:
-    """Return a content security policy under which only our style and script do anything, and nothing is fetched."""
-    hashes = [base64.b64encode(hashlib.sha256(t.encode()).digest()).decode() for t in (style, script)]
-    return (
-        f"default-src 'none'; style-src 'sha256-{hashes[0]}'; script-src 'sha256-{hashes[1]}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
-def _shown(value: Any) -> Any:
-    """Return a value as a template may print it: our own markup as it is, foreign text cut and made visible."""
-    if isinstance(value, Markup) or not isinstance(value, str):
-        return value
-    return _visible(_clip(value, _LONGEST_COMMAND + 100))
-
-
-def _drawn(path: str) -> Markup:
-    """Return a path as our own markup: it is made of numbers, and must not be cut."""
-    return Markup(path)  # noqa: S704 - letters and numbers from charts.py
-
-
-def _clip(text: str, longest: int = _LONGEST) -> str:
-    if len(text) <= longest:
-        return text
-    return f"{text[:longest]}… ({len(text) - longest} characters more)"
-
-
-def _visible(text: str) -> str:
-    """Return text in which control characters, and marks that turn the reading direction, are seen as �."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(
-        "�" if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp") and c not in "\n\t" else c
-        for c in text
-    )
-
-
-def _capped(rows: Sequence[Any]) -> tuple[list[Any], int]:
-    """Return the first rows, their texts cut, and how many were left out."""
-    kept = [
-        _clip(row) if isinstance(row, str) else tuple(_clip(text) for text in row)
-        for row in rows[:_MOST_LISTED]
-    ]
-    return kept, max(0, len(rows) - _MOST_LISTED)
-
-
 def _end_s(recording: Recording) -> float:
     return max([recording.duration_s, *recording.ticks.t_s[-1:]])
 
@@ -261,7 +197,7 @@ def _end_words(recording: Recording) -> str:
         parts.append(f"with exit code {end.exit_code}")
     if end.signal is not None:
         parts.append(f"by signal {end.signal}")
-    return " ".join(parts) + (f": {_clip(end.reason)}" if end.reason else "")
+    return " ".join(parts) + (f": {clip(end.reason)}" if end.reason else "")
 
 
 def _parts(text: str) -> tuple[str, str]:
@@ -348,11 +284,11 @@ def _power_chart(power: _Power, end_s: float) -> dict[str, Any] | None:
     watts = charts.value_axis(0.0, power.peak_w, charts.watt_label, _TICK_HEIGHT)
     time = charts.time_axis(end_s)
     sides = [(time.at(b.start_s), time.at(b.end_s)) for b in bins]
-    drawn, below = [], [0.0] * len(bins)
+    stacked, below = [], [0.0] * len(bins)
     for name, column in power.layers.items():
         below = [a + b for a, b in zip(below, column, strict=True)]
         path = charts.steps([(*side, watts.at(w)) for side, w in zip(sides, below, strict=True)])
-        drawn.append({"key": name, "label": _LAYERS[name], "path": _drawn(path)})
+        stacked.append({"key": name, "label": _LAYERS[name], "path": drawn(path)})
     extremes = [
         (*side, watts.at(b.low), watts.at(b.high))
         for side, b in zip(sides, bins, strict=True)
@@ -363,11 +299,11 @@ def _power_chart(power: _Power, end_s: float) -> dict[str, Any] | None:
     mean_w = _mean(known)
     peak_w = max((b.high for b in known if b.high is not None), default=None)
     return {
-        "layers": drawn[::-1],
+        "layers": stacked[::-1],
         "legend": [_legend(name, power, end_s) for name in power.layers],
-        "extremes": _drawn(charts.band(extremes)),
-        "watts": _ticks(watts),
-        "time": _ticks(time),
+        "extremes": drawn(charts.band(extremes)),
+        "watts": ticks(watts),
+        "time": ticks(time),
         "unread": f"{100 * unread_s / end_s:.0f} %" if end_s > 0 and unread_s > 0.005 * end_s else "",
         "words": f"The machine drew {power.words(mean_w)} on average and {power.words(peak_w)} at most "
         f"over {format_duration(end_s)}.",
@@ -403,7 +339,7 @@ def _range_words(power: _Power, part: Bin) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _ticks(axis: Axis) -> list[dict[str, Any]]:
+def ticks(axis: Axis) -> list[dict[str, Any]]:
     """Return the ticks of an axis; every second one may be left out where there is little room."""
     return [
         {
@@ -435,10 +371,10 @@ def _lanes(account: Account, end_s: float) -> list[dict[str, Any]]:
         spans.setdefault(span.name, []).append((span.start_s, end_s if span.end_s is None else span.end_s))
     return [
         {
-            "name": _clip(p.name, 60),
+            "name": clip(p.name, 60),
             "tone": number % 4,
             "words": " · ".join(_phase_row(p)[2:]),
-            "path": _drawn(
+            "path": drawn(
                 "".join(
                     f"M{charts.UNITS * left:.1f} 0h{charts.UNITS * width:.1f}v1h-{charts.UNITS * width:.1f}z"
                     for left, width in charts.stretches(spans.get(p.name, ()), end_s)
@@ -451,7 +387,7 @@ def _lanes(account: Account, end_s: float) -> list[dict[str, Any]]:
 
 def _phase_row(phase: Any) -> tuple[str, str, str, str]:
     joules = "unknown" if phase.energy_j is None else format_figure(phase.energy_j, "J")
-    return _clip(phase.name, 80), f"{phase.calls}", format_duration(phase.seconds), joules
+    return clip(phase.name, 80), f"{phase.calls}", format_duration(phase.seconds), joules
 
 
 def _learning(account: Account, end_s: float) -> dict[str, Any] | None:
@@ -462,7 +398,7 @@ def _learning(account: Account, end_s: float) -> dict[str, Any] | None:
         return None
     time = charts.time_axis(end_s, 4)
     panels = [
-        _panel(_clip(name, 40), points, time, charts.number_label, "metric") for name, points in lines.items()
+        _panel(clip(name, 40), points, time, charts.number_label, "metric") for name, points in lines.items()
     ]
     t_s = recording.ticks.t_s
     work_j = _work_j(account)
@@ -476,7 +412,7 @@ def _learning(account: Account, end_s: float) -> dict[str, Any] | None:
         "panels": panels,
         "sentence": sentence,
         "last": [
-            (_clip(str(k), 40), _clip(f"{v:.4g}" if isinstance(v, float) else str(v), 40))
+            (clip(str(k), 40), clip(f"{v:.4g}" if isinstance(v, float) else str(v), 40))
             for k, v in list(last.items())[:8]
         ],
         "count": len(recording.points),
@@ -513,9 +449,9 @@ def _panel(
     return {
         "title": title,
         "kind": kind,
-        "path": _drawn(charts.line([(time.at(t), axis.at(v)) for t, v in points])),
-        "time": _ticks(time),
-        "values": _ticks(axis),
+        "path": drawn(charts.line([(time.at(t), axis.at(v)) for t, v in points])),
+        "time": ticks(time),
+        "values": ticks(axis),
         "x": f"{100 * time.at(points[-1][0]):.2f}%",
         "y": f"{100 - 100 * axis.at(points[-1][1]):.2f}%",
         "words": f"{title}: from {label(values[0], _step(axis))} to {label(values[-1], _step(axis))}",
@@ -535,7 +471,7 @@ def _bought(metric: tuple[str, list[tuple[float, float]]], t_s: list[float], wor
     reached_s = next(t for t, v in points if (v - first) / (last - first) >= 0.9)
     share = cumulative_at(t_s, work_j, reached_s) / work_j[-1]
     return (
-        f"Nine tenths of the change in {_clip(name, 40)} were there after {100 * share:.0f} % of the joules."
+        f"Nine tenths of the change in {clip(name, 40)} were there after {100 * share:.0f} % of the joules."
     )
 
 
@@ -575,14 +511,14 @@ def _chain(cost: Footprint) -> list[tuple[str, str, str]]:
 def _devices(account: Account) -> list[dict[str, str]]:
     return [
         {
-            "name": _clip(part.device.id, 80),
+            "name": clip(part.device.id, 80),
             "note": "" if part.device.counted else "shown, not added: contained in another figure",
             "work": _print(part.work_j, "J") or "unknown",
             "idle": _print(part.idle_j, "J") or "unknown",
             "others": _print(part.others_j, "J") or "unknown",
             "total": _print(part.total_j, "J") or "not read",
             "basis": part.total_j.basis.word if part.total_j else "unknown",
-            "source": _clip(part.device.source, 160),
+            "source": clip(part.device.source, 160),
         }
         for part in account.devices[:_MOST_LISTED]
     ]
@@ -599,7 +535,7 @@ def _factors(cost: Footprint) -> list[dict[str, str]]:
                 "does": does,
                 "value": _factor_words(name, figure, cost.currency) if figure else "unknown",
                 "basis": figure.basis.word if figure else "unknown",
-                "source": _clip(figure.source if figure else reason, 400),
+                "source": clip(figure.source if figure else reason, 400),
             }
         )
     return rows
@@ -639,13 +575,13 @@ def _usage(usage: Usage, recording: Recording) -> list[tuple[str, str]]:
         ),
     ]
     rows += [
-        (f"GPU busy, {_clip(d, 60)}", f"{share:.0%}") for d, share in list(usage.gpu_utilisation.items())[:16]
+        (f"GPU busy, {clip(d, 60)}", f"{share:.0%}") for d, share in list(usage.gpu_utilisation.items())[:16]
     ]
     rows += [
-        (f"GPU memory, {_clip(d, 60)}", format_bytes(b)) for d, b in list(usage.gpu_memory_bytes.items())[:16]
+        (f"GPU memory, {clip(d, 60)}", format_bytes(b)) for d, b in list(usage.gpu_memory_bytes.items())[:16]
     ]
     if usage.throughput_per_s is not None:
-        rows.append((f"{_clip(usage.throughput_of, 40)} per second", f"{usage.throughput_per_s:.3g}"))
+        rows.append((f"{clip(usage.throughput_of, 40)} per second", f"{usage.throughput_per_s:.3g}"))
     return [(name, words or "unknown") for name, words in rows]
 
 
@@ -667,7 +603,7 @@ def _machine(recording: Recording) -> list[tuple[str, str]]:
         ("one tick every", format_duration(recording.interval_s)),
         ("ticks", f"{len(recording.ticks.t_s)}"),
     ]
-    return [(name, _clip(text)) for name, text in rows]
+    return [(name, clip(text)) for name, text in rows]
 
 
 def _metadata(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -679,9 +615,9 @@ def _metadata(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
             words = "yes" if value else "no"
         else:
             words = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-        rows.append((_FACTS.get(str(key), _clip(str(key), 60)), _clip(words)))
+        rows.append((_FACTS.get(str(key), clip(str(key), 60)), clip(words)))
     return rows
 
 
 def _command(recording: Recording) -> str:
-    return shlex.join(_clip(word) for word in recording.command[:100])
+    return shlex.join(clip(word) for word in recording.command[:100])

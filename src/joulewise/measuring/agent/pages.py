@@ -266,6 +266,8 @@ def _shift(add: dict[str, list[Any]], started_s: float) -> None:
     for key in ("curve", "evaluations"):
         if key in add:
             add[key] = [[round(entry[0] - started_s, 4), *entry[1:]] for entry in add[key]]
+    if "trial" in add:
+        add["trial"] = [[*entry[:-1], round(entry[-1] - started_s, 4)] for entry in add["trial"]]
 
 
 def _shifted(key: str, value: Any, started_s: float) -> Any:

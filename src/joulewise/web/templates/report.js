@@ -1,9 +1,10 @@
 // Read-out under the pointer and by the arrow keys; tables that are folded away are printed. Nothing is fetched.
 (() => {
   "use strict";
-  const source = document.getElementById("power-data");
-  const chart = document.getElementById("power");
-  if (source && chart) {
+  const attach = () => {
+    const source = document.getElementById("power-data");
+    const chart = document.getElementById("power");
+    if (!source || !chart) return;
     const data = JSON.parse(source.textContent);
     const plot = chart.querySelector(".plot");
     const cursor = chart.querySelector(".cursor");
@@ -56,6 +57,8 @@
       event.preventDefault();
       show(now + keys[event.key]);
     });
-  }
+  };
+  attach();
+  document.addEventListener("joulewise:renewed", attach); // the dashboard renewed its page
   addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((part) => { part.open = true; }));
 })();

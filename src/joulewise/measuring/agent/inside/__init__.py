@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+DRIVERS = ("sqlite3", "duckdb", "psycopg")
 FAMILIES = ("sklearn", "xgboost", "lightgbm")
 _VERSIONS = (
     "torch", "sklearn", "numpy", "xgboost", "lightgbm", "tensorflow", "keras", "jax", "lightning", "pytorch_lightning",
@@ -31,15 +32,21 @@ class Agent:
         self.line = Timeline(folder)
         self.standard = Standard(self.line)
         self._estimators: Any = None
+        self._statements: Any = None
         self.torch: Any = None
         self._torch_tried = False
+        self._hand: Any = None
 
     def attach(self) -> None:
         """Put the hooks in place."""
         self.standard.attach()
         say_code(self.line)
+        if os.environ.get("JOULEWISE_WITH"):
+            from .hand import VARIABLE, Hand
+
+            self._hand = Hand(self.line, os.environ[VARIABLE])
         sys.meta_path.insert(0, Finder(self.line, self._then))
-        for name in ("logging", "random"):  # a .pth file may have imported them
+        for name in ("logging", "random", "sqlite3"):  # a .pth file may have imported them
             if name in sys.modules:
                 self._known(sys.modules[name])
         if hasattr(os, "register_at_fork"):
@@ -49,10 +56,27 @@ class Agent:
         atexit.register(self.line.end)
 
     def _then(self, name: str) -> Callable[[Any], None] | None:
+        ours = self._ours(name)
+        if self._hand is None or not self._hand.watches(name):
+            return ours
+
+        def both(module: Any) -> None:
+            for then in (
+                *self._hand.then(name),
+                *((ours,) if ours else ()),
+            ):  # remedies first: our clocks stand outside
+                then(module)
+
+        return both
+
+    def _ours(self, name: str) -> Callable[[Any], None] | None:
         family = name.partition(".")[0]
         if family in FAMILIES and name != family:
             wrap: Callable[[Any], None] = self._estimators_of().wrap
             return wrap
+        if name in DRIVERS:
+            ask: Callable[[Any], None] = self._statements_of().wrap
+            return ask
         if name in _VERSIONS or name in ("logging", "random", "numpy.random", "joblib"):
             return self._known
         return None
@@ -65,6 +89,14 @@ class Agent:
             self._estimators = Estimators(self.line)
         return self._estimators
 
+    def _statements_of(self) -> Any:
+        """Return the hooks on databases, loaded when somebody imports a driver."""
+        if self._statements is None:
+            from .statements import Statements
+
+            self._statements = Statements(self.line)
+        return self._statements
+
     def _known(self, module: Any) -> None:
         name = module.__name__
         if name in _VERSIONS:
@@ -75,6 +107,8 @@ class Agent:
 
             self.torch = attach(self.line, module)
             self.standard.printed = self.torch.look_around
+        elif name in DRIVERS:
+            self._statements_of().wrap(module)
         elif name == "logging":
             self.standard.wrap_logging(module)
         elif name in ("random", "numpy.random"):
@@ -88,6 +122,8 @@ class Agent:
         except Exception:  # noqa: BLE001 - no place for a page: this child is not seen
             self.line.kind = 0
         self.standard.reset()
+        if self._statements is not None:
+            self._statements.reset()
         if self._estimators is not None:
             self._estimators.reset()
         if self.torch is not None:

@@ -103,6 +103,8 @@ class Estimators:
             shape = getattr(given, "shape", None)
             rows = int(shape[0]) if shape else len(given) if hasattr(given, "__len__") else 0
             iterations = getattr(estimator, "n_iter_", None)
+            tried = getattr(estimator, "cv_results_", None)  # a search over settings
+            candidates = len(tried["params"]) if isinstance(tried, dict) and "params" in tried else None
         except Exception as error:  # noqa: BLE001 - a foreign estimator may do anything; its call has succeeded
             self._line.facts.add("faults", f"{type(estimator).__name__}.{name}: {type(error).__name__}")
             return
@@ -120,7 +122,7 @@ class Estimators:
             f"preparation/{entry[0]}",
             {"estimator": key[0], "method": name, "fingerprint": key[2], "settings": key[3], "rows": rows, "calls": entry[1],
              "wall_s": entry[2], "cpu_s": entry[3], "before_s": entry[4], "before_cpu_s": entry[5],
-             "first_before_s": entry[6], "iterations": int(iterations) if iterations is not None else None},
+             "first_before_s": entry[6], "iterations": int(iterations) if iterations is not None else None, "candidates": candidates},
         )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from .stdlib import load
 
 TYPE_CHECKING = False  # typing would be the dearest import of a small program
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 _READ_CPU_S = 1e-3
@@ -49,6 +50,8 @@ for _last, _next, _name in (
     (at.BACKWARD, at.OPTIMISER, at.OPTIMISER),
     (at.VALIDATION, at.VALIDATION, at.VALIDATION),
     (at.CHECKPOINT, at.CHECKPOINT, at.CHECKPOINT),
+    (at.OPTIMISER, at.CHECKPOINT, at.CHECKPOINT),
+    (at.CHECKPOINT, at.DATA, at.CHECKPOINT),
 ):
     _GAPS[_last * 16 + _next] = _name
 
@@ -59,14 +62,15 @@ class Timeline:
     """The account of this process, on its page. One per process; a forked child gets its own by `begin`."""
 
     __slots__ = (
-        "_copied_s", "_cpu_s", "_fast", "_folder", "_live", "_look_s", "_map", "_own_s", "_pack", "_read_s", "_snapshot", "before_cpu_s", "before_s",
-        "began_s", "facts", "folder_prefix", "kind", "last", "main", "page", "quiet", "skip", "step",
+        "_copied_s", "_cpu_s", "_folder", "_live", "_look_s", "_look_step", "_map", "_own_s", "_pack", "_read_s", "_snapshot", "before_cpu_s", "before_s",
+        "began_s", "facts", "fast", "folder_prefix", "kind", "last", "main", "page", "quiet", "skip", "skipped", "step", "woken",
     )  # fmt: skip
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
         self.folder_prefix = os.path.join(folder, "agent-")
         self._map: Any = None
+        self.woken: Callable[[int], None] | None = None  # told how many steps went by untimed
         self._pack = load("_struct").Struct(f"{at.NUMBERS}d").pack_into
         self.begin("main")
 
@@ -86,10 +90,11 @@ class Timeline:
         self.last = at.SETUP
         self.skip = 0  # 1: in a forward pass, 2: in steps that are not timed
         self.quiet = 0  # how many steps are still to be left untimed
+        self.skipped = 0  # how many have been, and are not counted yet
         self.step = 0
         self.before_s = self.before_cpu_s = 0.0
-        self._fast = False
-        self._look_s = now
+        self.fast = False
+        self._look_s, self._look_step = now, 0
         self._snapshot: list[float] | None = None
         self._map = self._open(name + ".page")
         self._live = memoryview(self._map).cast("d")
@@ -166,24 +171,28 @@ class Timeline:
 
     def stepped(self) -> None:
         """Count an optimiser step, and decide whether the next ones are timed. Called in the gap behind it."""
+        if self.quiet:
+            self.passed()
+            return
         page = self.page
         self.step += 1
         page[at.STEPS] += 1
-        if self.quiet:
-            self.quiet -= 1
-            page[at.UNSAMPLED_STEPS] += 1
-            if not self.quiet:
-                self.wake()
-            return
-        if self.step % _LOOK_EVERY == 0:
+        if self.step - self._look_step >= _LOOK_EVERY:
             now = clock()
-            self._fast = (now - self._look_s) * _FAST_STEPS_PER_S < _LOOK_EVERY
-            self._look_s = now
-        if self._fast:
+            self.fast = (now - self._look_s) * _FAST_STEPS_PER_S < self.step - self._look_step
+            self._look_s, self._look_step = now, self.step
+        if self.fast:
             if self._snapshot is not None:
                 for n, phase in enumerate(_LOOP):
                     page[at.SAMPLED + phase] += page[at.WALL + phase] - self._snapshot[n]
             self._sleep()
+
+    def passed(self) -> None:
+        """Let a step go by untimed; they are counted when the account goes on."""
+        self.skipped += 1
+        self.quiet -= 1
+        if not self.quiet:
+            self.wake()
 
     def wake(self) -> None:
         """Time again what happens; for whatever is no ordinary step."""
@@ -210,6 +219,13 @@ class Timeline:
         self._read_s = page[SINCE] = self._live[SINCE] = now
         self.last = at.OPTIMISER
         self.skip = self.quiet = 0
+        if self.skipped:
+            count, self.skipped = self.skipped, 0
+            self.step += count
+            page[at.STEPS] += count
+            page[at.UNSAMPLED_STEPS] += count
+            if self.woken is not None:
+                self.woken(count)
         self._snapshot = [page[at.WALL + phase] for phase in _LOOP]
         self._live[CURRENT] = self.kind = kind
         if now - self._copied_s > _COPY_S:

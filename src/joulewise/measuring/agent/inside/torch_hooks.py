@@ -17,7 +17,7 @@ from typing import Any
 from . import callers
 from . import layout as at
 from .prints import fingerprint
-from .timeline import Timeline, clock, process_cpu, thread_cpu
+from .timeline import STRIDE, Timeline, clock, process_cpu, thread_cpu
 
 _MOST_EVALUATIONS = 2000
 _TRACKED_ITEMS = 16
@@ -25,6 +25,7 @@ _MOST_PRINTS = 2048
 _CURVE_EVERY_S = 0.02
 _TIMED_FETCHES = 8
 _MOST_FAULTS = 20
+_MOST_SHAPES = 64
 
 
 class TorchHooks:
@@ -39,6 +40,7 @@ class TorchHooks:
         self.is_worker = False
         self.grad_on: Callable[[], bool] = torch.is_grad_enabled
         self.reset()
+        timeline.woken = self.untimed
 
     def reset(self) -> None:
         """Forget, as a forked child must; loaders keep their numbers."""
@@ -52,7 +54,9 @@ class TorchHooks:
         self.eval_loader = -1
         self.evaluations = 0
         self.sizes: dict[int, int] = {}
-        self.optimisers: dict[int, tuple[int, Any]] = {}
+        self.optimisers: dict[
+            int, list[Any]
+        ] = {}  # by id: the number, the optimiser, steps that are not counted yet
         self.rates: dict[int, float] = {}
         self.model_known = False
         self.loss_name = ""
@@ -172,12 +176,13 @@ class TorchHooks:
     def know_optimiser(self, optimiser: Any) -> int:
         """Return the number of an optimiser; say what it is when it is new."""
         number = len(self.optimisers)
-        self.optimisers[id(optimiser)] = (number, optimiser)
+        self.optimisers[id(optimiser)] = [number, optimiser, 0]
         moved = [p for group in optimiser.param_groups for p in group["params"]]
         self.line.facts.put(
             f"optimiser/{number}",
-            {"name": type(optimiser).__name__, "parameters": sum(p.numel() for p in moved)},
-        )
+            {"name": type(optimiser).__name__, "parameters": sum(p.numel() for p in moved),
+             "settings": _settings(optimiser.param_groups[0])},
+        )  # fmt: skip
         return number
 
     def see_rate(self, optimiser: Any, number: int) -> None:
@@ -205,9 +210,17 @@ class TorchHooks:
                 "parameters": sum(p.numel() for p in parameters),
                 "precision": precision,
                 "device": device,
+                "shapes": [list(p.shape) for p in parameters if p.dim() > 1][:_MOST_SHAPES],
             },
         )
+        self.say_world()
         self.say_threads()
+
+    def say_world(self) -> None:
+        """Say how many processes train this model together, where they do."""
+        together = sys.modules.get("torch.distributed")
+        if together is not None and together.is_available() and together.is_initialized():
+            self.line.facts.put("world", [together.get_world_size(), str(together.get_backend())])
 
     def say_threads(self) -> None:
         """Say how many threads compute."""
@@ -242,17 +255,28 @@ class TorchHooks:
              "map_style": hasattr(dataset, "__getitem__"), "in_memory": type(dataset).__name__ == "TensorDataset"},
         )  # fmt: skip
 
-    def count_batch(self, size: int) -> None:
-        """Count a training batch of this size."""
+    def untimed(self, count: int) -> None:
+        """Take in that so many steps went by untimed: their batches were as large as the last one."""
         page = self.line.page
-        page[at.SAMPLES] += size
+        for number, _, steps in self.optimisers.values():
+            if number < at.MOST_OPTIMISERS:
+                page[at.OPTIMISERS + number] += steps
+        for known in self.optimisers.values():
+            known[2] = 0
+        if self.batch:
+            self.count_batch(self.batch, count)
+
+    def count_batch(self, size: int, times: int = 1) -> None:
+        """Count training batches of this size."""
+        page = self.line.page
+        page[at.SAMPLES] += size * times
         slot = self.sizes.get(size)
         if slot is None:
             if len(self.sizes) >= at.MOST_BATCHES:
                 return
             slot = self.sizes[size] = at.BATCHES + 2 * len(self.sizes)
             page[slot] = size
-        page[slot + 1] += 1
+        page[slot + 1] += times
 
 
 def attach(line: Timeline, torch: Any) -> TorchHooks:
@@ -268,6 +292,12 @@ def attach(line: Timeline, torch: Any) -> TorchHooks:
         _wrap_loaders(hooks, loaders)
         _wrap_fetching(hooks, sys.modules["torch.utils.data._utils.fetch"])
     return hooks
+
+
+def _settings(group: dict[str, Any]) -> str:
+    """Return an optimiser's settings in one line: two that differ there are two trials of a search."""
+    told = {k: v for k, v in group.items() if k != "params" and isinstance(v, (int, float, tuple, bool))}
+    return ", ".join(f"{k}={told[k]!r}" for k in sorted(told))[:300]
 
 
 def _size(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
@@ -375,6 +405,14 @@ def _wrap_optimisers(hooks: TorchHooks) -> None:
         if get_ident() != line.main:
             return
         known = hooks.optimisers.get(id(optimiser))
+        if line.skip == 2 and known is not None:
+            known[2] += 1
+            line.skipped += 1  # as `line.passed` does, which here would be a call too many
+            line.quiet -= 1
+            if not line.quiet:
+                line.wake()
+            return
+        line.wake()
         number = hooks.safely(hooks.know_optimiser, optimiser) if known is None else known[0]
         if number is not None and number < at.MOST_OPTIMISERS:
             line.page[at.OPTIMISERS + number] += 1
@@ -452,6 +490,19 @@ def _wrap_loaders(hooks: TorchHooks, module: Any) -> None:
     line, grad_on = hooks.line, hooks.grad_on
     numbers = hooks.numbers
 
+    def timed_index(self: Any) -> Any:
+        """Stand in for `_next_index` where a batch is timed."""
+        began_s = clock()
+        try:
+            return original_index(self)
+        finally:
+            line.page[self._joulewise + at.INDEX] += clock() - began_s
+
+    def count(iterator: Any) -> None:
+        """Count what was delivered since the last time: PyTorch does so itself."""
+        line.page[iterator._joulewise + at.DELIVERED] += iterator._num_yielded - iterator._joulewise_told  # noqa: SLF001
+        iterator._joulewise_told = iterator._num_yielded  # noqa: SLF001
+
     @functools.wraps(original_iter)
     def __iter__(self: Any) -> Any:  # noqa: N807
         if get_ident() != line.main or line.skip == 1:
@@ -475,42 +526,44 @@ def _wrap_loaders(hooks: TorchHooks, module: Any) -> None:
         finally:
             line.leave(before)
         if number < at.MOST_LOADERS:
-            iterator._joulewise = slot  # noqa: SLF001 - our mark on their iterator
             page = line.page
             page[slot + at.PASSES] += 1
             page[slot + at.WAIT] += page[at.SINCE] - began_s
             page[slot + at.FIRST_WAIT] += page[at.SINCE] - began_s
-            iterator._joulewise_first = True  # noqa: SLF001
-            iterator._joulewise_size = None  # noqa: SLF001
+            mark = iterator.__dict__  # our marks on their iterator
+            mark["_joulewise"], mark["_joulewise_told"] = slot, 0
+            mark["_joulewise_first"], mark["_joulewise_size"] = True, None
         return iterator
 
     @functools.wraps(original_next)
     def __next__(self: Any) -> Any:  # noqa: N807
+        if line.skip == 2 and grad_on():
+            try:
+                return original_next(self)
+            except StopIteration:
+                if get_ident() == line.main:
+                    line.wake()
+                    if "_joulewise" in self.__dict__:
+                        count(self)
+                raise
         slot = getattr(self, "_joulewise", None)
         if slot is None or get_ident() != line.main or line.skip == 1:
             return original_next(self)
+        line.wake()
         page = line.page
-        if line.skip == 2:
-            if grad_on():
-                try:
-                    batch = original_next(self)
-                except StopIteration:
-                    line.wake()
-                    raise
-                page[slot + at.DELIVERED] += 1
-                return batch
-            line.wake()
         before = line.enter(at.DATA if grad_on() else at.VALIDATION)
         began_s = page[at.SINCE]
         numbers.worker = slot
+        self._next_index = timed_index.__get__(self)
         try:
             batch = original_next(self)
             if self._joulewise_size is None:
                 self._joulewise_size = hooks.safely(_bytes, batch) or 0
-            page[slot + at.DELIVERED] += 1
             page[at.BYTES + line.kind] += self._joulewise_size
             return batch
         finally:
+            del self._next_index
+            count(self)
             line.leave(before)
             waited_s = page[at.SINCE] - began_s
             page[slot + at.WAIT] += waited_s
@@ -518,20 +571,8 @@ def _wrap_loaders(hooks: TorchHooks, module: Any) -> None:
                 self._joulewise_first = False
                 page[slot + at.FIRST_WAIT] += waited_s
 
-    @functools.wraps(original_index)
-    def _next_index(self: Any) -> Any:
-        slot = getattr(self, "_joulewise", None)
-        if slot is None or line.skip == 2:
-            return original_index(self)
-        began_s = clock()
-        try:
-            return original_index(self)
-        finally:
-            line.page[slot + at.INDEX] += clock() - began_s
-
     loader_class.__iter__ = __iter__
     iterator_class.__next__ = __next__
-    iterator_class._next_index = _next_index  # noqa: SLF001
 
 
 class _Numbers:
@@ -571,9 +612,11 @@ def _wrap_fetching(hooks: TorchHooks, module: Any) -> None:
     @functools.wraps(original)
     def fetch(self: Any, index: Any) -> Any:
         slot = hooks.numbers.worker
+        if line.skip == 2:
+            return original(self, index)
         hooks.fetches += 1
         if get_ident() != line.main or (
-            hooks.fetches % _TIMED_FETCHES and hooks.quick and not hooks.is_worker
+            hooks.fetches % _TIMED_FETCHES and hooks.quick and not hooks.is_worker and not line.fast
         ):
             return original(self, index)
         before = (
@@ -604,7 +647,11 @@ def _wrap_fetching(hooks: TorchHooks, module: Any) -> None:
         finally:
             self.collate_fn = collate
             took_s, cpu_s = clock() - began_s, process_cpu() - began_cpu_s
-            times = _TIMED_FETCHES if hooks.quick and not hooks.is_worker else 1
+            times = 1
+            if line.fast and hooks.grad_on():
+                times = STRIDE  # one step in so many is timed at all
+            elif hooks.quick and not hooks.is_worker:
+                times = _TIMED_FETCHES
             items = len(index) if self.auto_collation else 1
             page = line.page
             page[slot + at.FETCHED] += items * times

@@ -1,15 +1,17 @@
-"""A recording's cost as a LaTeX sentence that says how each figure is known; it needs no package."""
+"""A recording's cost for a paper: a LaTeX sentence that says how each figure is known (it needs no package), and BibTeX."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from joulewise import __version__
-from joulewise.cli.output import plain
 from joulewise.measuring.accounting import Account
 from joulewise.vocabulary.figures import Figure
 from joulewise.vocabulary.quantities import format_duration, format_figure, format_money
+from joulewise.vocabulary.text import plain
 
+_ABOUT = "Energy, carbon and cost of machine-learning work, with intervals"
 _SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--", "…": r"\dots{}", "µ": r"$\mu$", "<": r"\textless{}",
@@ -40,6 +42,24 @@ def sentence(account: Account) -> str:
         parts.append(f" Its electricity cost {escaped(format_money(cost.cost, cost.currency))}.")
     parts.append(f" Figures are best values with 90\\,\\% intervals, by joulewise {__version__}.")
     return "".join(parts)
+
+
+def bibtex(accounts: Sequence[Account]) -> str:
+    """Return what a paper cites for these figures: joulewise, and the source of each grid intensity used."""
+    entries = [
+        f"@software{{joulewise,\n  title = {{joulewise}},\n  version = {{{__version__}}},\n  note = {{{_ABOUT}}}\n}}"
+    ]
+    sources = {
+        a.footprint.factors["intensity"].source: a.recording.started_utc.year
+        for a in accounts
+        if "intensity" in a.footprint.factors
+    }
+    entries += [
+        f"@misc{{intensity{number},\n  title = {{Carbon intensity of electricity: {escaped(source)}}},\n"
+        f"  note = {{Used for runs of {year}}}\n}}"
+        for number, (source, year) in enumerate(sorted(sources.items()), 1)
+    ]
+    return "\n\n".join(entries) + "\n"
 
 
 def escaped(text: str) -> str:

@@ -1,0 +1,236 @@
+"""`joulewise submit -- COMMAND`: put flexible work into the queue; it runs in the hours that planning chose."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import signal
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from joulewise.cli.output import echo, echo_json, json_option, local_time, plain
+from joulewise.cli.reading import BYTES, WATTS, quantity
+from joulewise.vocabulary.errors import UsageError
+from joulewise.vocabulary.job import Checkpoint, Duration, Job, Pace
+from joulewise.vocabulary.moments import parse_moment
+from joulewise.vocabulary.quantities import ENERGY_UNITS, format_duration, format_si, parse_duration
+from joulewise.vocabulary.ticket import Needs, Ticket
+
+_SUSPEND = Checkpoint(1.0, 0.0)  # a signal and a look: its memory stays warm
+_REQUEUE = Checkpoint(30.0, 0.0)  # to save, to start and to load; --pause-time says better
+
+
+@click.command("submit", context_settings={"allow_interspersed_args": False})
+@click.option(
+    "--deadline", metavar="TIME", help="By when it must be done: 'tomorrow 08:00', 18:00, +12h, ISO 8601."
+)
+@click.option(
+    "--duration",
+    metavar="TIME",
+    help="How long it runs: 6h; or what like runs took: 5h,6h,9h (default: from past runs of this command).",
+)
+@click.option(
+    "--margin", default=0.0, metavar="SHARE", help="How much longer it may take: 0.5 for half as long again."
+)
+@click.option("--start", "release", metavar="TIME", help="When it may begin at the earliest (default: now).")
+@click.option("--interruptible", is_flag=True, help="It may stand still and go on.")
+@click.option(
+    "--checkpoint",
+    metavar="SIGNAL",
+    default="",
+    help="It saves its state and ends on this signal (USR1), and goes on from there when started again.",
+)
+@click.option("--checkpoint-time", default="60s", metavar="TIME", help="How long saving may take.")
+@click.option(
+    "--pause-time", metavar="TIME", help="Dead time at each resumption (default: 1s, with --checkpoint 30s)."
+)
+@click.option(
+    "--pause-energy", default="0J", metavar="ENERGY", help="Joules of saving and loading at each pause."
+)
+@click.option("--restartable", is_flag=True, help="It may be started again from nothing if its machine dies.")
+@click.option(
+    "--retries",
+    default=0,
+    metavar="N",
+    type=click.IntRange(min=0),
+    help="Start it again after a failure, N times at most.",
+)
+@click.option(
+    "--priority",
+    default=0,
+    metavar="N",
+    help="Higher comes first; may let interruptible work of lower priority stand still.",
+)
+@click.option(
+    "--cpus", default=1, metavar="N", type=click.IntRange(min=1), help="Processors that it keeps busy."
+)
+@click.option("--gpus", default=0, metavar="N", type=click.IntRange(min=0), help="GPUs that it takes.")
+@click.option("--memory", default="0B", metavar="SIZE", help="Memory that it takes: 16GB.")
+@click.option(
+    "--power",
+    metavar="WATTS",
+    help="What it draws while it runs (default: from past runs of this command, else 300W).",
+)
+@click.option("--budget", default="", metavar="LIMITS", help="Stop it at these limits: 2MJ,200g,3h.")
+@click.option(
+    "--zone", "zones", multiple=True, metavar="ZONE", help="Where it may run, home first; repeat for more."
+)
+@click.option("--engine", default="local", metavar="NAME", help="What runs it: local (default).")
+@click.option("--name", metavar="NAME", help="Its name (default: the program's or the script's).")
+@click.option(
+    "--env",
+    "named",
+    multiple=True,
+    metavar="NAME[=VALUE]",
+    help="A variable that it takes along; may be repeated.",
+)
+@json_option
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[--] COMMAND...")
+def command(**options: Any) -> None:
+    """Put flexible work into the queue: a worker runs it in the hours that planning chose, and records it as any run.
+
+    A job takes PATH, the virtual environment and the languages of this shell along; other variables only with --env:
+    the ledger is no place for secrets. Workers are started with `joulewise worker`.
+    """
+    from joulewise import wiring
+
+    ticket = _ticket(options, datetime.now(UTC))
+    done = wiring.submit(ticket)
+    placed = done.placement
+    if options["as_json"]:
+        echo_json(
+            {
+                "job": done.id,
+                "name": ticket.job.name,
+                "reason": done.reason,
+                "deadline_utc": ticket.job.deadline_utc.isoformat(),
+                "start_utc": placed.start_utc.isoformat() if placed else None,
+                "end_utc": placed.end_utc.isoformat() if placed else None,
+                "saving": placed.saving if placed else None,
+                "notes": list(placed.notes) if placed else [],
+                "signal": done.signal,
+            }
+        )
+        return
+    echo(f"{done.id} ({plain(ticket.job.name, 40)}) is in the queue: {done.reason}")
+    if placed is None:
+        return
+    pauses = f" with {placed.pauses} pause{'s' if placed.pauses > 1 else ''}" if placed.pauses else ""
+    echo(
+        f"  planned  {local_time(placed.start_utc)} to {local_time(placed.end_utc)}{pauses}; deadline {local_time(ticket.job.deadline_utc)}"
+    )
+    echo(
+        f"  length   {format_duration(ticket.job.duration.expected_s or 0.0)}, {format_duration(placed.reserve_s)} kept free ({ticket.job.duration.source})"
+    )
+    echo(
+        f"  carbon   {format_si(placed.predicted.carbon_g, 'g')}, run at once {format_si(placed.run_now.carbon_g, 'g')}"
+    )
+    for note in placed.notes:
+        echo(f"  note     {plain(note, 300)}")
+    echo(f"  grid     {plain(done.signal, 300)}")
+
+
+def _ticket(options: dict[str, Any], now: datetime) -> Ticket:
+    from joulewise import wiring
+    from joulewise.cli.start import run_name
+    from joulewise.scheduling.submitting import carried
+
+    argv = tuple(options["command"])
+    if not argv:
+        raise UsageError(
+            "there is no command to submit; write for instance: joulewise submit --deadline 18:00 -- python train.py"
+        )
+    if not options["deadline"]:
+        raise UsageError("say by when it must be done, for instance --deadline 'tomorrow 08:00'")
+    release = parse_moment(options["release"], now) if options["release"] else now
+    deadline = parse_moment(options["deadline"], release if options["deadline"].startswith("+") else now)
+    zones = tuple(wiring.grid_zone(z) for z in _zones(options))
+    wiring.engine(options["engine"])
+    if options["budget"]:
+        _check_budget(options["budget"])
+    checkpoint = _signal(options["checkpoint"])
+    duration, power_w = _known(options, argv)
+    pause = None
+    if options["interruptible"] or checkpoint:
+        usual = _REQUEUE if checkpoint else _SUSPEND
+        dead_s = parse_duration(options["pause_time"]) if options["pause_time"] else usual.dead_s
+        pause = Checkpoint(dead_s, quantity(options["pause_energy"], ENERGY_UNITS, "--pause-energy"))
+    return Ticket(
+        Job(
+            options["name"] or run_name(argv),
+            duration,
+            release,
+            deadline,
+            (Pace("1 worker", 1.0, power_w),),
+            pause,
+            zones,
+        ),
+        argv,
+        os.getcwd(),
+        getpass.getuser(),
+        carried(os.environ, _named(options["named"])),
+        options["engine"],
+        Needs(options["cpus"], options["gpus"], int(quantity(options["memory"], BYTES, "--memory"))),
+        options["priority"],
+        options["restartable"],
+        checkpoint,
+        parse_duration(options["checkpoint_time"]),
+        options["retries"],
+        options["budget"],
+    )
+
+
+def _zones(options: dict[str, Any]) -> tuple[str, ...]:
+    from joulewise import wiring
+
+    zones = tuple(options["zones"]) or tuple(filter(None, [wiring.settings().zone]))
+    if not zones:
+        raise UsageError("say where it runs, for instance --zone DE, or set a zone (joulewise config)")
+    return zones
+
+
+def _known(options: dict[str, Any], argv: tuple[str, ...]) -> tuple[Duration, float]:
+    """Return how long the job runs and what it draws: as told, else from past runs of the same command."""
+    from joulewise import wiring
+
+    told_w = quantity(options["power"], WATTS, "--power") if options["power"] else None
+    if options["duration"]:
+        samples = [parse_duration(text) for text in options["duration"].split(",")]
+        duration = Duration(tuple(samples), options["margin"], "stated")
+        if told_w is not None:
+            return duration, told_w
+        return duration, wiring.learnt(argv)[1] or 300.0
+    duration, learnt_w = wiring.learnt(argv)
+    return duration, told_w or learnt_w or 300.0
+
+
+def _signal(text: str) -> str:
+    if not text:
+        return ""
+    name = text.upper() if text.upper().startswith("SIG") else f"SIG{text.upper()}"
+    if name not in signal.Signals.__members__ or name in ("SIGKILL", "SIGSTOP"):
+        raise UsageError(
+            f"--checkpoint is {text!r}, but must be a signal that a program can handle, for instance USR1"
+        )
+    return name
+
+
+def _named(texts: tuple[str, ...]) -> dict[str, str]:
+    named = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name or (not equals and name not in os.environ):
+            raise UsageError(
+                f"--env is {text!r}, but there is no variable of this name; write NAME or NAME=VALUE"
+            )
+        named[name] = value if equals else os.environ[name]
+    return named
+
+
+def _check_budget(text: str) -> None:
+    from joulewise import wiring
+    from joulewise.vocabulary.budget import Budget
+
+    Budget.parse(text, wiring.settings().currency)

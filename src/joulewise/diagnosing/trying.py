@@ -1,0 +1,441 @@
+"""Trying: what a short piece of the user's own program says of a finding, with one knob changed and without.
+
+`plan_trial` sets how long a side is: as long as the larger of 5 % of the run, and start-up plus 50 steps a side, allows;
+it refuses a trial that would cost more than it can save. `compare` takes what the sides measured. Both are pure; the door
+(`joulewise try`) runs the sides.
+
+A sample costs what it costs in a pass (its share of the pass's start, where workers begin, over the run's own number of
+items), in joules by the run's own joules per CPU second and per second. The saving in a step is carried to the run by the
+share that steps have in it. Repeated pairs give the noise, by Student's t; one pair is taken to be good to 6 % a side, or
+to what its windows say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil, hypot, sqrt
+from statistics import fmean, median, stdev
+
+from joulewise.diagnosing.case import Case, Estimate, about, epochs_made, step_cpu_s, step_wall_s, train_batch
+from joulewise.diagnosing.ranking import LEAST_SHARE, price
+from joulewise.diagnosing.remedies import KNOBS
+from joulewise.diagnosing.settling import REPEAT_ARM
+from joulewise.vocabulary.errors import UsageError
+from joulewise.vocabulary.figures import Basis, Figure
+from joulewise.vocabulary.finding import Cause, Finding, Remedy, RemedyKind
+from joulewise.vocabulary.observed import CurvePoint, Phase, ProcessView, Window
+from joulewise.vocabulary.quantities import format_si
+from joulewise.vocabulary.recording import Component
+from joulewise.vocabulary.student import t95
+from joulewise.vocabulary.trial import Trial, TrialVerdict
+
+_SHARE = 0.05  # of the run
+_STEPS = 50
+_ENOUGH_S = 3.0  # of measured steps a side
+_MOST_PAIRS = 3
+_PASSES = 3
+_HOPED = 0.10  # of the run, where no finding promises anything
+_MEDIAN_ARM = (
+    1.645 * 1.4826 * 1.2533
+)  # of a median, from the median deviation: 90 %, normal, less efficient than a mean
+_LEAST_ARM = 0.02
+_SAME_LOSS = 1e-3
+_WORSE_LOSS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class TrialPlan:
+    """How a run is tried: `pairs` rounds of one side as it is and one for each knob, each of so many steps.
+
+    With `passes` the training loader's passes are cut to `batches`; without, `steps` are measured in a row.
+    """
+
+    case: Case
+    view: ProcessView
+    knobs: Mapping[str, str]
+    promises: Mapping[str, Finding | None]
+    steps: int
+    passes: int
+    batches: int
+    pairs: int
+    side_s: float
+    budget_s: float
+
+    @property
+    def spec(self) -> str:
+        """Return what the process is told."""
+        return f"steps={self.steps} passes={self.passes} batches={self.batches}"
+
+    @property
+    def lasts_s(self) -> float:
+        """Seconds that all sides take together, about."""
+        return self.pairs * (1 + len(self.knobs)) * self.side_s
+
+    @property
+    def cost_j(self) -> float | None:
+        """Joules that all sides take together, about; None where the run's are not known."""
+        total = self.case.account.footprint.total_j
+        return None if total is None else total.value * self.lasts_s / self.case.wall_s
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What one side measured."""
+
+    windows: tuple[Window, ...]
+    curve: tuple[CurvePoint, ...]
+    changed: tuple[str, ...] = ()
+
+
+def knobs_of(case: Case, findings: Sequence[Finding]) -> dict[str, str]:
+    """Return what is worth trying on a run: the remedies of its findings, else what cannot be settled by watching."""
+    view = _trainer(case)
+    batch = train_batch(view)
+    workers = max((one.workers for one in view.loaders if not one.evaluates), default=0)
+    values = {
+        "batch": "x4" if batch is None or batch * 4 > 32 else f"x{round(32 / batch)}",
+        "workers": "0" if workers else str(max(1, int(case.cpus) - 1)),
+        "threads": str(max(1, int(case.cpus))),
+        "cache": "on",
+        "precision": "bf16",
+        "validate": "epoch",
+    }
+    found = {
+        name: values[name]
+        for finding in findings
+        for name, knob in KNOBS.items()
+        if finding.cause in knob.causes and name in values
+    }
+    if found:
+        return found
+    guesses: dict[str, str] = {}
+    if batch is not None and batch < 64 and any(one.shuffle for one in view.loaders):
+        guesses["batch"] = "x4"
+    if workers:
+        guesses["workers"] = "0"
+    if (view.threads.torch or 1) > 1:
+        guesses["threads"] = "1"
+    return guesses
+
+
+def plan_trial(
+    case: Case,
+    findings: Sequence[Finding],
+    knobs: Mapping[str, str],
+    *,
+    future_runs: int,
+    budget_s: float | None = None,
+) -> TrialPlan:
+    """Return the plan of a trial; raises UsageError for what cannot be tried, or is not worth it. Pure."""
+    if "early-stop" in knobs:
+        raise UsageError(
+            "early-stop cannot be tried on a short piece of a run; apply it to a whole one: joulewise run --with early-stop"
+        )
+    view = _trainer(case)
+    start_s, step_s = _start_s(view), step_wall_s(view) / view.steps
+    sides = 1 + len(knobs)
+    allowed_s = budget_s or max(_SHARE * case.wall_s, sides * (start_s + _STEPS * step_s))
+    pairs = max(1, min(_MOST_PAIRS, int(allowed_s / (sides * (start_s + _STEPS * step_s)))))
+    left_s = allowed_s / (sides * pairs) - start_s
+    steps = max(_STEPS, int(min(left_s, _ENOUGH_S) / step_s))
+    epochs = epochs_made(view) or 0
+    passes = (
+        min(_PASSES, epochs)
+        if epochs > 1 and any(not one.evaluates and one.passes > 1 for one in view.loaders)
+        else 0
+    )
+    batches = ceil(steps / passes) if passes else 0
+    if passes:
+        trains = max((one for one in view.loaders if not one.evaluates), key=lambda one: one.batches)
+        batches = max(batches, 8 * trains.workers)
+        if "validate" in knobs and view.evaluation_calls > epochs:
+            batches = max(batches, ceil(3 * view.steps / view.evaluation_calls))
+        batches = min(batches, max(4, trains.batches // trains.passes))
+        steps = passes * batches
+    plan = TrialPlan(
+        case, view, dict(knobs), {name: _promise(findings, name) for name in knobs}, steps, passes, batches, pairs,
+        start_s + steps * step_s, allowed_s,
+    )  # fmt: skip
+    _refuse_if_dear(plan, future_runs)
+    return plan
+
+
+def compare(plan: TrialPlan, knob: str, pairs: Sequence[tuple[Side, Side]], cost: float) -> Trial:
+    """Return what pairs of sides (as it is, with the knob) say; raises UsageError where they measured nothing. Pure."""
+    case, view = plan.case, plan.view
+    weights, unit = _weights(case)
+    costs = [[_cost(view, side, knob, changed=n > 0) for n, side in enumerate(pair)] for pair in pairs]
+    known = [(one, other) for one, other in costs if one is not None and other is not None]
+    if len(known) < len(pairs):
+        raise UsageError(
+            f"the trial of {knob} measured no steps: the program ended before; see what it printed with --keep"
+        )
+    used = [
+        (_mixed(weights, one.cpu_s, one.wall_s), _mixed(weights, other.cpu_s, other.wall_s))
+        for one, other in known
+    ]
+    arms = [fmean(pair[n].arm for pair in known) for n in (0, 1)]
+    steps = _figure([1 - other / one for one, other in used], arms)
+    walls = fmean(1 - other.wall_s / one.wall_s for one, other in known)
+    base = fmean(one.cpu_s for one, _ in known), fmean(one.wall_s for one, _ in known)
+    share, wall_share = _carried(case, view, weights, knob, base)
+    run = steps.scaled(share)
+    promise = plan.promises.get(knob)
+    promised = None
+    if promise is not None:
+        saving = promise.saving
+        value = saving.energy_share if unit == "J" and saving.energy_share is not None else saving.cpu_share
+        arms = [
+            end / saving.cpu_s.value if saving.cpu_s.value else 1.0
+            for end in (saving.cpu_s.low, saving.cpu_s.high)
+        ]
+        promised = about(value, value * arms[0], value * arms[1])
+    equal, words = _quality(knob, pairs)
+    return Trial(
+        run=case.recording.run_id,
+        knob=f"{knob}={plan.knobs[knob]}",
+        cause=promise.cause if promise is not None else _cause(view, knob, plan.knobs[knob]),
+        unit=unit,
+        step_share=steps,
+        run_share=run,
+        wall_share=wall_share * walls,
+        promised_share=promised,
+        verdict=_verdict(run, promised, equal),
+        equal_quality=equal,
+        quality=words,
+        pairs=len(pairs),
+        cost=cost,
+        changed=pairs[0][1].changed,
+    )
+
+
+def apply_trials(
+    case: Case, findings: Sequence[Finding], trials: Sequence[Trial]
+) -> tuple[tuple[tuple[Finding, Trial | None], ...], tuple[Trial, ...]]:
+    """Return the findings as trials left them, the largest saving first, each with its trial; and the withdrawn trials.
+
+    A confirmed or corrected finding promises what the trial measured, one that only a trial could see is added, and one
+    that was withdrawn is gone. Of several trials of one waste the newest (the first) counts. Pure.
+    """
+    newest: dict[Cause, Trial] = {}
+    for trial in trials:
+        newest.setdefault(trial.cause, trial)
+    kept: list[tuple[Finding, Trial | None]] = []
+    for finding in findings:
+        known = newest.get(finding.cause)
+        if known is None or known.verdict is TrialVerdict.UNCLEAR:
+            kept.append((finding, known))
+        elif known.verdict is not TrialVerdict.WITHDRAWN:
+            kept.append((_tried(case, finding, known), known))
+    had = {finding.cause for finding in findings}
+    kept += [
+        (_tried(case, None, trial), trial)
+        for cause, trial in newest.items()
+        if cause not in had and trial.verdict in (TrialVerdict.CONFIRMED, TrialVerdict.CORRECTED)
+    ]
+    withdrawn = tuple(t for t in newest.values() if t.verdict is TrialVerdict.WITHDRAWN)
+    return tuple(sorted(kept, key=lambda pair: -pair[0].saving.share)), withdrawn
+
+
+def _tried(case: Case, finding: Finding | None, trial: Trial) -> Finding:
+    """Return a finding whose saving is the trial's."""
+    share = trial.run_share
+    cpu_s = about(*(case.cpu_s * v for v in (share.value, share.low, share.high)))
+    wall_s = about(*(case.wall_s * trial.wall_share * f for f in (1.0, 0.8, 1.2)))
+    evidence = f"a trial of {trial.pairs} pair{'s' if trial.pairs > 1 else ''} used {100 * trial.step_share.value:.0f} % less a sample"
+    remedy = Remedy(
+        RemedyKind.COMMAND, f"joulewise run --with {trial.knob} -- {' '.join(case.recording.command)}"
+    )
+    estimate = Estimate(trial.cause, cpu_s, wall_s, evidence, remedy, trial.quality, "", "trial")
+    saving = price(case, estimate)
+    if finding is None:
+        return Finding(trial.cause, evidence, saving, remedy, trial.quality)
+    return Finding(
+        finding.cause,
+        f"{finding.evidence}; {evidence}",
+        saving,
+        finding.remedy,
+        finding.risk,
+        finding.process,
+    )
+
+
+def _trainer(case: Case) -> ProcessView:
+    if not case.trainers:
+        raise UsageError(
+            f"{case.recording.run_id} has no training steps that the agent saw; only a training loop of PyTorch can be tried"
+        )
+    return max(case.trainers, key=lambda v: v.steps)
+
+
+def _start_s(view: ProcessView) -> float:
+    """Return how long the process took until its first step."""
+    first = next((p.t_s for p in view.curve if "loss" in p.values), None)
+    if first is not None:
+        return max(0.0, first - view.start_s)
+    return view.phase(Phase.SETUP).wall_s + view.phase(Phase.IMPORT).wall_s
+
+
+def _promise(findings: Sequence[Finding], knob: str) -> Finding | None:
+    return next((f for f in findings if f.cause in KNOBS[knob].causes), None)
+
+
+def _cause(view: ProcessView, knob: str, value: str) -> Cause:
+    if knob == "workers":
+        most = max((one.workers for one in view.loaders), default=0)
+        return Cause.TOO_FEW_LOADER_WORKERS if int(value) > most else Cause.TOO_MANY_LOADER_WORKERS
+    return KNOBS[knob].causes[0]
+
+
+def _refuse_if_dear(plan: TrialPlan, future_runs: int) -> None:
+    shares = [p.saving.share for p in plan.promises.values() if p is not None]
+    hoped = sum(shares) if shares else _HOPED
+    saved_s = future_runs * hoped * plan.case.wall_s
+    if plan.lasts_s <= saved_s:
+        return
+    cost = plan.cost_j
+    amount = (
+        f"{plan.lasts_s:.0f} s" if cost is None else f"{plan.lasts_s:.0f} s and {format_si(cost, 'J', 2)}"
+    )
+    need = ceil(plan.lasts_s / (hoped * plan.case.wall_s))
+    why = "promised" if shares else "hoped for, since no finding promises any"
+    raise UsageError(
+        f"not worth a trial: it would take about {amount}, and {100 * hoped:.0f} % of {future_runs} more "
+        f"run{'s' if future_runs > 1 else ''} of {plan.case.wall_s:.0f} s is less ({why}); if the program will run "
+        f"{need} times or more, say --future {need}"
+    )
+
+
+def _weights(case: Case) -> tuple[tuple[float, float], str]:
+    """Return the run's joules per CPU second and per second, and the unit; where none are known, CPU seconds count."""
+    parts = {
+        c: f.value
+        for c, f in case.account.footprint.energy_j.items()
+        if c not in (Component.OTHER, Component.NODE)
+    }
+    if not parts or case.cpu_s <= 0 or case.wall_s <= 0:
+        return (1.0, 0.0), "cpu_s"
+    cpu_j = parts.pop(Component.CPU, 0.0)
+    return (cpu_j / case.cpu_s, sum(parts.values()) / case.wall_s), "J"
+
+
+def _mixed(weights: tuple[float, float], cpu_s: float, wall_s: float) -> float:
+    return max(1e-12, weights[0] * cpu_s + weights[1] * wall_s)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    """What a sample cost on one side, and how far that is to be trusted: the relative half-width of its median."""
+
+    cpu_s: float
+    wall_s: float
+    arm: float
+
+
+def _cost(view: ProcessView, side: Side, knob: str, *, changed: bool) -> _Cost | None:
+    """Return what a sample cost; None where nothing was measured.
+
+    The median of the windows counts, since neighbours on the machine make some of them dear; where evaluations are looked
+    at, which come in few windows, it is the mean.
+    """
+    whole = (
+        knob == "validate" and not changed
+    )  # there, evaluations are what is looked at; elsewhere they stay out
+
+    def spent(window: Window) -> tuple[float, float]:
+        if whole:
+            return window.cpu_s, window.wall_s
+        return window.cpu_s - window.apart_cpu_s, window.wall_s - window.apart_wall_s
+
+    starts = [(w.samples, *spent(w)) for w in side.windows if w.kind == "start"]
+    rest = [(w.samples, *spent(w)) for w in side.windows if w.kind == "steps" and w.samples]
+    if not rest:
+        return None
+    found, arm = [], 0.0
+    for n in (1, 2):
+        each = [r[n] / r[0] for r in rest]
+        middle = sum(r[n] for r in rest) / sum(r[0] for r in rest) if knob == "validate" else median(each)
+        if n == 1 and middle > 0:
+            apart = median(abs(e - middle) for e in each)
+            arm = _MEDIAN_ARM * apart / middle / sqrt(len(each))
+        if starts and view.dataset_items:
+            middle += max(0.0, median(s[n] - middle * s[0] for s in starts)) / view.dataset_items
+        found.append(max(1e-12, middle))
+    return _Cost(found[0], found[1], arm)
+
+
+def _figure(shares: Sequence[float], arms: Sequence[float]) -> Figure:
+    """Return the mean of savings with its 90 % interval."""
+    mean = fmean(shares)
+    arm = (1 - mean) * hypot(*arms) / sqrt(len(shares))
+    if len(shares) > 1:
+        arm = max(_LEAST_ARM, arm, t95(len(shares) - 1) * stdev(shares) / sqrt(len(shares)))
+    else:
+        arm = max(arm, (1 - mean) * hypot(REPEAT_ARM, REPEAT_ARM))
+    return Figure(mean, mean - arm, mean + arm, Basis.MEASURED, "trial")
+
+
+def _carried(
+    case: Case, view: ProcessView, weights: tuple[float, float], knob: str, base: tuple[float, float]
+) -> tuple[float, float]:
+    """Return the share of the run that the trial's saving is of, in the unit and in wall time.
+
+    It is what its samples cost at the trial's own cost of one, but no less than what the run's steps took, and no more
+    than these and everything that has no name.
+    """
+    workers = sum(v.cpu_s for v in case.views if v.parent_pid == view.pid and v.kind == "fork")
+    least = [step_cpu_s(view) + workers, step_wall_s(view)]
+    kept = 1.0
+    if knob == "validate":
+        apart = view.phase(Phase.VALIDATION)
+        least = [least[0] + apart.cpu_s, least[1] + apart.wall_s]
+        if view.evaluation_calls:
+            kept = max(0.0, 1 - (epochs_made(view) or 1) / view.evaluation_calls)
+    unnamed = view.phase(Phase.OTHER), view.phase(Phase.WAITING)
+    most = [least[0] + sum(p.cpu_s for p in unnamed), least[1] + sum(p.wall_s for p in unnamed)]
+    cpu_s, wall_s = (
+        min(b, max(a, view.samples * each)) for a, b, each in zip(least, most, base, strict=True)
+    )
+    share = _mixed(weights, cpu_s, wall_s) / _mixed(weights, case.cpu_s, case.wall_s)
+    return min(1.0, share) * kept, min(1.0, wall_s / case.wall_s) * kept
+
+
+def _verdict(run: Figure, promised: Figure | None, equal: bool | None) -> TrialVerdict:
+    if equal is False:
+        return TrialVerdict.WITHDRAWN
+    if run.value >= LEAST_SHARE and run.low > 0:
+        meets = promised is not None and promised.low <= run.high and run.low <= promised.high
+        return TrialVerdict.CONFIRMED if meets else TrialVerdict.CORRECTED
+    if run.value <= 0 or run.high < LEAST_SHARE:
+        return TrialVerdict.WITHDRAWN
+    return TrialVerdict.UNCLEAR
+
+
+def _quality(knob: str, pairs: Sequence[tuple[Side, Side]]) -> tuple[bool | None, str]:
+    """Return whether the sides are equally good, and in words how that is known."""
+    if knob == "batch":
+        return (
+            None,
+            "a short piece cannot tell the quality of another batch: run it whole, then joulewise settle",
+        )
+    befores, afters = (
+        {p.step: p.values["loss"] for pair in pairs for p in pair[n].curve if "loss" in p.values}
+        for n in (0, 1)
+    )
+    both = sorted(befores.keys() & afters.keys())
+    if not both:
+        return None, "no losses of the same steps were seen in both sides"
+    one, other = [befores[s] for s in both], [afters[s] for s in both]
+    size = fmean(map(abs, one)) or 1.0
+    apart = fmean(abs(a - b) for a, b in zip(one, other, strict=True)) / size
+    if apart < _SAME_LOSS:
+        return True, f"the same losses in {len(both)} steps"
+    last = max(1, len(both) // 3)
+    before, after = fmean(one[-last:]), fmean(other[-last:])
+    differ = [b - a for a, b in zip(one[-last:], other[-last:], strict=True)]
+    noise = max(_WORSE_LOSS * abs(before), 2 * stdev(differ) / sqrt(last) if last > 1 else 0.0)
+    words = f"loss {before:.4g} as it is, {after:.4g} with it"
+    if knob == "precision":
+        return after - before <= noise, f"{words}; run it whole, then joulewise settle"
+    return None, f"{words}: the program draws other random numbers each time"

@@ -1,0 +1,436 @@
+"""The queue's jobs: what was asked, what is planned, what was decided and why.
+
+Whoever submits, plans or cancels writes here; running is the business of leases.py. A job's line holds what lists and
+workers look at, so that neither reads a ticket: 10,000 of them are listed from their lines alone. Plans are plain
+values here (a placement as `scheduling.saved` writes it): the ledger keeps them, it does not know what they mean.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from joulewise.ledger.store import Store, insert
+from joulewise.vocabulary.errors import UnknownName, UsageError
+from joulewise.vocabulary.ticket import OPEN, Needs, Stage, Ticket, ticket_as_json, ticket_from_json
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # 32 letters, none taken for another (Crockford)
+_LINE = (
+    "id", "name", "owner", "engine", "zone", "stage", "priority", "cpus", "gpus", "memory_bytes", "submitted_utc",
+    "deadline_utc", "start_utc", "latest_utc", "fence", "failures", "wanted", "reason", "exit_code", "ended_utc",
+    "planned_utc",
+)  # fmt: skip
+LINE = ", ".join(f"jobs.{c}" for c in _LINE)
+_PAPERS = ("job", "ticket", "placement", "promise")
+_INSERT, _INSERT_PAPERS = insert("jobs", _LINE), insert("job_papers", _PAPERS)
+_FIRST = "CASE WHEN promise = '' THEN {} ELSE promise END"
+_DECIDE = (
+    "INSERT INTO job_decisions (job, number, at_utc, what, reason, who) "
+    "SELECT :job, COALESCE(MAX(number), 0) + 1, :at_utc, :what, :reason, :who FROM job_decisions WHERE job = :job"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One job as lists and workers see it. `start_utc` is when it is planned to start, `latest_utc` when it must."""
+
+    id: str
+    name: str
+    owner: str
+    engine: str
+    zone: str
+    stage: Stage
+    priority: int
+    needs: Needs
+    submitted_utc: datetime
+    deadline_utc: datetime
+    start_utc: datetime
+    latest_utc: datetime
+    fence: int
+    failures: int
+    wanted: str
+    reason: str
+    exit_code: int | None
+    ended_utc: datetime | None
+    planned_utc: datetime | None
+
+    @property
+    def late(self) -> bool:
+        """Whether it ended after its deadline."""
+        return self.ended_utc is not None and self.ended_utc > self.deadline_utc
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What a plan says of one job: where and when it starts, the latest start, and the placement as plain values."""
+
+    job: str
+    zone: str
+    start_utc: datetime
+    latest_utc: datetime
+    reason: str
+    placement: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One entry of a job's story."""
+
+    at_utc: datetime
+    what: str
+    reason: str
+    who: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try to run a job: who had it, the engine's handle, its GPUs, when it ran (None: it still does), how it ended."""
+
+    fence: int
+    worker: str
+    host: str
+    boot: str
+    handle: str
+    devices: tuple[int, ...]
+    begun_utc: datetime
+    ended_utc: datetime | None
+    end_state: str
+    exit_code: int | None
+    reason: str
+    ran: tuple[tuple[datetime, datetime | None], ...]
+
+
+def add(store: Store, ticket: Ticket, planned: Planned, now_utc: datetime, *, who: str = "") -> str:
+    """Write a new job into the queue and return its id. All or nothing; `planned.job` is not looked at."""
+    job_id = "".join(_ALPHABET[byte % 32] for byte in os.urandom(8))
+    placement = "" if planned.placement is None else _json(planned.placement)
+    row = {
+        "id": job_id,
+        "name": ticket.job.name,
+        "owner": ticket.owner,
+        "engine": ticket.engine,
+        "zone": planned.zone,
+        "stage": Stage.QUEUED.value,
+        "priority": ticket.priority,
+        "cpus": ticket.needs.cpus,
+        "gpus": ticket.needs.gpus,
+        "memory_bytes": ticket.needs.memory_bytes,
+        "submitted_utc": iso(now_utc),
+        "deadline_utc": iso(ticket.job.deadline_utc),
+        "start_utc": iso(planned.start_utc),
+        "latest_utc": iso(planned.latest_utc),
+        "fence": 0,
+        "failures": 0,
+        "wanted": "",
+        "reason": planned.reason,
+        "exit_code": None,
+        "ended_utc": "",
+        "planned_utc": "",
+    }
+    papers = {"job": job_id, "ticket": _json(ticket_as_json(ticket)), "placement": placement, "promise": ""}
+    with store.transaction():
+        store.execute(_INSERT, row)
+        store.execute(_INSERT_PAPERS, papers)
+        decide(store, now_utc, (job_id, "submitted", planned.reason), who=who or ticket.owner)
+    return job_id
+
+
+def lines(
+    store: Store,
+    stages: Iterable[Stage] = OPEN,
+    *,
+    owner: str | None = None,
+    limit: int | None = None,
+) -> list[Line]:
+    """Return jobs in these stages, the oldest first (with a limit: the newest of them)."""
+    names = [Stage(s).value for s in stages]
+    where, values = _in("stage", names)
+    if owner is not None:
+        where, values = f"{where} AND owner = :owner", {**values, "owner": owner}
+    newest = "" if limit is None else f" ORDER BY submitted_utc DESC, id DESC LIMIT {int(limit)}"
+    rows = store.query(f"SELECT {LINE} FROM jobs WHERE {where}{newest}", values)  # noqa: S608 - names of ours
+    rows.sort(key=lambda row: (row["submitted_utc"], row["id"]))
+    return [line(row) for row in rows]
+
+
+def count(store: Store) -> dict[Stage, int]:
+    """Return how many jobs stand in each stage."""
+    rows = store.query("SELECT stage, COUNT(*) AS count FROM jobs GROUP BY stage")
+    return {Stage(row["stage"]): int(row["count"]) for row in rows}
+
+
+def find(store: Store, text: str) -> Line:
+    """Return the job that `text` names: `latest`, an id or its beginning, a name (the newest of it)."""
+    if text == "latest":
+        rows = store.query(f"SELECT {LINE} FROM jobs ORDER BY submitted_utc DESC, id DESC LIMIT 1")  # noqa: S608
+        if not rows:
+            raise UsageError("the queue has had no job yet; joulewise submit -- COMMAND submits one")
+        return line(rows[0])
+    for condition, limit in (("id = :text", 2), ("id >= :text AND id < :end", 2), ("name = :text", 1)):
+        rows = store.query(
+            f"SELECT {LINE} FROM jobs WHERE {condition} ORDER BY submitted_utc DESC, id DESC LIMIT {limit}",  # noqa: S608
+            {"text": text, "end": text + "\U0010ffff"} if ":end" in condition else {"text": text},
+        )
+        if len(rows) > 1:
+            raise UsageError(f"{text!r} is the beginning of several jobs; write more of the id")
+        if rows:
+            return line(rows[0])
+    known = store.query("SELECT id, name FROM jobs ORDER BY submitted_utc DESC LIMIT 200")
+    raise UnknownName(
+        "job", text, [w for r in known for w in (r["id"], r["name"])], "('joulewise queue' lists them)"
+    )
+
+
+def ticket(store: Store, job_id: str) -> Ticket:
+    """Return what was asked for a job."""
+    return tickets(store, [job_id])[job_id]
+
+
+def tickets(store: Store, ids: Sequence[str]) -> dict[str, Ticket]:
+    """Return the tickets of these jobs by id."""
+    return {key: ticket_from_json(json.loads(text)) for key, text in _texts(store, "ticket", ids).items()}
+
+
+def placement(store: Store, job_id: str) -> Mapping[str, Any] | None:
+    """Return the plan in force for a job as plain values; None where it has none."""
+    return placements(store, [job_id]).get(job_id)
+
+
+def placements(store: Store, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """Return the plans in force of these jobs by id, of those that have one."""
+    return {key: json.loads(text) for key, text in _texts(store, "placement", ids).items() if text}
+
+
+def promise(store: Store, job_id: str) -> Mapping[str, Any] | None:
+    """Return the plan that a job is settled against: the first under the capacity there was; None without."""
+    text = _texts(store, "promise", [job_id])[job_id]
+    return json.loads(text) if text else placement(store, job_id)
+
+
+def write_plans(store: Store, planned: Sequence[Planned], now_utc: datetime, *, who: str) -> int:
+    """Write what a plan says of these jobs, of those that still wait, all in one transaction; return how many.
+
+    The first plan of a job becomes its promise. A line stands in its story where the start moved or the reason is new.
+    """
+    if not planned:
+        return 0
+    now = iso(now_utc)
+    with store.transaction():
+        before = {
+            row["id"]: (row["start_utc"], row["reason"], row["planned_utc"])
+            for row in store.query(
+                "SELECT id, start_utc, reason, planned_utc FROM jobs WHERE stage = :stage",
+                {"stage": Stage.QUEUED.value},
+            )
+        }
+        kept = [p for p in planned if p.job in before]
+        if kept:
+            store.execute(
+                "UPDATE jobs SET zone = :zone, start_utc = :start, latest_utc = :latest, reason = :reason, "
+                "planned_utc = :now WHERE id = :id AND stage = 'queued'",
+                *(
+                    {
+                        "id": p.job,
+                        "zone": p.zone,
+                        "start": iso(p.start_utc),
+                        "latest": iso(p.latest_utc),
+                        "reason": p.reason,
+                        "now": now,
+                    }
+                    for p in kept
+                ),
+            )
+            store.execute(
+                f"UPDATE job_papers SET placement = :placement, promise = {_FIRST.format(':placement')} WHERE job = :job",  # noqa: S608
+                *(
+                    {"job": p.job, "placement": "" if p.placement is None else _json(p.placement)}
+                    for p in kept
+                ),
+            )
+        moved = [p for p in kept if before[p.job][:2] != (iso(p.start_utc), p.reason)]
+        words = [(p.job, "moved" if before[p.job][2] else "planned", p.reason) for p in moved]
+        decide(store, now_utc, *words, who=who)
+    return len(kept)
+
+
+def replace_placement(
+    store: Store,
+    job_id: str,
+    fence: int,
+    told: Mapping[str, Any],
+    reason: str,
+    now_utc: datetime,
+    *,
+    who: str,
+) -> bool:
+    """Write another plan for a job that a worker has; False where that attempt is over."""
+    with store.transaction():
+        changed = store.execute(
+            "UPDATE jobs SET planned_utc = :now, reason = :reason "
+            "WHERE id = :id AND fence = :fence AND stage IN ('running', 'paused')",
+            {"now": iso(now_utc), "reason": reason, "id": job_id, "fence": fence},
+        )
+        if changed:
+            store.execute(
+                "UPDATE job_papers SET placement = :placement WHERE job = :id",
+                {"placement": _json(told), "id": job_id},
+            )
+            decide(store, now_utc, (job_id, "moved", reason), who=who)
+    return bool(changed)
+
+
+def cancel(store: Store, job_id: str, now_utc: datetime, *, who: str) -> Stage:
+    """Ask for the end of a job and return its stage then: one that waits is over at once, one that runs is asked.
+
+    UsageError where it is over already.
+    """
+    with store.transaction():
+        done = store.execute(
+            "UPDATE jobs SET stage = 'cancelled', ended_utc = :now, reason = :reason WHERE id = :id AND stage = 'queued'",
+            {"now": iso(now_utc), "reason": f"cancelled by {who} before it started", "id": job_id},
+        )
+        asked = 0 if done else store.execute(
+            "UPDATE jobs SET wanted = 'cancel' WHERE id = :id AND stage IN ('running', 'paused')", {"id": job_id}
+        )  # fmt: skip
+        if done or asked:
+            decide(store, now_utc, (job_id, "cancelled" if done else "cancel asked", f"by {who}"), who=who)
+    found = find(store, job_id)
+    if not done and not asked:
+        raise UsageError(f"{job_id} is over already ({found.stage}): nothing to cancel")
+    return found.stage
+
+
+def decide(store: Store, now_utc: datetime, *words: tuple[str, str, str], who: str) -> None:
+    """Write lines (job, what, reason) into the stories of jobs."""
+    if words:
+        at = iso(now_utc)
+        store.execute(
+            _DECIDE, *({"job": j, "what": w, "reason": r, "at_utc": at, "who": who} for j, w, r in words)
+        )
+
+
+def story(store: Store, job_id: str) -> list[Decision]:
+    """Return what was decided about a job, oldest first."""
+    rows = store.query(
+        "SELECT at_utc, what, reason, who FROM job_decisions WHERE job = :id ORDER BY number", {"id": job_id}
+    )
+    return [Decision(datetime.fromisoformat(r["at_utc"]), r["what"], r["reason"], r["who"]) for r in rows]
+
+
+def attempts(store: Store, job_id: str) -> list[Attempt]:
+    """Return the attempts to run a job, oldest first."""
+    rows = store.query("SELECT * FROM job_attempts WHERE job = :id ORDER BY fence", {"id": job_id})
+    return [attempt(row) for row in rows]
+
+
+def used(store: Store, since_utc: datetime, now_utc: datetime) -> dict[str, float]:
+    """Return the processor seconds (GPUs count as eight) that each owner's jobs took since then."""
+    rows = store.query(
+        "SELECT jobs.owner, jobs.cpus, jobs.gpus, job_attempts.ran FROM job_attempts "
+        "JOIN jobs ON jobs.id = job_attempts.job WHERE job_attempts.ended_utc = '' OR job_attempts.ended_utc > :since",
+        {"since": iso(since_utc)},
+    )
+    sums: dict[str, float] = {}
+    for row in rows:
+        seconds = sum(
+            max(0.0, ((end or now_utc) - max(begin, since_utc)).total_seconds())
+            for begin, end in stretches(row["ran"])
+        )
+        sums[row["owner"]] = sums.get(row["owner"], 0.0) + seconds * (row["cpus"] + 8 * row["gpus"])
+    return sums
+
+
+def line(row: Mapping[str, Any]) -> Line:
+    """Return the line that a row of the table is."""
+    return Line(
+        row["id"],
+        row["name"],
+        row["owner"],
+        row["engine"],
+        row["zone"],
+        Stage(row["stage"]),
+        row["priority"],
+        Needs(row["cpus"], row["gpus"], row["memory_bytes"]),
+        datetime.fromisoformat(row["submitted_utc"]),
+        datetime.fromisoformat(row["deadline_utc"]),
+        datetime.fromisoformat(row["start_utc"]),
+        datetime.fromisoformat(row["latest_utc"]),
+        row["fence"],
+        row["failures"],
+        row["wanted"],
+        row["reason"],
+        row["exit_code"],
+        _moment(row["ended_utc"]),
+        _moment(row["planned_utc"]),
+    )
+
+
+def attempt(row: Mapping[str, Any]) -> Attempt:
+    """Return the attempt that a row of the table is."""
+    return Attempt(
+        row["fence"],
+        row["worker"],
+        row["host"],
+        row["boot"],
+        row["handle"],
+        tuple(int(d) for d in row["devices"].split(",") if d),
+        datetime.fromisoformat(row["begun_utc"]),
+        _moment(row["ended_utc"]),
+        row["end_state"],
+        row["exit_code"],
+        row["reason"],
+        stretches(row["ran"]),
+    )
+
+
+def stretches(text: str) -> tuple[tuple[datetime, datetime | None], ...]:
+    """Return the stretches of running that a row holds; the last end is None while it runs."""
+    return tuple(
+        (datetime.fromisoformat(a), datetime.fromisoformat(b) if b else None) for a, b in json.loads(text)
+    )
+
+
+def stretches_as_text(ran: Sequence[tuple[datetime, datetime | None]]) -> str:
+    """Return stretches as a row holds them."""
+    return json.dumps([[iso(a), iso(b) if b else None] for a, b in ran])
+
+
+def iso(moment: datetime) -> str:
+    """Return a time as the tables hold it: UTC, to the millisecond, so that text sorts as time does."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")
+
+
+def make_promise(store: Store, job_id: str) -> None:
+    """Let the plan in force be what a job is settled against, if no planning has made a promise yet."""
+    sql = f"UPDATE job_papers SET promise = {_FIRST.format('placement')} WHERE job = :id"  # noqa: S608
+    store.execute(sql, {"id": job_id})
+
+
+def _texts(store: Store, column: str, ids: Sequence[str]) -> dict[str, str]:
+    if len(ids) > 500:  # one scan beats many parameters
+        wanted = set(ids)
+        rows = store.query(
+            f"SELECT job, {column} FROM job_papers JOIN jobs ON jobs.id = job_papers.job "  # noqa: S608
+            "WHERE stage IN ('queued', 'running', 'paused')"
+        )
+        return {row["job"]: row[column] for row in rows if row["job"] in wanted}
+    where, values = _in("job", ids)
+    rows = store.query(f"SELECT job, {column} FROM job_papers WHERE {where}", values)  # noqa: S608 - names of ours
+    return {row["job"]: row[column] for row in rows}
+
+
+def _in(column: str, values: Iterable[str]) -> tuple[str, dict[str, str]]:
+    named = {f"v{n}": value for n, value in enumerate(values)}
+    return f"{column} IN ({', '.join(':' + name for name in named) or 'NULL'})", named
+
+
+def _moment(text: str) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)

@@ -1,0 +1,416 @@
+"""A worker: claims jobs when their hour comes, has an engine run them, and writes down what happened.
+
+`round` is one look at everything; it never waits. Whatever dies between two of its steps, the next round of this worker
+or of another goes on from the ledger and the engine, which agree on the key of every attempt:
+
+    claimed, not started    `start` under the same key: starts it, or finds that it was started
+    started, not written    the same
+    ended, not written      the engine still says how it ended
+    ledger out of reach     what runs, runs on; what there is to write is written when the ledger answers again
+    lease lost              another has adopted the job under the same fence: this worker lets go of it
+
+Deciding is queue.py's, planning queue_plan.py's (in a process of its own, so that a worker stays small).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from signal import Signals
+from typing import final
+
+from joulewise.launching.port import (
+    REQUEUE,
+    SUSPEND,
+    Checkpointing,
+    Engine,
+    Order,
+    Refused,
+    Resources,
+    State,
+    Status,
+    Unreachable,
+)
+from joulewise.ledger import jobs as queue
+from joulewise.ledger.leases import LEASE_S, Held, Leases, due
+from joulewise.ledger.store import Store
+from joulewise.scheduling.queue import NOTHING, Act, Action, Going, decide
+from joulewise.scheduling.saved import placement_from_json
+from joulewise.vocabulary.clock import Clock
+from joulewise.vocabulary.errors import EngineError, LedgerError
+from joulewise.vocabulary.job import Placement
+from joulewise.vocabulary.ticket import Needs, Stage, Ticket
+
+BOUND = frozenset({"local"})  # engines whose jobs live and die with their host
+MOST_ATTEMPTS = 20  # a job that takes its machine down each time is not started for ever
+REQUEUE_FROM_S = 600.0  # a shorter pause is not worth saving the state for
+PLAN_EVERY_S = 15.0  # new jobs are planned within this time
+FAIR_S = 7 * 86400.0  # how far back fair shares look
+_NEVER_AGAIN = frozenset({3, 125, 126, 127})  # a budget stopped it, or it could not be started at all
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """What a worker is: its name, the place whose jobs it may judge, whose jobs of which zone it takes, and its room."""
+
+    name: str
+    place: str
+    room: Needs
+    zone: str = ""
+    owners: str = ""
+    lease_s: float = LEASE_S
+    poll_s: float = 1.0
+    idle_s: float = 2.0
+
+
+@dataclass(slots=True)
+class _Hand:
+    """A job in this worker's hands."""
+
+    held: Held
+    ticket: Ticket
+    placement: Placement | None
+    handle: str
+    ran: list[tuple[datetime, datetime | None]]
+    requeued: bool = False
+    asked: bool = False
+    told: set[str] = field(default_factory=set)
+
+    @property
+    def key(self) -> str:
+        return f"{self.held.line.id}-{self.held.line.fence}"
+
+    @property
+    def paused(self) -> bool:
+        return self.held.line.stage is Stage.PAUSED
+
+    def ran_s(self, now_utc: datetime) -> float:
+        return sum(((end or now_utc) - begin).total_seconds() for begin, end in self.ran)
+
+
+Wrap = Callable[[Ticket, str], Sequence[str]]
+
+
+@final
+class Worker:
+    """One worker over a ledger and an engine. `wrap` makes the command that is recorded; `plan` starts a planning."""
+
+    def __init__(
+        self,
+        store: Store,
+        engine: Engine,
+        post: Post,
+        clock: Clock,
+        *,
+        wrap: Wrap = lambda ticket, _key: ticket.argv,
+        plan: Callable[[], None] | None = None,
+        say: Callable[[str], None] = lambda _line: None,
+        leases: Leases | None = None,
+    ) -> None:
+        self._store, self._engine, self._post, self._clock = store, engine, post, clock
+        self._wrap, self._plan, self._say = wrap, plan, say
+        self._leases = leases or Leases(store, post.name, post.place, post.lease_s)
+        self._hands: dict[str, _Hand] = {}
+        self._renew_at = self._adopt_at = self._plan_at = self._used_at = float("-inf")
+        self._used: dict[str, float] = {}
+        self._silent = ""
+
+    @property
+    def busy(self) -> int:
+        """How many jobs it has."""
+        return len(self._hands)
+
+    def round(self) -> float:
+        """Look at everything once; return the seconds after which the next look should come."""
+        try:
+            self._round()
+            if self._silent:
+                self._say("the ledger answers again")
+            self._silent = ""
+        except LedgerError as error:
+            if str(error) != self._silent:
+                self._say(f"{error}; what runs, runs on")
+            self._silent = str(error)
+            return max(self._post.poll_s, 5.0)
+        return self._post.poll_s if self._hands else self._post.idle_s
+
+    def leave(self) -> None:
+        """Go: what runs, runs on, and the next worker here adopts it."""
+        self._leases.leave()
+
+    def _round(self) -> None:
+        now, now_s = self._clock.now_utc(), self._clock.monotonic_s()
+        if now_s >= self._renew_at:
+            post = self._post
+            self._leases.enrol(post.zone, self._engine.name, post.owners, post.room, now)
+            self._leases.renew()
+            self._renew_at = now_s + post.lease_s / 3
+        if now_s >= self._adopt_at:
+            self._adopt(now)
+            self._adopt_at = now_s + self._post.lease_s / 6
+        self._take_stock()
+        for hand in list(self._hands.values()):
+            self._look(hand, now)
+        waiting = due(self._store, self._engine.name, self._post.zone, self._post.owners, now)
+        if waiting or self._hands:
+            going = [self._going(hand, now) for hand in self._hands.values()]
+            lines = {line.id: line for line in waiting}
+            for action in decide(
+                waiting, going, self._post.room, now, self._shares(now, now_s) if waiting else {}
+            ):
+                self._act(action, lines, now)
+        if self._plan is not None and now_s >= self._plan_at:
+            self._plan_at = now_s + PLAN_EVERY_S
+            if self._stale(now) and self._leases.take_planner():
+                self._plan()
+
+    def _take_stock(self) -> None:
+        """Bring what this worker has up to date with the ledger; let go of what is no longer its own."""
+        if not self._hands:
+            return
+        mine = {held.line.id: held for held in self._leases.held()}
+        for job_id, hand in list(self._hands.items()):
+            held = mine.get(job_id)
+            if held is None or held.line.fence != hand.held.line.fence:
+                self._let_go(hand)
+                continue
+            if held.line.planned_utc != hand.held.line.planned_utc:
+                hand.placement = self._placement(job_id)
+            hand.held = held
+
+    def _let_go(self, hand: _Hand) -> None:
+        """Another has this job, or it is over; if a newer attempt exists, the copy that this one started must end."""
+        line = queue.find(self._store, hand.held.line.id)
+        if line.fence != hand.held.line.fence and hand.handle:
+            self._ask(hand, lambda: self._engine.cancel(hand.handle))
+        self._hands.pop(line.id, None)
+        self._say(f"{line.id} is no longer this worker's")
+
+    def _adopt(self, now: datetime) -> None:
+        for held in self._leases.held():  # of a claim whose answer was lost
+            if held.line.id not in self._hands:
+                self._take(held)
+        for held in self._leases.orphans(self._engine.name, bound=self._engine.name in BOUND):
+            if self._leases.adopt(held, now):
+                self._take(replace(held, worker=self._post.name))
+                self._say(f"{held.line.id} ({held.line.name}) adopted from {held.worker}")
+
+    def _take(self, held: Held) -> _Hand:
+        ticket = queue.ticket(self._store, held.line.id)
+        hand = _Hand(held, ticket, self._placement(held.line.id), held.attempt.handle, list(held.attempt.ran))
+        self._hands[held.line.id] = hand
+        return hand
+
+    def _placement(self, job_id: str) -> Placement | None:
+        told = queue.placement(self._store, job_id)
+        return None if told is None else placement_from_json(told)
+
+    def _look(self, hand: _Hand, now: datetime) -> None:
+        """See how a job does: start it where that was not done, write how it ended, ask for its end if that is wanted."""
+        if not hand.handle and not self._start(hand, now):
+            return
+        try:
+            status = self._engine.status(hand.handle)
+        except Unreachable as error:
+            self._tell(hand, f"{hand.held.line.id}: {error}")
+            return
+        except EngineError as error:
+            self._end(hand, Stage.FAILED, f"nobody can say how it does: {error}", now)
+            return
+        if not status.live:
+            self._ended(hand, status, now)
+        elif hand.held.line.wanted and not hand.asked:
+            hand.asked = self._ask(hand, lambda: self._engine.cancel(hand.handle))
+        else:
+            hand.requeued = status.state is State.HELD
+
+    def _start(self, hand: _Hand, now: datetime) -> bool:
+        line = hand.held.line
+        try:
+            handle = self._engine.start(self._order(hand))
+        except Unreachable as error:
+            self._tell(hand, f"{line.id}: {error}; asked again with the same key")
+            return False
+        except EngineError as error:
+            self._end(hand, Stage.FAILED, f"it could not be started: {error}", now)
+            return False
+        ran = hand.ran or [(now, None)]
+        said = ("started", line.reason)
+        if not self._leases.mark(line.id, line.fence, Stage.RUNNING, handle, ran, now, said):
+            hand.handle = handle
+            self._let_go(hand)
+            return False
+        hand.handle, hand.ran = handle, ran
+        self._say(f"{line.id} ({line.name}) started: {line.reason}")
+        return True
+
+    def _order(self, hand: _Hand) -> Order:
+        ticket, devices = hand.ticket, hand.held.attempt.devices
+        env = dict(ticket.env)
+        if devices or ticket.needs.gpus == 0:
+            env.setdefault("CUDA_VISIBLE_DEVICES", ",".join(map(str, devices)))
+        saving = (
+            Checkpointing(Signals[ticket.checkpoint], ticket.checkpoint_grace_s)
+            if ticket.checkpoint
+            else None
+        )
+        needs = ticket.needs
+        return Order(
+            hand.key,
+            tuple(self._wrap(ticket, hand.key)),
+            ticket.cwd,
+            env,
+            ticket.job.name,
+            resources=Resources(needs.cpus, needs.memory_bytes or None, needs.gpus),
+            checkpointing=saving,
+            tags={"joulewise": hand.key, "owner": ticket.owner},
+        )
+
+    def _ended(self, hand: _Hand, status: Status, now: datetime) -> None:
+        line, ticket, code = hand.held.line, hand.ticket, status.exit_code
+        why = status.reason
+        if line.wanted == "cancel" and status.state is not State.LOST:
+            self._end(hand, Stage.CANCELLED, "cancelled while it ran", now, code)
+        elif status.state is State.FINISHED and code == 0:
+            self._end(hand, Stage.DONE, f"done after {hand.ran_s(now):.0f} s of running", now, code)
+        elif status.state is State.LOST:
+            if line.wanted == "cancel":
+                self._end(hand, Stage.CANCELLED, f"cancelled; {why}", now)
+            elif not ticket.restartable:
+                self._end(
+                    hand, Stage.FAILED, f"{why or 'it was interrupted'}; it is not declared restartable", now
+                )
+            elif line.fence >= MOST_ATTEMPTS:
+                self._end(
+                    hand, Stage.FAILED, f"{why or 'interrupted'}; given up after {line.fence} attempts", now
+                )
+            else:
+                self._end(hand, Stage.QUEUED, f"{why or 'it was interrupted'}; starts again", now)
+        elif status.state is State.FINISHED and code not in _NEVER_AGAIN and line.failures < ticket.retries:
+            left = ticket.retries - line.failures - 1
+            self._end(
+                hand,
+                Stage.QUEUED,
+                f"failed with {code}; tried again ({left} more left)",
+                now,
+                code,
+                failed=True,
+            )
+        elif status.state is State.FINISHED:
+            words = (
+                "stopped by its budget" if code == 3 and ticket.budget else f"failed with exit code {code}"
+            )
+            self._end(hand, Stage.FAILED, f"{words}{f': {why}' if why else ''}", now, code, failed=True)
+        else:
+            self._end(hand, Stage.FAILED, f"ended by the engine: {why or 'no reason given'}", now, code)
+
+    def _end(
+        self,
+        hand: _Hand,
+        stage: Stage,
+        reason: str,
+        now: datetime,
+        exit_code: int | None = None,
+        *,
+        failed: bool = False,
+    ) -> None:
+        line = hand.held.line
+        _close(hand.ran, now)
+        self._leases.finish(
+            line.id, line.fence, stage, reason, hand.ran, now, exit_code=exit_code, failed=failed
+        )
+        self._hands.pop(line.id, None)
+        self._say(f"{line.id} ({line.name}) {stage}: {reason}")
+
+    def _going(self, hand: _Hand, now: datetime) -> Going:
+        ticket, abilities = hand.ticket, self._engine.abilities
+        duration = ticket.job.duration
+        may_rest = SUSPEND in abilities or (bool(ticket.checkpoint) and REQUEUE in abilities)
+        ready = bool(hand.handle) and not hand.held.line.wanted
+        return Going(
+            hand.held.line,
+            hand.paused,
+            hand.ran_s(now),
+            max(duration.reserve_s or 0.0, duration.expected_s or 0.0),
+            hand.placement.stretches if hand.placement else (),
+            ticket.pausable and duration.known and may_rest and ready,
+            NOTHING if hand.requeued else ticket.needs.at_rest,
+        )
+
+    def _act(self, action: Action, waiting: dict[str, queue.Line], now: datetime) -> None:
+        if action.act is Act.START:
+            line = waiting[action.job]
+            devices = self._free_devices(line.needs.gpus)
+            fence = self._leases.claim(line.id, line.fence, action.reason, now, devices)
+            if fence is not None:
+                for held in self._leases.held():
+                    if held.line.id == line.id:
+                        self._start(self._take(held), now)
+        elif action.act is Act.PAUSE:
+            self._pause(self._hands[action.job], action.reason, now)
+        else:
+            self._resume(self._hands[action.job], action.reason, now)
+
+    def _free_devices(self, count: int) -> list[int]:
+        taken = {d for hand in self._hands.values() for d in hand.held.attempt.devices}
+        return [d for d in range(self._post.room.gpus) if d not in taken][:count]
+
+    def _pause(self, hand: _Hand, reason: str, now: datetime) -> None:
+        abilities = self._engine.abilities
+        until = self._going(hand, now).rests_until(now)
+        long = until is None or (until - now).total_seconds() >= REQUEUE_FROM_S
+        requeue = bool(hand.ticket.checkpoint) and REQUEUE in abilities and (long or SUSPEND not in abilities)
+        act = self._engine.requeue if requeue else self._engine.suspend
+        if self._ask(hand, lambda: act(hand.handle)):
+            _close(hand.ran, now)
+            hand.requeued = requeue
+            how = "saves its state and ends for now" if requeue else "keeps its memory"
+            self._mark(hand, Stage.PAUSED, "paused", f"{reason}; {how}", now)
+
+    def _resume(self, hand: _Hand, reason: str, now: datetime) -> None:
+        act = self._engine.release if hand.requeued else self._engine.resume
+        if self._ask(hand, lambda: act(hand.handle)):
+            hand.ran.append((now, None))
+            hand.requeued = False
+            self._mark(hand, Stage.RUNNING, "resumed", reason, now)
+
+    def _mark(self, hand: _Hand, stage: Stage, what: str, reason: str, now: datetime) -> None:
+        line = hand.held.line
+        if self._leases.mark(line.id, line.fence, stage, hand.handle, hand.ran, now, (what, reason)):
+            hand.held = replace(hand.held, line=replace(line, stage=stage))
+            self._say(f"{line.id} ({line.name}) {what}: {reason}")
+
+    def _ask(self, hand: _Hand, act: Callable[[], None]) -> bool:
+        """Ask the engine for something; False where it refused or did not answer, which is said once."""
+        try:
+            act()
+        except (Refused, EngineError) as error:
+            self._tell(hand, f"{hand.held.line.id}: {error}")
+            return False
+        return True
+
+    def _tell(self, hand: _Hand, text: str) -> None:
+        if text not in hand.told:
+            hand.told.add(text)
+            self._say(text)
+
+    def _shares(self, now: datetime, now_s: float) -> dict[str, float]:
+        if now_s >= self._used_at:
+            self._used = queue.used(self._store, now - timedelta(seconds=FAIR_S), now)
+            self._used_at = now_s + 60.0
+        return self._used
+
+    def _stale(self, now: datetime) -> bool:
+        """Whether something waits that was not planned since it came, or since the hour turned."""
+        rows = self._store.query(
+            "SELECT MIN(planned_utc) AS oldest, COUNT(*) AS count FROM jobs WHERE stage = 'queued'"
+        )
+        hour = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+        return bool(rows[0]["count"]) and rows[0]["oldest"] < queue.iso(hour)
+
+
+def _close(ran: list[tuple[datetime, datetime | None]], now: datetime) -> None:
+    """Let the stretch that is open end now."""
+    if ran and ran[-1][1] is None:
+        ran[-1] = (ran[-1][0], now)

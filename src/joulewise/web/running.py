@@ -1,0 +1,44 @@
+"""The dashboard's server: a socket, uvicorn, and a line that says where it is."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+
+import click
+import uvicorn
+
+from joulewise.vocabulary.errors import UsageError
+from joulewise.web.site import LOOPBACK, site
+
+__all__ = ["LOOPBACK", "serve"]
+
+
+def serve(host: str, port: int, token: str, names: Sequence[str]) -> None:
+    """Serve the dashboard until Ctrl-C or SIGTERM; raises UsageError where the address cannot be listened on."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise UsageError(
+            f"cannot listen on {host} port {port}: {error.strerror}; choose another with --port (0 takes a free one)"
+        ) from None
+    shown = f"[{host}]" if ":" in host else host
+    address = f"http://{shown}:{listening.getsockname()[1]}/"
+    click.echo(
+        f"joulewise: the dashboard is at {address}{f'?token={token}' if token else ''} (Ctrl-C ends it)",
+        err=True,
+    )
+    allowed = ("*",) if host not in LOOPBACK and not names else (*LOOPBACK, host, *names)
+    config = uvicorn.Config(
+        site(token=token, hosts=allowed),
+        log_level="error",
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+    )
+    with listening:
+        uvicorn.Server(config).run(sockets=[listening])

@@ -1,0 +1,194 @@
+"""What the pages read: the ledger's index, kept up to date, and the accounts of recordings.
+
+Every reader opens the ledger for itself (pages are made in threads). The index is brought up to date at most once in
+`_FRESH_S`; accounts of recordings that have ended are kept, because nothing can change them but a settings file.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import final
+
+from joulewise import wiring
+from joulewise.diagnosing.experiment import RunLine, ended_runs
+from joulewise.ledger.files import read_recording
+from joulewise.ledger.index import ORDERS, Summary, count_runs, find_run, list_runs
+from joulewise.ledger.savings import plans, settlements
+from joulewise.ledger.store import Store
+from joulewise.measuring.accounting import Account
+from joulewise.vocabulary.errors import UnknownName, UsageError
+from joulewise.vocabulary.finding import Finding, Settlement
+from joulewise.vocabulary.observed import observe
+from joulewise.vocabulary.recording import EndState
+from joulewise.vocabulary.settled import Settled
+
+PAGE = 50
+_FRESH_S, _KEPT_S, _MOST_KEPT = 2.0, 10.0, 16
+_MOST_CURRENT, _LINGER = 200, timedelta(minutes=10)
+_LOOK_S, _MOST_LINES, _MOST_RUNS = 0.2, 50_000, 2000
+_SINCE = {"": None, "day": 1, "week": 7, "month": 31, "year": 366}
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Which runs to list: words to look for, a state, how far back (day, week, month, year), the order and the page."""
+
+    text: str = ""
+    state: str = ""
+    since: str = ""
+    order: str = "newest"
+    page: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse a state, a span, an order or a page that does not exist."""
+        for what, value, known in (
+            ("state", self.state, ("", *(s.value for s in EndState))),
+            ("since", self.since, tuple(_SINCE)),
+            ("order", self.order, tuple(ORDERS)),
+        ):
+            if value not in known:
+                raise UnknownName(what, value, [k for k in known if k])
+        if not 1 <= self.page <= 1_000_000:
+            raise UsageError(f"page is {self.page}, but pages count from 1")
+
+
+@final
+class Shelf:
+    """The ledger and its recordings, as the pages read them; safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._fresh_until = 0.0
+        self._kept: OrderedDict[tuple[str, int], Account] = OrderedDict()
+        self._names: tuple[float, list[tuple[str, int, float]]] = (0.0, [])
+        self._lines: dict[str, list[RunLine]] = {}  # of runs that have ended; empty where joules are unknown
+
+    @contextmanager
+    def ledger(self) -> Iterator[Store]:
+        """Open the ledger, its index brought up to date unless that was just done."""
+        store = wiring.store()
+        try:
+            with self._lock:
+                if time.monotonic() >= self._fresh_until:
+                    wiring.refresh(store)
+                    self._fresh_until = time.monotonic() + _FRESH_S
+            yield store
+        finally:
+            store.close()
+
+    def runs(self, query: Query) -> tuple[list[Summary], int]:
+        """Return one page of the runs that fit, and how many fit in all."""
+        days = _SINCE[query.since]
+        since = None if days is None else datetime.now(UTC) - timedelta(days=days)
+        state = EndState(query.state) if query.state else None
+        with self.ledger() as store:
+            count = count_runs(store, text=query.text, state=state, since=since)
+            if not count:
+                return [], 0
+            rows = list_runs(
+                store, text=query.text, state=state, since=since, order=query.order,
+                limit=PAGE, offset=PAGE * (query.page - 1),
+            )  # fmt: skip
+        return rows, count
+
+    def current(self) -> tuple[list[Summary], dict[str, int]]:
+        """Return the runs that go on or ended in the last ten minutes, and how many recordings there are by state."""
+        now = datetime.now(UTC)
+        with self.ledger() as store:
+            running = list_runs(store, state=EndState.RUNNING, limit=_MOST_CURRENT)
+            late = [
+                r
+                for r in list_runs(store, since=now - timedelta(days=1), limit=_MOST_CURRENT)
+                if r.state is not EndState.RUNNING
+                and r.started_utc + timedelta(seconds=r.duration_s) > now - _LINGER
+            ]
+            rows = store.query("SELECT state, COUNT(*) AS count FROM recordings GROUP BY state")
+        return running + late, {r["state"]: r["count"] for r in rows}
+
+    def account(self, text: str) -> Account:
+        """Return the account of the run that an id, `latest` or a name means; raises UsageError where none does."""
+        with self.ledger() as store:
+            summary = find_run(store, text)
+        folder = Path(summary.folder)
+        try:
+            key = (summary.run_id, max(f.stat().st_mtime_ns for f in folder.iterdir()))
+        except (OSError, ValueError):
+            raise UsageError(
+                f"{summary.run_id} is in the ledger, but its recording is not on this machine ({summary.folder})"
+            ) from None
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        account = wiring.account(read_recording(folder))
+        if account.recording.end.state is not EndState.RUNNING:
+            with self._lock:
+                self._kept[key] = account
+                while len(self._kept) > _MOST_KEPT:
+                    self._kept.popitem(last=False)
+        return account
+
+    def findings(self, account: Account) -> tuple[Finding, ...]:
+        """Return what drove a run's cost; nothing while it runs."""
+        if account.recording.end.state is EndState.RUNNING:
+            return ()
+        return wiring.findings(account)
+
+    def experiment(self, name: str) -> tuple[list[RunLine], int]:
+        """Return the ended runs of exactly that name, and how many are still to be looked into.
+
+        A look takes about `_LOOK_S`; the page asks again until nothing is left.
+        """
+        with self.ledger() as store:
+            runs = list_runs(store, name=name, limit=_MOST_RUNS, order="newest")
+        ended = [r for r in runs if r.name == name and r.state is not EndState.RUNNING]
+        if not ended:
+            raise UsageError(f"no ended run is named {name!r}")
+        until = time.monotonic() + _LOOK_S
+        waiting = [r for r in ended if r.run_id not in self._lines]
+        while waiting and time.monotonic() < until:
+            run = waiting.pop(0)
+            self._lines[run.run_id] = _look_into(run)
+        if len(self._lines) > _MOST_LINES:
+            self._lines.clear()
+        lines = [line for run in ended for line in self._lines.get(run.run_id, ())]
+        return sorted(lines, key=lambda r: r.run_id), len(waiting)
+
+    def settled(self) -> tuple[list[Settlement], list[tuple[str, Settled]]]:
+        """Return what was settled: findings, and placements of plans with the plan's name; newest first."""
+        with self.ledger() as store:
+            return settlements(store), plans(store)
+
+    def experiments(self) -> list[tuple[str, int, float]]:
+        """Return names that several runs share, with how many runs and joules they have, the latest first.
+
+        Adding up every recording takes a while on a large ledger: the answer is kept for `_KEPT_S`.
+        """
+        with self._lock:
+            until, kept = self._names
+            if time.monotonic() < until:
+                return kept
+        with self.ledger() as store:
+            rows = store.query(
+                "SELECT name, COUNT(*) AS runs, SUM(energy_j) AS energy_j, MAX(started_utc) AS latest FROM recordings "
+                "WHERE name <> '' GROUP BY name HAVING COUNT(*) > 1 ORDER BY latest DESC LIMIT 200"
+            )
+        found = [(r["name"], r["runs"], r["energy_j"] or 0.0) for r in rows]
+        with self._lock:
+            self._names = (time.monotonic() + _KEPT_S, found)
+        return found
+
+
+def _look_into(run: Summary) -> list[RunLine]:
+    try:
+        account = wiring.account(read_recording(Path(run.folder)))
+    except (OSError, UsageError):  # another host's, or gone meanwhile
+        return []
+    return ended_runs([(account, observe(account.recording))])

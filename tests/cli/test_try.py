@@ -1,0 +1,103 @@
+"""`joulewise try`: refusals without PyTorch, and a real trial with it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from joulewise.cli.scratch import make
+from tests.cli.conftest import Joulewise
+
+TRAIN = """
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+torch.manual_seed(0); torch.set_num_threads(1)
+X, Y = torch.randn(1600, 8), torch.randint(0, 3, (1600,))
+class Items(Dataset):
+    def __len__(self): return len(X)
+    def __getitem__(self, i):
+        v = X[i]
+        for _ in range(200): v = v * 1.0
+        return v, Y[i]
+items, net = Items(), nn.Linear(8, 3)
+opt = torch.optim.SGD(net.parameters(), lr=0.1)
+for epoch in range(3):
+    for xb, yb in DataLoader(items, batch_size=8):
+        opt.zero_grad(); loss = nn.functional.cross_entropy(net(xb), yb); loss.backward(); opt.step()
+    torch.save(net.state_dict(), "model.pt")
+"""
+
+
+def test_wrong_use(joulewise: Joulewise, recorded):
+    """What cannot be tried is one line and exit code 2, and nothing runs."""
+    recorded("plain")
+    for arguments, words in (
+        (("plain",), "no training steps"),
+        (("plain", "--knob", "speed=9"), "unknown knob"),
+        (("plain", "--knob", "batch"), "must be a factor or a size"),
+        (("nowhere",), "nowhere"),
+    ):
+        done = joulewise("try", *arguments)
+        assert done.returncode == 2, done.stderr
+        assert words in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed here")
+def test_a_real_trial(joulewise: Joulewise, home: Path, monkeypatch):
+    """A slow data set is confirmed or corrected by a trial in a scratch copy; diagnose and the ledger know of it."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    (home / "train.py").write_text(TRAIN)
+    done = joulewise("run", "--quiet", "--name", "job", "--", sys.executable, "train.py")
+    assert done.returncode == 0, done.stderr
+    before = os.stat(home / "model.pt").st_mtime_ns
+
+    assert joulewise("try", "job", "--knob", "cache", "--future", "1000").returncode == 2  # nobody said yes
+    done = joulewise("try", "job", "--knob", "cache", "--future", "1000", "--yes", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    (trial,) = told["trials"]
+    assert trial["knob"] == "cache=on"
+    assert trial["changed"] == ["cache: Items: 1600 items kept in memory (0 MB)"]
+    assert trial["equal_quality"] is True
+    assert trial["step_share"]["value"] > 0.2  # 200 multiplications an item are most of a step
+    assert told["written_outside"] == []
+    assert os.stat(home / "model.pt").st_mtime_ns == before
+
+    shown = json.loads(joulewise("diagnose", "job", "--json").stdout)
+    assert [f["trial"]["knob"] for f in shown["findings"] if f["trial"]] == ["cache=on"]
+    assert "tried" in joulewise("diagnose", "job").stdout
+    assert (
+        json.loads(joulewise("runs", "--savings", "--json").stdout)["savings"] == []
+    )  # a trial is no settlement
+
+
+def test_scratch_copy(tmp_path: Path):
+    """Small files are copied, large ones and environments linked, neighbours above are found, history is left out."""
+    source = tmp_path / "a" / "project"
+    (source / "deep").mkdir(parents=True)
+    (tmp_path / "a" / "data").mkdir()
+    (tmp_path / "a" / "data" / "x.csv").write_text("1")
+    (source / "train.py").write_text("pass")
+    (source / "deep" / "own.txt").write_text("own")
+    (source / ".git").mkdir()
+    (source / "venv").mkdir()
+    (source / "venv" / "pyvenv.cfg").write_text("")
+    with (source / "large.bin").open("wb") as file:
+        file.truncate(20_000_000)
+    scratch = make(source, tmp_path / "scratch")
+    (scratch.folder / "deep" / "own.txt").write_text("other")
+
+    assert sorted(os.listdir(scratch.folder)) == ["deep", "large.bin", "train.py", "venv"]
+    assert (source / "deep" / "own.txt").read_text() == "own"
+    assert (scratch.folder / "large.bin").is_symlink()
+    assert (scratch.folder / "venv").is_symlink()
+    assert (scratch.folder / ".." / "data" / "x.csv").read_text() == "1"
+    assert (scratch.copied, scratch.linked) == (2, 2)

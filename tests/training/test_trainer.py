@@ -1,0 +1,149 @@
+"""Carrying a recipe out."""
+
+import pytest
+
+from joulewise.curves.curve import Curve
+from joulewise.training.choices import Choice, Recipe
+from joulewise.training.spending import Spending
+from joulewise.training.trainer import Trainer
+from joulewise.vocabulary.errors import UsageError
+from joulewise.vocabulary.figures import Basis
+
+torch = pytest.importorskip("torch")
+
+DATA = (torch.randn(256, 3, generator=torch.Generator().manual_seed(0)), torch.arange(256) % 2)
+
+
+def recipe(steps=None, **changed):
+    knobs = {
+        "threads": 1,
+        "memory_format": "contiguous",
+        "precision": "fp32",
+        "compile": False,
+        "batch_size": 32,
+        "optimiser": "wsd",
+        "learning_rate": 0.05,
+        "transform": "always",
+        "workers": 0,
+        **changed,
+    }
+    return Recipe(tuple(Choice(k, v, "") for k, v in knobs.items()), "cpu", steps, 0.0, 0.0, 0, "")
+
+
+class Meter:
+    """Counts two joules a look."""
+
+    def __init__(self):
+        self.joules = 0.0
+
+    def read(self):
+        self.joules += 2
+        return self.joules
+
+
+def trainer(chosen=None, counter=None):
+    torch.manual_seed(1)
+    return Trainer(
+        torch.nn.Sequential(torch.nn.Linear(3, 16), torch.nn.ReLU(), torch.nn.Linear(16, 2)),
+        chosen or recipe(),
+        torch.nn.functional.cross_entropy,
+        counter=counter,
+    )
+
+
+def epochs(own, count):
+    batches = own.batches((DATA[0], (DATA[0].sum(1) > 0).long()))
+    return [float(own.step(x, y)) for _ in range(count) for x, y in batches]
+
+
+class TestTrainer:
+    def test_learns(self):
+        """The loss falls, and the weights judged are better than chance."""
+        own = trainer()
+        losses = epochs(own, 20)
+        with own.evaluating() as judged, torch.inference_mode():
+            right = (judged(DATA[0]).argmax(1) == (DATA[0].sum(1) > 0)).float().mean()
+
+        assert losses[-1] < 0.5 * losses[0]
+        assert right > 0.95
+
+    def test_lands_inside_a_budget(self):
+        """With joules for some sixty steps left, the run is over before they are, and its decay was not cut."""
+        meter = Meter()
+        own = trainer(counter=Spending(meter.read, Basis.MEASURED, "a meter"))
+        own.land_within(300.0)
+        rates = []
+        for _ in range(100):
+            if own.over:
+                break
+            epochs_left = own.batches(DATA)
+            for x, y in epochs_left:
+                if own.over:
+                    break
+                own.step(x, y)
+                rates.append(own.optimiser.factor)
+
+        assert own.spent_j <= 300 + 12
+        assert rates[-1] == 0
+        assert max(rates) == 1
+
+    def test_live_joules(self):
+        """Joules per step are those spent by the steps taken."""
+        meter = Meter()
+        own = trainer(counter=Spending(meter.read, Basis.MEASURED, "a meter"))
+        assert own.joules_per_step == 0
+        epochs(own, 1)
+
+        assert own.joules_per_step == 2 / 8
+        assert own.spent_j == 4
+
+    def test_transform_comes_later(self):
+        """A transform left for later comes in once two evaluations were no better than the best, and stays."""
+        own = trainer(recipe(transform="later"))
+        batches = own.batches(DATA, lambda x: x + 1000)
+        means = lambda: float(torch.cat([x for x, _ in batches]).mean())  # noqa: E731
+        assert means() < 10
+        assert not own.look(Curve((1.0, 2.0, 3.0), (0.1, 0.3, 0.2), True))
+        assert own.look(Curve((1.0, 2.0, 3.0, 4.0), (0.1, 0.3, 0.2, 0.2), True))
+
+        assert means() > 900
+        assert not own.look(Curve((1.0, 2.0, 3.0, 4.0), (0.1, 0.3, 0.2, 0.2), True))
+
+    def test_checkpoint(self, tmp_path):
+        """A run goes on from its checkpoint as if it had never stopped."""
+        own, other = trainer(), trainer()
+        epochs(own, 2)
+        own.save(str(tmp_path / "kept.pt"))
+        other.load(str(tmp_path / "kept.pt"))
+
+        assert epochs(own, 1) == epochs(other, 1)
+
+    @pytest.mark.parametrize("content", [b"", b"no checkpoint at all", None])
+    def test_a_checkpoint_that_cannot_be_read(self, tmp_path, content):
+        """One clear line, and the weights are as they were."""
+        own = trainer()
+        before = [p.clone() for p in own.model.parameters()]
+        path = tmp_path / "broken.pt"
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(
+            UsageError, match=r"checkpoint .* (cannot be read|does not exist).*; nothing was changed"
+        ):
+            own.load(str(path))
+
+        assert all(torch.equal(p, q) for p, q in zip(own.model.parameters(), before, strict=True))
+
+    def test_a_checkpoint_of_another_model(self, tmp_path):
+        """Weights that do not fit change nothing."""
+        own = trainer()
+        torch.save({"model": {"0.weight": torch.ones(1)}, "optimiser": {}}, tmp_path / "other.pt")
+        before = own.model[0].weight.clone()
+        with pytest.raises(UsageError, match="nothing was changed"):
+            own.load(str(tmp_path / "other.pt"))
+
+        assert torch.equal(own.model[0].weight, before)
+
+    def test_a_budget_of_nothing(self):
+        """Is refused."""
+        with pytest.raises(UsageError, match="a budget of 0 J"):
+            trainer().land_within(0)

@@ -180,9 +180,9 @@ class Ray:
         text = b""
         for restart in range(told["restarts"] + (not told["shelf"])):
             name = _attempt(handle, {"restarts": restart})
-            said = re.sub(
-                r"\A\d{4}-\d\d-\d\d \S+\tINFO job_manager\.py:\d+ -- [^\n]*\n", "", self._api.log(name)
-            )
+            said = _RAYS_LINE.sub(
+                "", self._api.log(name)
+            )  # Ray writes into the same file, of other jobs, too
             text += said.replace(f"Running entrypoint for job {name}: {_ENTRY}\n", "", 1).encode()
         return text[offset : offset + MOST_BYTES]
 

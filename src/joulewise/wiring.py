@@ -44,9 +44,11 @@ if TYPE_CHECKING:
     from joulewise.scheduling.plan import Grid
     from joulewise.scheduling.queue_plan import Renewed
     from joulewise.scheduling.submitting import Submitted
+    from joulewise.searching.fleet import Cluster
     from joulewise.searching.log import Log
     from joulewise.searching.optuna_plug import OptunaPlug
     from joulewise.searching.ordering import Equipment
+    from joulewise.searching.ordering import Order as StudyOrder
     from joulewise.searching.space import Parameter, Space
     from joulewise.searching.study import Study
     from joulewise.vocabulary.budget import Budget, Spent, Verdict
@@ -823,6 +825,7 @@ def search(
     pareto: bool = False,
     workers: int = 1,
     store: str = "",
+    cluster: Cluster | None = None,
     zone: str | None = None,
     assume_high: bool = False,
     shown: Callable[[Study], None] | None = None,
@@ -835,7 +838,8 @@ def search(
     values and joules of a full training, `study.front`. With several `workers` (0: as many as this machine
     has room for), each is a process of its own. The search is recorded, a run a worker. With a `name`, a study of that name
     goes on where it was; with a `store` (`postgresql://USER@HOST/DATABASE`, or the path of an SQLite file), processes
-    on other hosts that give both share its trials and its budget. Needs the extra `search`.
+    on other hosts that give both share its trials and its budget. With a `cluster` the workers are jobs there, which run
+    the cluster's command. Needs the extra `search`.
     """
     with needs_search():
         from joulewise.searching import ordering
@@ -855,6 +859,12 @@ def search(
     here = machine(pid=os.getpid())
     cpus = here.owned_cpus or here.cpus or 1.0
     opened = _study_log(name, title, store)
+    if cluster is not None:
+        if not store:
+            raise UsageError(
+                "workers on a cluster share a study in a database; name it: --store postgresql://USER@HOST/joulewise"
+            )
+        return _fleet(order, cluster, workers, title, zone, opened, shown)
     return ordering.carry_out(order, workers, cpus, _equipment(title, zone), opened, shown, stopped)
 
 
@@ -878,6 +888,46 @@ def optuna_plug(
     limits = _budget(budget, zone, assume_high)
     with _equipment(name, zone)(True) as own:
         yield OptunaPlug(epochs=epochs, measure=own.measure, budget=limits, seed=seed)
+
+
+def _fleet(
+    order: StudyOrder,
+    cluster: Cluster,
+    workers: int,
+    title: str,
+    zone: str | None,
+    opened: Callable[[], Log],
+    shown: Callable[[Study], None] | None,
+) -> Study:
+    """Return the study that jobs of a cluster search; it counts in what is counted here."""
+    from joulewise.searching.fleet import Fleet
+    from joulewise.searching.study import Study
+
+    with _equipment(title, zone)(False) as own:
+        order = order.with_unit(own.measure)
+    return Fleet(
+        _search_engine(cluster.engine),
+        cluster,
+        max(1, workers),
+        lambda: Study(order.name, order.space, order.rules, opened()),
+    ).go(shown)
+
+
+def _search_engine(name: str) -> Engine:
+    if name == "slurm":
+        from joulewise.launching.slurm import Slurm
+
+        return Slurm(jobs_folder())
+    if name == "ray":
+        from joulewise.launching.ray import Ray
+
+        address = os.environ.get("RAY_ADDRESS", "")
+        if not address.startswith(("http://", "https://")):
+            raise UsageError(
+                f"RAY_ADDRESS is {address!r}, but must be the URL of Ray's dashboard, for instance http://head:8265"
+            )
+        return Ray(jobs_folder(), address)
+    return engine(name)
 
 
 @contextmanager

@@ -15,8 +15,6 @@ from joulewise.searching.log import DatabaseLog, FileLog
 from joulewise.searching.ordering import search
 from joulewise.searching.study import Study
 from joulewise.vocabulary.errors import UsageError
-from tests.ledger.conftest import postgres_server as postgres_server  # noqa: PLC0414 - a fixture of pytest
-from tests.ledger.conftest import postgres_url as postgres_url  # noqa: PLC0414
 from tests.searching.doubles import SPACE, Meter
 
 

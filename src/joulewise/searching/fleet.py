@@ -12,7 +12,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
 from joulewise.launching.local import MARK
@@ -33,7 +33,7 @@ class Cluster:
 
     engine: str
     argv: tuple[str, ...]
-    resources: Resources = Resources()
+    resources: Resources = field(default_factory=Resources)
 
 
 @final

@@ -33,6 +33,7 @@ class Trial:
     why: str = ""
     resumable: bool = True  # whether it can go on from where it paused; if not, it starts again from nothing
     holder: str = ""  # the worker that alone can go on with it, because it stands in that worker's memory
+    past: bool = False  # of an earlier study or run: known, but not of this study's doing
     key: str = ""  # what two trials share only if their settings are the same; empty: not worked out yet
 
     def free_for(self, worker: str) -> bool:

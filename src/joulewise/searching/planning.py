@@ -70,7 +70,7 @@ def plan_search(
     rules: Rules, trials: Sequence[Trial], most_trials: int | None = None, difference: float | None = None
 ) -> SearchPlan:
     """Return what a search by `rules` needs, with what `trials` so far have cost and how noisy they are."""
-    begun = [t for t in trials if t.epoch and t.state is not State.FAILED]
+    begun = [t for t in trials if t.costs_j and t.state is not State.FAILED]
     epoch = total = None
     if begun:
         each = [t.epoch_j for t in begun]

@@ -9,12 +9,15 @@ Each run searches one task for one seed until an epoch of any trial reaches the 
     optuna-tpe   Optuna's TPE, trained in full
     grid         three levels a parameter, in a random order, trained in full
 
+    whole-grid   the same, but however long it takes: all of its 2,187 trainings if it must
+
     python bench/search.py --set hard --set easy --seeds 10
     python bench/search.py --task 126029 --task 167149 --methods random,joulewise
+    python bench/search.py --set taskset --set hpolib --set hpobench      # search_tables.py
 
 The target is the 99 % quantile of 20,000 random settings; on the easy set 0.5 points below the best that is known.
 The figure of a task is the median over seeds; that of a set the geometric mean of its tasks' ratios to random.
-Needs the extra `search-bench`, and the surrogate's folder in LCB_DIR or ../shared/data/train/lcbench_surrogate.
+A task of LCBench is its number, of the tables kind:name. Needs the extra `search-bench`, and the surrogate's folder in LCB_DIR or ../shared/data/train/lcbench_surrogate.
 """
 
 from __future__ import annotations
@@ -31,9 +34,10 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+from search_tables import HPOBENCH, HPOLIB, TASKSET, RealTimes, TaskSet
 
 from joulewise.searching.deciding import Rules
-from joulewise.searching.space import Float, Int, Space
+from joulewise.searching.space import Choice, Float, Int, Space
 from joulewise.searching.study import Study
 from joulewise.vocabulary.budget import Budget, Spent
 from joulewise.vocabulary.figures import exact
@@ -42,6 +46,9 @@ EPOCHS = 52
 SETS = {
     "hard": ("7593", "189866", "167161", "168910"),
     "easy": ("3945", "168868"),
+    "taskset": tuple(f"taskset:{name}" for name in TASKSET),
+    "hpolib": tuple(f"hpolib:{name}" for name in HPOLIB),
+    "hpobench": tuple(f"hpobench:{name}" for name in HPOBENCH),
     "unseen": ("34539", "126029", "146212", "167149", "167185", "168329", "189354", "189909"),
 }
 SPACE = Space(
@@ -58,7 +65,9 @@ SPACE = Space(
 
 
 class Surrogate:
-    """One task: curves of accuracy (percent) and of training seconds, and its target."""
+    """One task of LCBench: curves of accuracy (percent) and of training seconds, and its target."""
+
+    space, epochs = SPACE, EPOCHS
 
     def __init__(self, folder: Path, task: str, easy: bool) -> None:
         import onnxruntime
@@ -68,6 +77,9 @@ class Surrogate:
         self._session = onnxruntime.InferenceSession(str(folder / "model.onnx"), options)
         self._code = json.loads((folder / "encoding.json").read_text())["OpenML_task_id"][task]
         self.target, self.trainings = self._aim(easy), 40 if easy else 60
+
+    def begin(self) -> None:
+        """Nothing to forget."""
 
     def ask(self, rows: np.ndarray) -> np.ndarray:
         """Return (seconds, accuracy) for rows of epoch and settings."""
@@ -101,6 +113,9 @@ class Surrogate:
         return np.clip(self.ask(np.array(rows))[:, 1], 0.0, 100.0)
 
 
+Task = Surrogate | TaskSet | RealTimes
+
+
 @dataclass
 class Meter:
     """Simulated: joules are the surrogate's seconds, seconds are epochs (so that a budget in time is one in epochs)."""
@@ -115,7 +130,7 @@ class Meter:
         """Return what was used so far."""
         return Spent(time_s=float(self.epochs), energy_j=exact(self.seconds))
 
-    def train(self, task: Surrogate, params: dict, most: int):
+    def train(self, task: Task, params: dict, most: int):
         """Yield the accuracy of each epoch, and count it."""
         began = time.process_time()
         values, costs = task.curve(params)
@@ -128,32 +143,33 @@ class Meter:
             yield float(value)
 
 
-def in_full(task: Surrogate, meter: Meter, propose, told) -> None:
-    """Train proposals in full until the target or the end of the budget."""
-    while not meter.solved and meter.epochs < EPOCHS * task.trainings:
+def in_full(task: Task, meter: Meter, propose, told, most: int = 0) -> None:
+    """Train proposals in full until the target or the end of the budget (`most` trainings)."""
+    while not meter.solved and meter.epochs < task.epochs * (most or task.trainings):
         params = propose()
         best = -np.inf
-        for value in meter.train(task, params, EPOCHS):
+        for value in meter.train(task, params, task.epochs):
             best = max(best, value)
             if meter.solved:
                 return
         told(best)
 
 
-def random(task: Surrogate, meter: Meter, seed: int) -> int:
+def random(task: Task, meter: Meter, seed: int) -> int:
     rng = np.random.default_rng(10_000 + seed)
-    in_full(task, meter, lambda: SPACE.configuration(rng.random(len(SPACE.names))), lambda _: None)
+    in_full(task, meter, lambda: task.space.configuration(rng.random(len(task.space.names))), lambda _: None)
     return 0
 
 
-def grid(task: Surrogate, meter: Meter, seed: int) -> int:
-    points = np.array(list(product((1 / 6, 1 / 2, 5 / 6), repeat=len(SPACE.names))))
+def grid(task: Task, meter: Meter, seed: int, whole: bool = False) -> int:
+    points = np.array(list(product((1 / 6, 1 / 2, 5 / 6), repeat=len(task.space.names))))
     order = iter(np.random.default_rng(20_000 + seed).permutation(len(points)))
-    in_full(task, meter, lambda: SPACE.configuration(points[next(order)]), lambda _: None)
+    most = len(points) if whole else 0
+    in_full(task, meter, lambda: task.space.configuration(points[next(order)]), lambda _: None, most)
     return 0
 
 
-def optuna_tpe(task: Surrogate, meter: Meter, seed: int) -> int:
+def optuna_tpe(task: Task, meter: Meter, seed: int) -> int:
     import warnings
 
     import optuna
@@ -168,23 +184,25 @@ def optuna_tpe(task: Surrogate, meter: Meter, seed: int) -> int:
     def propose() -> dict:
         trial = study.ask()
         open_trials.append(trial)
-        return {
-            name: (trial.suggest_int if isinstance(p, Int) else trial.suggest_float)(
-                name, p.low, p.high, log=p.log
-            )
-            for name, p in SPACE.parameters.items()
-        }
+        return {name: suggested(trial, name, p) for name, p in task.space.parameters.items()}
 
     in_full(task, meter, propose, lambda best: study.tell(open_trials[-1], best))
     return len(open_trials)
 
 
-def ours(task: Surrogate, meter: Meter, seed: int, cost_power: float = 1.0) -> int:
-    def objective(trial):
-        yield from meter.train(task, trial.params, EPOCHS)
+def suggested(trial, name: str, parameter):
+    if isinstance(parameter, Choice):
+        return trial.suggest_categorical(name, parameter.values)
+    kind = trial.suggest_int if isinstance(parameter, Int) else trial.suggest_float
+    return kind(name, parameter.low, parameter.high, log=parameter.log)
 
-    study = Study("bench", SPACE, Rules(EPOCHS, seed, cost_power=cost_power))
-    study.run(objective, Budget(time_s=EPOCHS * task.trainings), meter, task.target)
+
+def ours(task: Task, meter: Meter, seed: int, cost_power: float = 1.0) -> int:
+    def objective(trial):
+        yield from meter.train(task, trial.params, task.epochs)
+
+    study = Study("bench", task.space, Rules(task.epochs, seed, cost_power=cost_power))
+    study.run(objective, Budget(time_s=task.epochs * task.trainings), meter, task.target)
     return sum(line["kind"] == "decision" for line in study.lines)
 
 
@@ -194,14 +212,16 @@ METHODS = {
     "no-cost": lambda task, meter, seed: ours(task, meter, seed, 0.0),
     "optuna-tpe": optuna_tpe,
     "grid": grid,
+    "whole-grid": lambda task, meter, seed: grid(task, meter, seed, whole=True),
 }
 
 
-def measure(task: Surrogate, method: str, seeds: int) -> dict:
+def measure(task: Task, method: str, seeds: int) -> dict:
     """Return what `method` needed on `task`, a list entry a seed."""
     rows = {"seconds": [], "epochs": [], "solved": [], "cpu_s": [], "decisions": [], "trials": []}
     for seed in range(seeds):
         meter = Meter()
+        task.begin()
         began = time.process_time()
         decisions = METHODS[method](task, meter, seed)
         rows["cpu_s"].append(time.process_time() - began - meter.own_cpu_s)
@@ -221,15 +241,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--json", type=Path, help="write every run's figures there")
     chosen = parser.parse_args()
+    if unknown := set(chosen.methods.split(",")) - set(METHODS):
+        parser.error(f"unknown methods {', '.join(unknown)}; there are {', '.join(METHODS)}")
     folder = Path(
         os.environ.get(
             "LCB_DIR", Path(__file__).parents[2] / "shared" / "data" / "train" / "lcbench_surrogate"
         )
     )
-    if not (folder / "model.onnx").is_file():
-        sys.exit(
-            f"there is no surrogate in {folder}: set LCB_DIR to the folder with model.onnx and encoding.json"
-        )
     sets = {name: SETS[name] for name in chosen.set}
     if chosen.task:
         sets["tasks"] = tuple(chosen.task)
@@ -238,12 +256,12 @@ def main() -> None:
     for name, tasks in (sets or {k: SETS[k] for k in ("hard", "easy")}).items():
         found = {m: [] for m in methods}
         for task in tasks:
-            surrogate = Surrogate(folder, task, name == "easy")
+            found_task = opened(folder, task, name == "easy")
             for method in methods:
-                found[method].append(measure(surrogate, method, chosen.seeds))
+                found[method].append(measure(found_task, method, chosen.seeds))
                 got = found[method][-1]
                 told.append({"set": name, "task": task, "method": method, **got})
-                print(f"  {task:>7} {method:11} {np.mean(got['solved']):4.2f} solved, median {np.median(got['seconds']):8.0f} s, {np.median(got['epochs']):5.0f} epochs", flush=True)  # fmt: skip
+                print(f"  {task[-24:]:>24} {method:11} {np.mean(got['solved']):4.2f} solved, median {np.median(got['seconds']):8.0f} s, {np.median(got['epochs']):5.0f} epochs", flush=True)  # fmt: skip
         print(f"\n{name} set ({', '.join(tasks)}; {chosen.seeds} seeds)")
         print(
             "method      | solved | fewer training s than random | fewer epochs | CPU-s a run | CPU-ms a decision"
@@ -257,6 +275,17 @@ def main() -> None:
         print(flush=True)
     if chosen.json:
         chosen.json.write_text(json.dumps(told, default=float))
+
+
+def opened(folder: Path, task: str, easy: bool) -> Task:
+    kind, colon, name = task.partition(":")
+    if colon:
+        return TaskSet(name) if kind == "taskset" else RealTimes(kind, name)
+    if not (folder / "model.onnx").is_file():
+        sys.exit(
+            f"there is no surrogate in {folder}: set LCB_DIR to the folder with model.onnx and encoding.json"
+        )
+    return Surrogate(folder, task, easy)
 
 
 def ratio(random_rows: list[dict], rows: list[dict], key: str) -> float:

@@ -45,9 +45,13 @@ if TYPE_CHECKING:
     from joulewise.scheduling.plan import Grid
     from joulewise.scheduling.queue_plan import Renewed
     from joulewise.scheduling.submitting import Submitted
+    from joulewise.searching.fleet import Cluster
+    from joulewise.searching.hours import Hours
     from joulewise.searching.log import Log
     from joulewise.searching.optuna_plug import OptunaPlug
     from joulewise.searching.ordering import Equipment
+    from joulewise.searching.ordering import Order as StudyOrder
+    from joulewise.searching.past import Past
     from joulewise.searching.space import Parameter, Space
     from joulewise.searching.study import Study
     from joulewise.vocabulary.budget import Budget, Spent, Verdict
@@ -870,8 +874,12 @@ def search(
     keep: int | None = None,
     tolerance: float = 0.0,
     pareto: bool = False,
+    past: str = "",
+    metric: str = "",
+    deadline: datetime | None = None,
     workers: int = 1,
     store: str = "",
+    cluster: Cluster | None = None,
     zone: str | None = None,
     assume_high: bool = False,
     shown: Callable[[Study], None] | None = None,
@@ -881,10 +889,12 @@ def search(
 
     `objective(trial)` yields a value an epoch, for `epochs` epochs; the search ends, too, when the best reaches `target` or
     is not expected to improve by more than `tolerance`. With `pareto` it looks for the front of
-    values and joules of a full training, `study.front`. With several `workers` (0: as many as this machine
+    values and joules of a full training, `study.front`. `past` names an earlier study, or runs that were recorded with these
+    parameters and the `metric`: the search begins with what they tell, and runs none of them again. With a `deadline` it rests in dirty hours of the zone, and ends by then. With several `workers` (0: as many as this machine
     has room for), each is a process of its own. The search is recorded, a run a worker. With a `name`, a study of that name
     goes on where it was; with a `store` (`postgresql://USER@HOST/DATABASE`, or the path of an SQLite file), processes
-    on other hosts that give both share its trials and its budget. Needs the extra `search`.
+    on other hosts that give both share its trials and its budget. With a `cluster` the workers are jobs there, which run
+    the cluster's command. Needs the extra `search`.
     """
     with needs_search():
         from joulewise.searching import ordering
@@ -899,11 +909,19 @@ def search(
     title = name or getattr(objective, "__name__", type(objective).__name__)
     order = ordering.ordered(
         objective, room, limits, epochs, minimise=minimise, target=target, seed=seed, name=title, keep=keep,
-        tolerance=tolerance, pareto=pareto,
+        tolerance=tolerance, pareto=pareto, past=_past(past, metric) if past else (),
     )  # fmt: skip
+    if deadline is not None:
+        order = replace(order, hours=_clean_hours(deadline, zone))
     here = machine(pid=os.getpid())
     cpus = here.owned_cpus or here.cpus or 1.0
     opened = _study_log(name, title, store)
+    if cluster is not None:
+        if not store:
+            raise UsageError(
+                "workers on a cluster share a study in a database; name it: --store postgresql://USER@HOST/joulewise"
+            )
+        return _fleet(order, cluster, workers, title, zone, opened, shown)
     return ordering.carry_out(order, workers, cpus, _equipment(title, zone), opened, shown, stopped)
 
 
@@ -929,6 +947,45 @@ def optuna_plug(
         yield OptunaPlug(epochs=epochs, measure=own.measure, budget=limits, seed=seed)
 
 
+def _fleet(
+    order: StudyOrder,
+    cluster: Cluster,
+    workers: int,
+    title: str,
+    zone: str | None,
+    opened: Callable[[], Log],
+    shown: Callable[[Study], None] | None,
+) -> Study:
+    """Return the study that jobs of a cluster search; it counts in what is counted here."""
+    from joulewise.searching.fleet import Fleet
+
+    with _equipment(title, zone)(False) as own:
+        order = order.with_unit(own.measure)
+    return Fleet(
+        _search_engine(cluster.engine),
+        cluster,
+        max(1, workers),
+        lambda: order.open(opened()),
+    ).go(shown)
+
+
+def _search_engine(name: str) -> Engine:
+    if name == "slurm":
+        from joulewise.launching.slurm import Slurm
+
+        return Slurm(jobs_folder())
+    if name == "ray":
+        from joulewise.launching.ray import Ray
+
+        address = os.environ.get("RAY_ADDRESS", "")
+        if not address.startswith(("http://", "https://")):
+            raise UsageError(
+                f"RAY_ADDRESS is {address!r}, but must be the URL of Ray's dashboard, for instance http://head:8265"
+            )
+        return Ray(jobs_folder(), address)
+    return engine(name)
+
+
 @contextmanager
 def needs_search() -> Iterator[None]:
     """Return a context for imports of the room of searching: says which extra is missing."""
@@ -947,6 +1004,48 @@ def checkpoints(name: str) -> Path | None:
     folder = settings().runs
     title = safe_name(name) if name else new_run_id("search", SystemClock().now_utc())
     return Path(folder).parent / "studies" / f"{title}.checkpoints" if folder else None
+
+
+def _clean_hours(deadline: datetime, zone: str | None) -> Hours:
+    """Return when a search may work before its deadline, by the grid of the place."""
+    from joulewise.searching.hours import Hours
+
+    here = place(zone=zone).zone
+    if here is None:
+        raise UsageError(
+            "a search that rests in dirty hours needs a zone: give --zone DE, or set one in the settings"
+        )
+    clock = SystemClock()
+    if deadline <= clock.now_utc():
+        raise UsageError(f"the deadline {deadline:%Y-%m-%d %H:%M} UTC has passed")
+    return Hours(
+        deadline, here.code, lambda start, end: planning_grid((here.code,), start, end, {}), clock.now_utc
+    )
+
+
+def _past(name: str, metric: str) -> list[Past]:
+    """Return what an earlier study of this name tried, else what recorded runs of this name tell."""
+    from joulewise.searching import journal
+    from joulewise.searching.past import of_recording, of_study
+
+    folder = settings().runs
+    path = Path(folder).parent / "studies" / f"{journal.safe_name(name)}.jsonl"
+    if folder and path.is_file():
+        return of_study(name, journal.read(path))
+    if not metric:
+        raise UsageError(
+            f"there is no study {name!r}; to learn from recorded runs say what they logged: --metric NAME"
+        )
+    found = []
+    for told in recordings(name, limit=500):
+        total = told.footprint.total_j
+        found.append(of_recording(told.recording, metric, total.value if total else None))
+    known = [run for run in found if run is not None]
+    if not known:
+        raise UsageError(
+            f"there is no study {name!r}, and of {len(found)} runs of that name none logged {metric} and its parameters"
+        )
+    return known
 
 
 def _study_log(name: str, title: str, store: str) -> Callable[[], Log]:

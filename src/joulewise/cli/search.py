@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +18,14 @@ from joulewise import wiring
 from joulewise.cli.output import columns, echo, echo_json, json_option, plain
 from joulewise.vocabulary.budget import Budget, falls
 from joulewise.vocabulary.errors import UnknownName, UsageError
+from joulewise.vocabulary.moments import parse_moment
 
 if TYPE_CHECKING:
+    from joulewise.searching.fleet import Cluster
     from joulewise.searching.study import Study
 
 _PLAN_TRIALS = 3
+_OF_THE_FLEET = ("workers", "engine", "cpus", "gpus", "as_json", "quiet")  # not of one of its workers
 _SHOW_EVERY_S, _PLAIN_EVERY_S = 0.5, 30.0
 
 
@@ -55,6 +59,9 @@ _SHOW_EVERY_S, _PLAIN_EVERY_S = 0.5, 30.0
 )
 @click.option("--seed", default=0, show_default=True, help="Of the first points and candidates.")
 @click.option("--name", default="", metavar="NAME", help="A study of this name goes on where it was.")
+@click.option(
+    "--past", default="", metavar="NAME", help="Begin with what a study of this name, or recorded runs, tell."
+)
 @click.option("--keep", type=int, metavar="N", help="Keep no more than N trials frozen in memory.")
 @click.option(
     "--workers",
@@ -68,6 +75,18 @@ _SHOW_EVERY_S, _PLAIN_EVERY_S = 0.5, 30.0
     default="",
     metavar="PLACE",
     help="A database that searches of the same name share: postgresql://USER@HOST/DATABASE.",
+)
+@click.option(
+    "--on", "engine", default="", metavar="ENGINE",
+    help="Run the workers as jobs: slurm, ray (RAY_ADDRESS is its dashboard), local.",
+)  # fmt: skip
+@click.option("--cpus", default=1, show_default=True, help="With --on: processors of a worker.")
+@click.option("--gpus", default=0, show_default=True, help="With --on: GPUs of a worker.")
+@click.option(
+    "--deadline",
+    default="",
+    metavar="TIME",
+    help="Rest in dirty hours, and end by then: 'tomorrow 08:00', +6h.",
 )
 @click.option("--zone", metavar="ZONE", help="Whose electricity it is (DE, US-CA), for a budget in grams.")
 @click.option("--assume-high", is_flag=True, help="Count the high end of what is not known.")
@@ -87,9 +106,14 @@ def command(
     difference: float | None,
     seed: int,
     name: str,
+    past: str,
     keep: int | None,
     workers: str,
     store: str,
+    engine: str,
+    cpus: int,
+    gpus: int,
+    deadline: str,
     zone: str | None,
     assume_high: bool,
     quiet: bool,
@@ -120,10 +144,14 @@ def command(
         seed=seed,
         name=name,
         keep=keep,
+        past=past,
+        metric=metric,
         tolerance=tolerance,
         pareto=pareto,
         workers=1 if only_plan else _workers(workers),
         store=store,
+        cluster=_cluster(engine, target, cpus, gpus) if engine and not only_plan else None,
+        deadline=parse_moment(deadline, datetime.now(UTC)) if deadline else None,
         zone=zone,
         assume_high=assume_high,
         shown=None if quiet else _shown(budget),
@@ -227,6 +255,27 @@ def _workers(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise UsageError(f"workers is {text!r}, but must be a whole number from 1, or auto")
     return int(text)
+
+
+def _cluster(engine: str, target: tuple[str, ...], cpus: int, gpus: int) -> Cluster:
+    """Return the cluster on which this same command, with one worker, runs as jobs."""
+    from joulewise.launching.port import Resources
+
+    with wiring.needs_search():
+        from joulewise.searching.fleet import Cluster
+    words = [sys.executable, "-m", "joulewise", "search", "--quiet"]
+    context = click.get_current_context()
+    for option in context.command.params:
+        value = context.params[str(option.name)]
+        if not isinstance(option, click.Option) or option.name in _OF_THE_FLEET:
+            continue
+        if value is None or value == option.get_default(context):
+            continue
+        if isinstance(value, bool):
+            words.append((option.opts if value else option.secondary_opts)[0])
+        else:
+            words += [option.opts[0], str(value)]
+    return Cluster(engine, (*words, "--", *target), Resources(cpus=cpus, gpus=gpus))
 
 
 def _shown(budget: str) -> Callable[[Study], None]:

@@ -20,11 +20,14 @@ _MOST_TRIALS = 150
 
 @final
 class CostModel:
-    """Joules an epoch as a function of the settings; needs one trial that has begun."""
+    """Joules an epoch as a function of the settings."""
 
     def __init__(self, trials: Sequence[Trial], features: Vector) -> None:
-        begun = [i for i, t in enumerate(trials) if t.epoch][-_MOST_TRIALS:]
-        each = np.array([trials[i].spent_j / trials[i].epoch for i in begun])
+        begun = [i for i, t in enumerate(trials) if t.costs_j][-_MOST_TRIALS:]
+        self._known = bool(begun)
+        if not begun:
+            return
+        each = np.array([trials[i].epoch_j for i in begun])
         self._least = max(float(each.max()) * 1e-6, 1e-12)
         logs = np.log(np.maximum(each, self._least))
         self._mean = float(logs.mean())
@@ -34,7 +37,9 @@ class CostModel:
         self._weights = np.linalg.solve(k, logs - self._mean)
 
     def epoch_j(self, features: Vector) -> Vector:
-        """Return the joules that one epoch is expected to cost, for settings (rows)."""
+        """Return the joules that one epoch is expected to cost, for settings (rows); 1 where nothing is known."""
+        if not self._known:
+            return np.ones(len(features))
         cross = _kernel(features, self._features)
         return np.asarray(np.exp(self._mean + cross @ self._weights))
 

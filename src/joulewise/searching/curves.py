@@ -30,7 +30,7 @@ _PRIOR = np.log([0.5, 0.5, 0.3, 0.1, 0.05, 0.005, 0.5])
 _PRIOR_SD = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.5])
 _LENGTH, _LENGTH_SD = np.log(0.8), 0.9
 _FIT_POINTS = 160  # more would only slow the fit; the forecast uses all
-_MOST_POINTS = 500
+_MOST_POINTS = 400
 _JITTER = 1e-6
 
 
@@ -106,17 +106,18 @@ def rungs_seen(epochs: int) -> tuple[int, ...]:
 
 def see(trials: Sequence[Trial], features: Vector, epochs: int, warp: Warp) -> Seen:
     """Return the points of the trials' curves that the model looks at: the rungs, and each trial's last epoch."""
-    marks = set(rungs_seen(epochs))
+    marks = rungs_seen(epochs)
     row, time, value = [], [], []
     for index, trial in enumerate(trials):
-        for epoch, y in enumerate(trial.values, 1):
-            if epoch in marks or epoch == trial.epoch:
-                row.append(index)
-                time.append(np.log(epoch) / np.log(epochs) if epochs > 1 else 1.0)  # the end is at 1
-                value.append(y)
+        last = trial.epoch
+        reached = [epoch for epoch in marks if epoch < last]
+        for epoch in (*reached, last) if last else ():
+            row.append(index)
+            time.append(np.log(epoch) / np.log(epochs) if epochs > 1 else 1.0)  # the end is at 1
+            value.append(trial.values[epoch - 1])
     if len(row) > _MOST_POINTS:  # keep every trial's last point, thin the rest from the front
-        last = {r: i for i, r in enumerate(row)}
-        keep = sorted({*last.values(), *range(max(0, len(row) - _MOST_POINTS + len(last)), len(row))})
+        ends = {r: i for i, r in enumerate(row)}
+        keep = sorted({*ends.values(), *range(max(0, len(row) - _MOST_POINTS + len(ends)), len(row))})
         row, time, value = ([part[i] for i in keep] for part in (row, time, value))
     return Seen(features, np.array(row, dtype=float), np.array(time), warp(np.array(value)))
 
@@ -131,7 +132,7 @@ class CurveModel:
         self._row = seen.row.astype(int)
         k = _kernel(self._theta, seen.features, self._row, seen.time)
         self._low = np.linalg.cholesky(k)
-        self._weights = np.linalg.solve(self._low.T, np.linalg.solve(self._low, seen.value))
+        self._weights = np.linalg.solve(k, seen.value)
 
     def forecast(self, features: Vector, time: Vector, row: Vector) -> tuple[Vector, Vector]:
         """Return mean and standard deviation (warped) at `time` of settings; `row` is the trial's row, -1 if new."""
@@ -190,8 +191,10 @@ def _slope(theta: Vector, seen: Seen) -> Vector:
     slope[5] = s2 * np.trace(w)
     slope[6] = (w * (m2 + b2 * kx + d2 * same) * dt).sum()
     pull = w * (a2 + b2 * kt) * inner
-    onto = np.zeros((len(scaled), len(scaled)))
-    np.add.at(onto, (rows[:, None], rows[None, :]), pull)
+    count = len(scaled)  # the pull of points, added up by the trials that they belong to
+    onto = np.bincount(
+        (rows[:, None] * count + rows[None, :]).ravel(), pull.ravel(), minlength=count * count
+    ).reshape(count, count)
     for feature in range(scaled.shape[1]):
         column = scaled[:, feature]
         slope[_SHARED + feature] = (onto * (column[:, None] - column[None, :]) ** 2).sum()

@@ -67,7 +67,7 @@ class Rules:
 
     def full(self, trials: Sequence[Trial]) -> bool:
         """Return whether no further trial may be started."""
-        return self.most_trials is not None and len(trials) >= self.most_trials
+        return self.most_trials is not None and sum(not t.past for t in trials) >= self.most_trials
 
 
 def decide(
@@ -77,7 +77,11 @@ def decide(
 
     `trials` are all so far, in order, those that other workers train or hold in memory too: these are not chosen.
     """
-    taken = {t.key or space.key(space.configuration(t.point)) for t in trials}
+    taken = {
+        t.key or space.key(space.configuration(t.point))
+        for t in trials
+        if not t.past or t.epoch >= rules.epochs  # a past run that came less far may be worth its epochs
+    }
     least = minimum(trials, rules.epochs)
     for trial in trials:
         if trial.free_for(worker) and not trial.epoch:  # its process ended before its first epoch did
@@ -147,7 +151,7 @@ def _by_gain(
     aim = _Front(begun, warp, rules) if rules.pareto else _Best(begun, warp, rules)
 
     paused = [i for i, t in enumerate(begun) if t.free_for(worker) and t.epoch < rules.epochs]
-    full_j = np.array([begun[i].spent_j / begun[i].epoch * rules.epochs for i in paused])
+    full_j = np.array([begun[i].epoch_j * rules.epochs for i in paused])
     gains = aim.gains(mean[paused], spread[paused], full_j)
     missing_j = np.array([_missing_j(begun[i], rules) for i in paused])
 
@@ -217,9 +221,11 @@ class _Front:
     def __init__(self, begun: Sequence[Trial], warp: Warp, rules: Rules) -> None:
         self._warp = warp
         self._rules = rules
-        full_j = [t.spent_j / t.epoch * rules.epochs for t in begun]
-        self._points = [(e, t.best) for e, t in zip(full_j, begun, strict=True) if t.state is State.COMPLETE]
-        self._reference = (1.1 * max(full_j), min(t.best for t in begun))
+        full_j = [t.epoch_j * rules.epochs for t in begun if t.costs_j]
+        self._points = [
+            (t.epoch_j * rules.epochs, t.best) for t in begun if t.state is State.COMPLETE and t.costs_j
+        ]
+        self._reference = (1.1 * max(full_j, default=1.0), min(t.best for t in begun))
         self._area = hypervolume(self._points, self._reference)
 
     def gains(self, mean: Vector, spread: Vector, full_j: Vector) -> Vector:
@@ -300,7 +306,7 @@ def failed_as(trial: Trial, worst: float, epochs: int) -> Trial:
 def _missing_j(trial: Trial, rules: Rules) -> float:
     """Return the joules to a paused trial's end; one that cannot resume repeats its epochs."""
     done = trial.epoch if trial.resumable else 0
-    return trial.spent_j / trial.epoch * (rules.epochs - done)
+    return trial.epoch_j * (rules.epochs - done)
 
 
 def _nothing_new(trials: Sequence[Trial], rules: Rules) -> str:

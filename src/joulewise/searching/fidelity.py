@@ -82,6 +82,5 @@ def _deep(trials: Sequence[Trial], epochs: int) -> int:
 
 def _ranks(values: Vector) -> Vector:
     """Return ranks; equal values share their mean rank."""
-    below = (values[None, :] < values[:, None]).sum(1)
-    equal = (values[None, :] == values[:, None]).sum(1)
-    return np.asarray(below + (equal - 1) / 2)
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(count) - (count + 1) / 2)[place])

@@ -33,6 +33,7 @@ class Trial:
     why: str = ""
     resumable: bool = True  # whether it can go on from where it paused; if not, it starts again from nothing
     holder: str = ""  # the worker that alone can go on with it, because it stands in that worker's memory
+    past: bool = False  # of an earlier study or run: known, but not of this study's doing
     key: str = ""  # what two trials share only if their settings are the same; empty: not worked out yet
 
     def free_for(self, worker: str) -> bool:
@@ -53,6 +54,17 @@ class Trial:
     def spent_j(self) -> float:
         """What it has cost so far."""
         return sum(self.costs_j)
+
+    @property
+    def epoch_j(self) -> float:
+        """What an epoch of it costs, in the mean; the first holds the start and is left out once others are known."""
+        told = self.costs_j[1:] or self.costs_j
+        return sum(told) / len(told)
+
+    @property
+    def dearest_j(self) -> float:
+        """What its next epoch may cost: as much as the dearest so far, without the start."""
+        return max(self.costs_j[1:] or self.costs_j)
 
 
 class Step(StrEnum):

@@ -22,6 +22,7 @@ from joulewise.searching.space import Space, Vector
 _DRAWS = 512
 _FEWEST = 8
 _STEPS = 30
+_EQUAL_COST = 0.02  # below it all settings cost the same, to about a tenth
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +58,13 @@ def importance(space: Space, trials: Sequence[Trial], epochs: int, seed: int = 0
         moved = base.copy()
         moved[:, column] = other[:, column]
         effects[:, column] = [((a - b) ** 2).mean() for a, b in zip(first, told(moved), strict=True)]
-    shares = [_shares(space, row) for row in effects]
-    return Importance(*shares) if shares[0] else None
+    value, joules = _shares(space, effects[0], 1e-9), _shares(space, effects[1], _EQUAL_COST)
+    return Importance(value, joules) if value else None
 
 
-def _shares(space: Space, effects: Vector) -> dict[str, float]:
+def _shares(space: Space, effects: Vector, least: float) -> dict[str, float]:
     total = float(effects.sum())
-    if total <= 1e-12:
+    if total <= least:
         return {}
     order = np.argsort(-effects, kind="stable")
     return {space.names[i]: float(effects[i]) / total for i in order}

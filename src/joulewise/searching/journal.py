@@ -4,6 +4,7 @@ The lines are the study: what is known follows from folding them (`Known.take`),
 `replay`. Where they are kept, and how several workers share them, is the log's business (log.py).
 
     head                 the space and the rules
+    past                 a run of before, as a complete trial
     joined, parted       a worker, its process; what it had spent
     decision             of a worker, with its reason: the trial is that worker's from here on
     began, epoch         an epoch and what it is expected to cost; its value and what it did cost
@@ -100,6 +101,8 @@ class Known:
                 self.members[line["worker"]] = Member(
                     line["process"], self.spent.get("time_s", 0.0), heard_utc=line["utc"]
                 )
+            case "past":
+                self.trials.append(_past(line))
             case "decision":
                 self._decided(line, member)
             case "began":
@@ -310,6 +313,13 @@ def safe_name(name: str) -> str:
     if not kept:
         raise UsageError(f"the study's name is {name!r}, but needs a letter or a digit")
     return kept[:80]
+
+
+def _past(line: Mapping[str, Any]) -> Trial:
+    return Trial(
+        line["trial"], _point(line["point"]), tuple(line["values"]), tuple(line["costs"]), State.COMPLETE,
+        line["source"], key=json.dumps(line["params"], default=str), past=True,
+    )  # fmt: skip
 
 
 def _point(shares: Sequence[float | None]) -> Any:

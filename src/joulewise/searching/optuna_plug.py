@@ -47,7 +47,7 @@ from joulewise.searching.deciding import Rules, decide
 from joulewise.searching.fidelity import ladder
 from joulewise.searching.history import Decision, State, Step, Trial
 from joulewise.searching.space import Choice, Float, Int, Parameter, Space
-from joulewise.searching.spending import Measure, ahead, moved
+from joulewise.searching.spending import Measure, ahead, moved, nearly
 from joulewise.searching.spending import told as spending
 from joulewise.searching.study import checked, unit_of
 from joulewise.vocabulary.budget import Budget, Spent, judge
@@ -196,12 +196,12 @@ class OptunaPlug:
         """Return whether the next epoch is expected to pass the budget."""
         total, own = self.spent(study), self._counted()
         counted = self._in_unit(total)
-        share = max(costs) / counted if counted > 0 else 0.0
+        next_cost = max(costs[1:] or costs)  # the first holds the start
+        share = next_cost / counted if counted > 0 else 0.0
         each_s = self._measure().time_s / own if own > 0 else 0.0
-        verdict = judge(replace(self.limits, trials=None), ahead(total, share, max(costs) * each_s))
+        verdict = judge(replace(self.limits, trials=None), ahead(total, share, next_cost * each_s))
         if verdict.stops:
-            soft = judge(replace(self.limits, trials=None, soft=1e-9), total)
-            self.reason = f"{soft.reason}; the next epoch would pass the budget"
+            self.reason = nearly(self.limits, verdict.limit, total)
         return verdict.stops
 
     def _note(self, frame: optuna.Trial, attributes: Mapping[str, Any], epochs: int) -> None:

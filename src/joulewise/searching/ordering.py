@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,7 +12,9 @@ from threadpoolctl import threadpool_limits
 
 from joulewise.searching.crew import Crew, orphaned, share, size, visible_gpus
 from joulewise.searching.deciding import Rules
+from joulewise.searching.hours import Hours
 from joulewise.searching.log import Log, MemoryLog
+from joulewise.searching.past import Past, fitting
 from joulewise.searching.space import Space
 from joulewise.searching.spending import Measure
 from joulewise.searching.study import Study, checked, unit_of
@@ -39,14 +41,20 @@ class Order:
     rules: Rules
     target: float | None = None
     keep: int | None = None
+    past: Sequence[Past] = ()
+    hours: Hours | None = None
 
     def with_unit(self, measure: Measure) -> Order:
         """Return the order that counts in joules, or in seconds where no meter tells any."""
         return replace(self, rules=replace(self.rules, unit=unit_of(self.limits, measure)))
 
+    def open(self, log: Log) -> Study:
+        """Return the study, with what was run before at its head if it is new."""
+        return Study(self.name, self.space, self.rules, log, self.past)
+
     def work(self, log: Log, own: Equipment, **options: Any) -> Study:
         """Return the study, closed, after one worker has done what it could; its log says the rest."""
-        study = Study(self.name, self.space, self.rules, log)
+        study = self.open(log)
         try:
             study.run(
                 self.objective,
@@ -55,6 +63,7 @@ class Order:
                 self.target,
                 told=own.told,
                 keep=self.keep,
+                hours=self.hours,
                 **options,
             )
         finally:
@@ -91,7 +100,7 @@ def carry_out(
     parent = os.getpid()
 
     def look() -> Study:
-        return Study(order.name, order.space, order.rules, opened())
+        return order.open(opened())
 
     def work(place: int) -> None:
         os.environ.update(share(place, workers, cpus, gpus, os.environ))
@@ -118,6 +127,7 @@ def search(
     keep: int | None = None,
     tolerance: float = 0.0,
     pareto: bool = False,
+    past: Sequence[Past] = (),
     workers: int = 1,
     cpus: float = 1.0,
     shown: Callable[[Study], None] | None = None,
@@ -125,7 +135,8 @@ def search(
     """Return the study of a search of `space` within `budget`; `measure` tells what was used since the search began.
 
     `epochs` is a full training. The search also ends when a trial reaches `target`, or when the best is not expected to
-    improve by more than `tolerance`. With `pareto` it looks for the front of values and joules of a full training. Every decision is written to the log
+    improve by more than `tolerance`. With `pareto` it looks for the front of values and joules of a full training.
+    `past` are earlier runs: what they tell is known from the start, and a new study runs none of them again. Every decision is written to the log
     that `opened` opens, and a study that is there already goes on: what it spent counts, what it tried is not run again;
     other workers may share it. `told` hears of every epoch (`trial`, `epoch`, `value`), `shown` of the study as it goes on.
     With `keep`, no more trials than that stay frozen in memory: the worst is let go, and starts again from its
@@ -147,7 +158,7 @@ def search(
         seed=seed,
         name=name,
         keep=keep,
-        tolerance=tolerance, pareto=pareto,
+        tolerance=tolerance, pareto=pareto, past=past,
     )  # fmt: skip
     return carry_out(order, workers, cpus, equip, opened, shown)
 
@@ -165,10 +176,11 @@ def ordered(
     keep: int | None,
     tolerance: float = 0.0,
     pareto: bool = False,
+    past: Sequence[Past] = (),
 ) -> Order:
     """Return the order of a search; refuses what has no meaning for one."""
     limits = checked(budget, keep)
     rules = Rules(
         epochs, seed, most_trials=limits.trials, minimise=minimise, tolerance=tolerance, pareto=pareto
     )
-    return Order(name, objective, space, limits, rules, target, keep)
+    return Order(name, objective, space, limits, rules, target, keep, fitting(past, space))

@@ -70,10 +70,10 @@ def plan_search(
     rules: Rules, trials: Sequence[Trial], most_trials: int | None = None, difference: float | None = None
 ) -> SearchPlan:
     """Return what a search by `rules` needs, with what `trials` so far have cost and how noisy they are."""
-    begun = [t for t in trials if t.epoch and t.state is not State.FAILED]
+    begun = [t for t in trials if t.costs_j and t.state is not State.FAILED]
     epoch = total = None
     if begun:
-        each = [t.spent_j / t.epoch for t in begun]
+        each = [t.epoch_j for t in begun]
         mean = float(np.mean(each))
         epoch = (min(each), mean, max(each))
         low, mid, high = (mean * rules.epochs * t for t in _TRAININGS)

@@ -16,7 +16,7 @@ _COLUMNS = 12
 
 def status(study: Study, limits: Budget) -> str:
     """Return one line: trials, epochs, the best and how it grew with what was spent, rungs, what was saved."""
-    trials, best = study.trials, study.best
+    trials, best = study.own, study.best
     parts = [f"{len(trials)} trials, {sum(t.epoch for t in trials)} epochs"]
     if best is not None:
         parts.append(f"best {study.best_value:.5g} (trial {best.number}) {bars(study)}")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypeAlias
 
-from joulewise.vocabulary.budget import Spent
+from joulewise.vocabulary.budget import Budget, Spent, judge
 from joulewise.vocabulary.figures import Figure
 
 Measure: TypeAlias = Callable[[], Spent]
@@ -48,6 +48,13 @@ def ahead(spent: Spent, share: float, next_s: float) -> Spent:
         carbon_g=spent.carbon_g.scaled(1 + share) if spent.carbon_g else None,
         cost=spent.cost.scaled(1 + share) if spent.cost else None,
     )
+
+
+def nearly(budget: Budget, limit: str, spent: Spent) -> str:
+    """Return in words how far the named limit is used up, where the next epoch would pass it."""
+    rest = dict.fromkeys(("energy_j", "carbon_g", "cost", "time_s", "trials"))
+    only = replace(budget, **{**rest, limit: getattr(budget, limit)}, soft=1e-9)
+    return f"{judge(only, spent).reason}; the next epoch would pass the budget"
 
 
 def moved(figure: Figure | None, by: float) -> Figure | None:

@@ -9,7 +9,7 @@ What a study knows follows from its lines (journal.py); a worker (worker.py) tra
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ from joulewise.searching.importance import importance
 from joulewise.searching.journal import Known, check_head, check_same, head
 from joulewise.searching.log import FileLog, Line, Log, MemoryLog
 from joulewise.searching.objective import Handle
+from joulewise.searching.past import Past, lines_of
 from joulewise.searching.space import Configuration, Space
 from joulewise.searching.spending import Measure
 from joulewise.vocabulary.budget import Budget
@@ -37,7 +38,9 @@ _DEADLY = 3  # workers that were lost in the same epoch of a trial: its settings
 class Study:
     """What a search found, tried and decided."""
 
-    def __init__(self, name: str, space: Space, rules: Rules, log: Log | None = None) -> None:
+    def __init__(
+        self, name: str, space: Space, rules: Rules, log: Log | None = None, past: Sequence[Past] = ()
+    ) -> None:
         self.name = name
         self.space = space
         self.rules = rules
@@ -50,6 +53,8 @@ class Study:
             with self.alone():
                 if not self.lines:
                     self.write(head(name, space, rules))
+                    for line in lines_of(past, space, rules.epochs, minimise=rules.minimise):
+                        self.write(line)
                 check_head(self._log.where, self.lines)
                 check_same(self._log.where, self.lines, space, rules)
         except BaseException:
@@ -152,6 +157,11 @@ class Study:
         return tuple(self._known.trials)
 
     @property
+    def own(self) -> tuple[Trial, ...]:
+        """The trials that this study ran itself, those of before left out."""
+        return tuple(t for t in self._known.trials if not t.past)
+
+    @property
     def best(self) -> Trial | None:
         """The trial that reached the best value at any epoch; None if none has reported."""
         begun = [t for t in self._known.trials if t.epoch]
@@ -162,8 +172,8 @@ class Study:
         """Complete trials that no cheaper one beats: joules of a full training, value as reported, trial; cheapest first."""
         done: dict[tuple[float, float], int] = {}
         for t in self._known.trials:
-            if t.state is State.COMPLETE and t.epoch:
-                done.setdefault((t.spent_j / t.epoch * self.rules.epochs, t.best), t.number)
+            if t.state is State.COMPLETE and t.costs_j:
+                done.setdefault((t.epoch_j * self.rules.epochs, t.best), t.number)
         sign = -1 if self.rules.minimise else 1
         return tuple((energy, sign * value, done[energy, value]) for energy, value in front(list(done)))
 
@@ -197,27 +207,33 @@ class Study:
     @property
     def in_full(self) -> float | None:
         """What the same trials would have cost, trained in full, by their own mean epochs; failed ones as far as they came."""
-        if not any(t.epoch for t in self._known.trials):
+        if not any(t.epoch for t in self.own):
             return None
         return sum(
-            t.spent_j / t.epoch * (self.rules.epochs if t.state is State.PAUSED else t.epoch)
-            for t in self._known.trials
+            t.spent_j + (t.epoch_j * (self.rules.epochs - t.epoch) if t.state is State.PAUSED else 0.0)
+            for t in self.own
             if t.epoch
         )
 
     def report(self) -> str:
         """Return the outcome in a few lines: the best, what it cost, what freezing saved, what matters, why it ended."""
         best = self.best
-        lines = [f"{self.name}: {len(self.trials)} trials, {sum(t.epoch for t in self.trials)} epochs"]
+        earlier = len(self.trials) - len(self.own)
+        lines = [
+            f"{self.name}: {len(self.own)} trials, {sum(t.epoch for t in self.own)} epochs"
+            + (f", after {earlier} of before" if earlier else "")
+        ]
         if best is not None:
             params = ", ".join(f"{k}={_short(v)}" for k, v in (self.best_params or {}).items())
-            lines.append(f"best {self.best_value:.6g} (trial {best.number}, epoch {best.epoch}): {params}")
+            lines.append(
+                f"best {self.best_value:.6g} ({best.why if best.past else f'trial {best.number}'}, epoch {best.epoch}): {params}"
+            )
         if self.rules.pareto:
             lines += [
                 f"front: {value:.6g} for {_amount(energy, self.rules.unit)} a training (trial {number})"
                 for energy, value, number in self.front
             ]
-        used, full = sum(t.spent_j for t in self.trials), self.in_full
+        used, full = sum(t.spent_j for t in self.own), self.in_full
         if full:
             lines.append(
                 f"the epochs used {_amount(used, self.rules.unit)} of the {_amount(full, self.rules.unit)} that these trials need in full ({100 * (1 - used / full):.0f} % saved); decisions took {self.deciding_s:.2f} CPU-s"

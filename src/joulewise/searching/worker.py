@@ -24,15 +24,18 @@ from joulewise.ledger.files import boot_id, process_start
 from joulewise.searching.curves import Beliefs
 from joulewise.searching.deciding import decide
 from joulewise.searching.history import State, Step
+from joulewise.searching.hours import Hours
 from joulewise.searching.journal import decided
 from joulewise.searching.objective import Driver, Handle, TrialFailed
-from joulewise.searching.spending import Measure, ahead, together, told
+from joulewise.searching.spending import Measure, ahead, nearly, together, told
 from joulewise.searching.study import Study
 from joulewise.vocabulary.budget import Budget, Spent, judge
 from joulewise.vocabulary.errors import JoulewiseError, UsageError
+from joulewise.vocabulary.figures import Figure
 
 _HOPELESS = 5  # trials that fail before any has reported: the objective is broken, not the settings
 _WAIT_S, _MOST_WAIT_S = 0.02, 1.0  # for what other workers are about to tell
+_NAP_S, _SAY_S = 1.0, 300.0  # of a worker that rests: how long at once, and how often it says so
 _numbers = itertools.count(1)
 
 
@@ -52,11 +55,14 @@ class Worker:
         keep: int | None = None,
         stopped: Callable[[Study], str] | None = None,
         shown: Callable[[Study], None] | None = None,
+        hours: Hours | None = None,
     ) -> None:
         self._study = study
         self._objective = objective
         self._budget = replace(budget, trials=None)  # counted by the rules: those begun may be finished
-        self._measure = measure
+        self._meter = measure
+        self._hours = hours
+        self._rested_s = 0.0
         self._target = target
         self._told = told
         self._keep = keep
@@ -144,12 +150,12 @@ class Worker:
 
         def ready() -> bool:
             waited_s = _WAIT_S
-            while not self._begin(number, epoch + 1):
-                if self._reason:
-                    return False
-                time.sleep(waited_s)
-                waited_s = min(2 * waited_s, _MOST_WAIT_S)
-            return True
+            self._rest()
+            while not self._reason and not self._begin(number, epoch + 1):
+                if not self._reason:
+                    time.sleep(waited_s)
+                    waited_s = min(2 * waited_s, _MOST_WAIT_S)
+            return not self._reason
 
         def take(value: float) -> bool:
             nonlocal epoch
@@ -213,7 +219,7 @@ class Worker:
     def _fail(self, number: int, why: str) -> None:
         self._write("failed", trial=number, why=why)
         self._let_go(number)
-        trials = self._study.trials
+        trials = self._study.own
         if len(trials) >= _HOPELESS and all(t.state is State.FAILED and not t.epoch for t in trials):
             reason = (
                 f"the first {len(trials)} trials all failed before they reported anything; the last: {why}"
@@ -243,14 +249,43 @@ class Worker:
             for others in (0.0, study.known.reserved(self.name)):
                 share = (next_cost + others) / counted if counted > 0 else 0.0
                 after = ahead(total, share, next_cost * each_s)
-                if judge(self._budget, after).stops:
+                if (verdict := judge(self._budget, after)).stops:
                     if not others:
-                        soft = judge(replace(self._budget, soft=1e-9), total)
-                        self._reason = f"{soft.reason}; the next epoch would pass the budget"
+                        self._reason = nearly(self._budget, verdict.limit, total)
                     return False
             self._before = own
             self._write("began", trial=number, epoch=epoch, expected=next_cost, utc=_now())
             return True
+
+    def _rest(self) -> None:
+        """Rest until the plan has a clean hour; others hear of it now and then, lest they give this worker up."""
+        if self._hours is None:
+            return
+        told_s = -_SAY_S
+        while not self._reason and (wait_s := self._hours.wait_s(self._left_s())) > 0:
+            began_s = time.monotonic()
+            if began_s - told_s >= _SAY_S:
+                told_s = began_s
+                self._write("rests", seconds=round(wait_s), utc=_now())
+            time.sleep(min(wait_s, _NAP_S))
+            self._rested_s += time.monotonic() - began_s
+            self._study.look()
+            self._called_off()
+
+    def _left_s(self) -> float | None:
+        """Return the seconds of work that the budget leaves, at the rates so far; None before anything was spent."""
+        total, left = self._total(self._measure()), []
+        for limit in ("time_s", "energy_j", "carbon_g", "cost"):
+            most, used = getattr(self._budget, limit), getattr(total, limit)
+            amount = used.value if isinstance(used, Figure) else used
+            if most is not None and amount:
+                left.append((most - amount) * total.time_s / amount)
+        return min(left, default=None)
+
+    def _measure(self) -> Spent:
+        """Return what this worker has used; the time that it rested is not counted."""
+        told = self._meter()
+        return replace(told, time_s=told.time_s - self._rested_s)
 
     def _is_spent(self) -> bool:
         return self._stops(self._total(self._measure()))
@@ -266,6 +301,8 @@ class Worker:
         known = self._study.known
         if known.over:
             self._reason = known.reason
+        elif self._hours is not None and self._hours.over:
+            self._reason = f"the deadline is reached ({self._hours.deadline_utc:%Y-%m-%d %H:%M} UTC)"
         elif self._stopped is not None and (why := self._stopped(self._study)):
             self._reason = why
         return bool(self._reason) or self._is_lost()
@@ -283,7 +320,7 @@ class Worker:
     def _next_cost(self, number: int) -> float:
         trial = self._study.trials[number]
         if trial.costs_j:
-            return max(trial.costs_j)
+            return trial.dearest_j
         return max((c for t in self._study.trials for c in t.costs_j), default=0.0)
 
     def _counted(self, spent: Spent) -> float:

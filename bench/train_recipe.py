@@ -117,7 +117,7 @@ def lean(seed: int) -> dict[str, object]:
     batches = trainer.batches(data, augment, seed=seed)
     curve, validating_s = [], 0.0
 
-    def accuracy(of, samples) -> float:
+    def accuracy(samples) -> float:
         with trainer.evaluating() as judged, torch.inference_mode():
             right = sum(
                 int((judged(x).argmax(1) == y).sum())
@@ -129,7 +129,7 @@ def lean(seed: int) -> dict[str, object]:
         for x, y in batches:
             trainer.step(x, y)
         before = time.process_time()
-        curve.append(accuracy(model, validation))
+        curve.append(accuracy(validation))
         validating_s += time.process_time() - before
         decision = stopping.update(epoch, curve[-1])
         if decision.stops or trainer.over:
@@ -143,7 +143,7 @@ def lean(seed: int) -> dict[str, object]:
         "probe_s": probed - started,
         "validating_s": validating_s,
         "epochs": epoch,
-        "accuracy": accuracy(model, test),
+        "accuracy": accuracy(test),
         "validation": curve,
         "why": str(decision),
         "recipe": str(recipe),

@@ -200,6 +200,8 @@ class _Probe:
             with guard.computing():
                 loss = self._loss(forward(inputs), targets)
             guard.step(loss, optimiser)
+            if guard.fell_back:
+                raise NotFinite(guard.fell_back)
             number += 1
             self._trained += size
 
@@ -215,26 +217,28 @@ class _Probe:
         least_j: dict[Any, float] = {}
         least_s: dict[Any, float] = {}
         why: dict[Any, str] = {}
-        for name, (step, _, stage) in candidates.items():
-            try:
-                stage()
-                step()
-            except (RuntimeError, NotFinite) as error:
-                why[name] = str(error).splitlines()[0][:80]
-        for _ in range(_ROUNDS):
+        for turn in range(_ROUNDS + 1):  # the first warms up
             hopeless = _HOPELESS * min(least_j.values(), default=inf)
             for name, (step, samples, stage) in candidates.items():
                 if name in why or least_j.get(name, 0.0) > hopeless:
                     continue
                 stage()
-                steps = max(2, 256 // samples)
+                steps = max(2, 256 // samples) if turn else 1
                 before_j, before_s = self._now()
-                for _ in range(steps):
-                    step()
+                try:
+                    for _ in range(steps):
+                        step()
+                except (RuntimeError, NotFinite) as error:
+                    why[name] = str(error).splitlines()[0][:120]
+                    least_j.pop(name, None)
+                    continue
                 after_j, after_s = self._now()
-                each = steps * samples
-                least_j[name] = min(least_j.get(name, inf), (after_j - before_j) / each)
-                least_s[name] = min(least_s.get(name, inf), (after_s - before_s) / each)
+                if turn:
+                    each = steps * samples
+                    least_j[name] = min(least_j.get(name, inf), (after_j - before_j) / each)
+                    least_s[name] = min(least_s.get(name, inf), (after_s - before_s) / each)
+        if not least_j:
+            raise UsageError(f"the model cannot be trained as it is: {next(iter(why.values()))}")
         return [Option(n, least_j.get(n), least_s.get(n), why=why.get(n, "")) for n in candidates]
 
     def _now(self) -> tuple[float, float]:

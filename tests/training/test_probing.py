@@ -45,7 +45,7 @@ class Counted(nn.Module):  # type: ignore[name-defined, misc, unused-ignore] # t
         super().__init__()
         self.inner, self.meter = inner, [meter]  # in a list: not copied as a part of the model
 
-    def __deepcopy__(self, memo):
+    def __deepcopy__(self, memo):  # noqa: ANN204 - a test's
         import copy
 
         return Counted(copy.deepcopy(self.inner, memo), self.meter[0])

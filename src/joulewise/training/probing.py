@@ -323,7 +323,8 @@ class _Probe:
         lasting = {
             (n, r): self._race(n, r, first, max(8, int(budget_j / step_j[n]))) for n, r in finite[:_FINALISTS]
         }
-        ranked = sorted(lasting, key=lambda f: (names.index(f[0]), lasting[f].loss))
+        # of rates that are as good, the lower: what is best for a short time is high for a long one
+        ranked = sorted(lasting, key=lambda f: (names.index(f[0]), f[1]))
         name, rate = lowest_loss([Option(f, loss=lasting[f].loss) for f in ranked]).value
         shown = [Option(f"{n} {r:.2g}", loss=run.loss) for (n, r), run in {**tried, **lasting}.items()]
         said = "kept, as you said"
@@ -372,16 +373,19 @@ class _Probe:
         """Return rates to race, by a range test: the rate rises until the loss does (Smith 2017)."""
         low, high, steps = 1e-5, 1.0, 60
         model = copy.deepcopy(self._model).to(self._device).train()
+        if self._format == "channels_last":
+            model = model.to(memory_format=self._torch.channels_last)
         optimiser = Optimiser("wsd", model, low)
         optimiser.landing = Landing()
-        guard = Guard("fp32", self._device)
+        guard = Guard(self._precision, self._device)
         smooth, best, at = 0.0, inf, low
         for step in range(steps):
             rate = exp(log(low) + (log(high) - log(low)) * step / (steps - 1))
             for group in optimiser.param_groups:
                 group["base"] = rate
-            inputs, targets = self._batch(step, size, "contiguous")
-            loss = self._loss(model(inputs), targets)
+            inputs, targets = self._batch(step, size, self._format)
+            with guard.computing():
+                loss = self._loss(model(inputs), targets)
             value = float(loss.detach())
             if not isfinite(value):
                 break
@@ -446,13 +450,11 @@ class _Probe:
             self._take("transform", self._fixed.get("transform", "always"), said)
             return
         name, rate, size = (self._choices[k].taken for k in ("optimiser", "learning_rate", "batch_size"))
-        options = []
-        for taken in ("always", "later"):
-            self._plain = taken == "later"
-            options.append(
-                Option(taken, loss=self._race(name, rate, size, max(8, _LONG * self._size // size)).loss)
-            )
+        always = next(o.loss for o in self._choices["batch_size"].options if o.value == size)
+        self._plain = True
+        plain = self._race(name, rate, size, max(8, _LONG * self._size // size)).loss
         self._plain = False
+        options = [Option("always", loss=always), Option("later", loss=plain)]
         best = lowest_loss(options).value
         why = "more is learned from plain samples; it comes in once validation stands still"
         self._take("transform", best, why if best == "later" else "plain samples teach no more", options)

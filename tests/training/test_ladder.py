@@ -13,7 +13,12 @@ LARGE = Rung("large", 1000, 0.20, 9.0, 3.0)
 class TestJudge:
     def test_the_smallest_that_holds(self):
         """Of several that hold, the smallest is taken; what it saves is of the largest's joules."""
-        rungs = [Rung("tiny", 10, 0.40, 1, 0.3), LARGE, Rung("small", 100, 0.205, 3, 1), Rung("half", 500, 0.2, 6, 2)]
+        rungs = [
+            Rung("tiny", 10, 0.40, 1, 0.3),
+            LARGE,
+            Rung("small", 100, 0.205, 3, 1),
+            Rung("half", 500, 0.2, 6, 2),
+        ]
         ladder = judge(rungs, 0.10, 0.01, SURE)
 
         assert [s.rung.name for s in ladder.standings] == ["half", "small", "tiny"]
@@ -67,7 +72,12 @@ class TestClimb:
             str(w): lambda w=w: nn.Sequential(nn.Linear(2, w), nn.ReLU(), nn.Linear(w, 2)) for w in (1, 32)
         }
         rungs = climb(
-            models, recipe, (x[:800], y[:800]), (x[800:], y[800:]), loss=nn.functional.cross_entropy, epochs=90
+            models,
+            recipe,
+            (x[:800], y[:800]),
+            (x[800:], y[800:]),
+            loss=nn.functional.cross_entropy,
+            epochs=90,
         )
 
         assert [r.name for r in rungs] == ["1", "32"]

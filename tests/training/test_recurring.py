@@ -74,7 +74,12 @@ class TestNextRun:
 
 
 class TestChooseLimit:
-    PROFILE: ClassVar = {100.0: (20.0, 90.0), 150.0: (12.0, 130.0), 200.0: (10.5, 170.0), 250.0: (10.0, 210.0)}
+    PROFILE: ClassVar = {
+        100.0: (20.0, 90.0),
+        150.0: (12.0, 130.0),
+        200.0: (10.5, 170.0),
+        250.0: (10.0, 210.0),
+    }
 
     def test_fewest_joules(self):
         """The limit with the fewest joules, and what it costs in time."""

@@ -8,11 +8,11 @@ from joulewise.vocabulary.errors import UsageError
 torch = pytest.importorskip("torch")
 
 
-class Squares(torch.utils.data.Dataset):
-    def __len__(self):
+class Squares(torch.utils.data.Dataset):  # type: ignore[name-defined, misc, unused-ignore] # torch comes by importorskip
+    def __len__(self) -> int:
         return 20
 
-    def __getitem__(self, i):
+    def __getitem__(self, i):  # noqa: ANN204 - a test's
         return torch.tensor([float(i)]), torch.tensor(i * i)
 
 

@@ -33,7 +33,7 @@ def recipe(steps=None, **changed):
 class Meter:
     """Counts two joules a look."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.joules = 0.0
 
     def read(self):

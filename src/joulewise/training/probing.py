@@ -200,6 +200,8 @@ class _Probe:
             with guard.computing():
                 loss = self._loss(forward(inputs), targets)
             guard.step(loss, optimiser)
+            if guard.fell_back:
+                raise NotFinite(guard.fell_back)
             number += 1
             self._trained += size
 
@@ -215,26 +217,28 @@ class _Probe:
         least_j: dict[Any, float] = {}
         least_s: dict[Any, float] = {}
         why: dict[Any, str] = {}
-        for name, (step, _, stage) in candidates.items():
-            try:
-                stage()
-                step()
-            except (RuntimeError, NotFinite) as error:
-                why[name] = str(error).splitlines()[0][:80]
-        for _ in range(_ROUNDS):
+        for turn in range(_ROUNDS + 1):  # the first warms up
             hopeless = _HOPELESS * min(least_j.values(), default=inf)
             for name, (step, samples, stage) in candidates.items():
                 if name in why or least_j.get(name, 0.0) > hopeless:
                     continue
                 stage()
-                steps = max(2, 256 // samples)
+                steps = max(2, 256 // samples) if turn else 1
                 before_j, before_s = self._now()
-                for _ in range(steps):
-                    step()
+                try:
+                    for _ in range(steps):
+                        step()
+                except (RuntimeError, NotFinite) as error:
+                    why[name] = str(error).splitlines()[0][:120]
+                    least_j.pop(name, None)
+                    continue
                 after_j, after_s = self._now()
-                each = steps * samples
-                least_j[name] = min(least_j.get(name, inf), (after_j - before_j) / each)
-                least_s[name] = min(least_s.get(name, inf), (after_s - before_s) / each)
+                if turn:
+                    each = steps * samples
+                    least_j[name] = min(least_j.get(name, inf), (after_j - before_j) / each)
+                    least_s[name] = min(least_s.get(name, inf), (after_s - before_s) / each)
+        if not least_j:
+            raise UsageError(f"the model cannot be trained as it is: {next(iter(why.values()))}")
         return [Option(n, least_j.get(n), least_s.get(n), why=why.get(n, "")) for n in candidates]
 
     def _now(self) -> tuple[float, float]:
@@ -319,7 +323,8 @@ class _Probe:
         lasting = {
             (n, r): self._race(n, r, first, max(8, int(budget_j / step_j[n]))) for n, r in finite[:_FINALISTS]
         }
-        ranked = sorted(lasting, key=lambda f: (names.index(f[0]), lasting[f].loss))
+        # of rates that are as good, the lower: what is best for a short time is high for a long one
+        ranked = sorted(lasting, key=lambda f: (names.index(f[0]), f[1]))
         name, rate = lowest_loss([Option(f, loss=lasting[f].loss) for f in ranked]).value
         shown = [Option(f"{n} {r:.2g}", loss=run.loss) for (n, r), run in {**tried, **lasting}.items()]
         said = "kept, as you said"
@@ -368,16 +373,19 @@ class _Probe:
         """Return rates to race, by a range test: the rate rises until the loss does (Smith 2017)."""
         low, high, steps = 1e-5, 1.0, 60
         model = copy.deepcopy(self._model).to(self._device).train()
+        if self._format == "channels_last":
+            model = model.to(memory_format=self._torch.channels_last)
         optimiser = Optimiser("wsd", model, low)
         optimiser.landing = Landing()
-        guard = Guard("fp32", self._device)
+        guard = Guard(self._precision, self._device)
         smooth, best, at = 0.0, inf, low
         for step in range(steps):
             rate = exp(log(low) + (log(high) - log(low)) * step / (steps - 1))
             for group in optimiser.param_groups:
                 group["base"] = rate
-            inputs, targets = self._batch(step, size, "contiguous")
-            loss = self._loss(model(inputs), targets)
+            inputs, targets = self._batch(step, size, self._format)
+            with guard.computing():
+                loss = self._loss(model(inputs), targets)
             value = float(loss.detach())
             if not isfinite(value):
                 break
@@ -442,13 +450,11 @@ class _Probe:
             self._take("transform", self._fixed.get("transform", "always"), said)
             return
         name, rate, size = (self._choices[k].taken for k in ("optimiser", "learning_rate", "batch_size"))
-        options = []
-        for taken in ("always", "later"):
-            self._plain = taken == "later"
-            options.append(
-                Option(taken, loss=self._race(name, rate, size, max(8, _LONG * self._size // size)).loss)
-            )
+        always = next(o.loss for o in self._choices["batch_size"].options if o.value == size)
+        self._plain = True
+        plain = self._race(name, rate, size, max(8, _LONG * self._size // size)).loss
         self._plain = False
+        options = [Option("always", loss=always), Option("later", loss=plain)]
         best = lowest_loss(options).value
         why = "more is learned from plain samples; it comes in once validation stands still"
         self._take("transform", best, why if best == "later" else "plain samples teach no more", options)

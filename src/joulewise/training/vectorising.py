@@ -22,6 +22,7 @@ class Compose:
         self._transforms = transforms
 
     def __call__(self, batch: Any) -> Any:
+        """Return the batch after all of them."""
         for transform in self._transforms:
             batch = transform(batch)
         return batch
@@ -39,6 +40,7 @@ class RandomCrop:
         self._padding, self._fill = padding, fill
 
     def __call__(self, batch: Any) -> Any:
+        """Return the pictures, each cut at a place drawn for it."""
         import torch
 
         places = torch.randint(0, 2 * self._padding + 1, (2, len(batch)))
@@ -68,6 +70,7 @@ class RandomFlip:
         self._chance = chance
 
     def __call__(self, batch: Any) -> Any:
+        """Return the pictures, some of them mirrored."""
         import torch
 
         return self.where(batch, torch.rand(len(batch)) < self._chance)

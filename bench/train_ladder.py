@@ -1,0 +1,158 @@
+"""How far a ladder at a ninth of the run can be trusted (goal: 90 % of the smaller models that it calls holding do hold).
+
+    python bench/train_ladder.py [DATA_DIR] [--fmnist]      # DATA_DIR holds ecnas/
+
+EC-NAS: every five-vertex network whose 4, 12, 36 and 108 epochs can be joined by their energy and time (1 : 3 : 9 : 27).
+Constants are fixed on one half and judged on pairs of the other half, one at least twice the other's weights; validation
+accuracies. --fmnist trains 15 multilayer perceptrons on 10,000 images of Fashion-MNIST for 9 epochs and for 1, and asks the
+same of each pair, with EC-NAS's constants (needs torch, schedulefree, Debian's dataset-fashion-mnist).
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import sys
+from collections import defaultdict
+from itertools import combinations
+from math import log
+from pathlib import Path
+from random import Random
+
+import numpy as np
+
+from joulewise.training.ladder import ECNAS, Constants, Rung, judge
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "train"
+TOLERANCES = (0.01, 0.02, 0.03)
+PAIRS = 4000
+
+
+def networks(path: Path) -> list[tuple[float, list[float]]]:
+    """Return for each network the logarithm of its weights and its errors after 4, 12, 36 and 108 epochs."""
+    rows = defaultdict(set)
+    with gzip.open(path, "rt") as file:
+        for row in csv.DictReader(file):
+            rows[row["params"]].add((float(row["energy"]), float(row["train_time"]), float(row["val_acc"])))
+    found = []
+    for weights, points in rows.items():
+        for last in points:
+            chain = [last]
+            for factor in (3, 9, 27):
+                near = [
+                    p
+                    for p in points
+                    if abs(p[0] * factor / last[0] - 1) < 0.004 and abs(p[1] * factor / last[1] - 1) < 0.004
+                ]
+                chain += near if len(near) == 1 else []
+            if len(chain) == 4:
+                found.append((float(weights), [1 - p[2] / 100 for p in reversed(chain)]))
+    return sorted(found)
+
+
+def pairs(of: list, seed: int) -> list:
+    """Return pairs (smaller, larger), the one at least twice the other's weights."""
+    draw, made = Random(seed), []
+    while len(made) < PAIRS:
+        one, other = sorted(draw.sample(of, 2))
+        if other[0] - one[0] >= log(2) / log(10):
+            made.append((one, other))
+    return made
+
+
+def fit(of: list) -> Constants:
+    """Return the constants by least squares, and the residual that a tenth exceeds."""
+    x = np.array([[1.0, log(s[1][1] / b[1][1])] for s, b in of])
+    y = np.array([log(s[1][3] / b[1][3]) for s, b in of])
+    beta = np.linalg.lstsq(x, y, rcond=None)[0]
+    return Constants(*(round(float(v), 3) for v in (*beta, np.quantile(y - x @ beta, 0.9))))
+
+
+def table(name: str, of: list, constants: Constants) -> None:
+    """Print how often the ladder says that the smaller holds, and how often it truly does."""
+    for tolerance in TOLERANCES:
+        said = right = truly = 0
+        for small, large in of:
+            rungs = [Rung("large", 2, large[1][1], 1, 1), Rung("small", 1, small[1][1], 1, 1)]
+            holds = judge(rungs, large[1][3], tolerance, constants).smallest is not None
+            true = small[1][3] <= large[1][3] + tolerance
+            said, right, truly = said + holds, right + (holds and true), truly + true
+        share = f"{right / said:.1%}" if said else "never said"
+        print(
+            f"{name:28} {len(of):6} {tolerance:9.0%} {truly / len(of):11.1%} {said / len(of):10.1%} {share:>12}"
+        )
+
+
+def perceptrons() -> list:
+    """Train the ladder on Fashion-MNIST; return as `networks` does, with errors after 1 and 9 epochs."""
+    import torch
+    from torch import nn
+    from torch.nn.functional import cross_entropy
+    from train_recipe import read
+
+    from joulewise.training.choices import Choice, Recipe
+    from joulewise.training.ladder import climb
+
+    torch.set_num_threads(1)
+    images, labels = read("train")
+    data, held = (images[:10_000], labels[:10_000]), (images[50_000:], labels[50_000:])
+    knobs = {
+        "threads": 1,
+        "memory_format": "contiguous",
+        "precision": "fp32",
+        "compile": False,
+        "batch_size": 64,
+        "optimiser": "wsd",
+        "learning_rate": 2e-3,
+        "transform": "always",
+        "workers": 0,
+    }
+    recipe = Recipe(
+        tuple(Choice(k, v, "fixed by the bench") for k, v in knobs.items()), "cpu", None, 0, 0, 0, ""
+    )
+
+    def make(width: int, depth: int):
+        layers = [nn.Flatten(), nn.Linear(784, width), nn.ReLU()]
+        for _ in range(depth - 1):
+            layers += [nn.Linear(width, width), nn.ReLU()]
+        return nn.Sequential(*layers, nn.Linear(width, 10))
+
+    models = {
+        f"{width}x{depth}": (lambda width=width, depth=depth: make(width, depth))
+        for width in (4, 8, 16, 32, 64, 128)
+        for depth in (1, 2)
+    }
+    by_length = [
+        {r.name: r for r in climb(models, recipe, data, held, loss=cross_entropy, epochs=e)} for e in (9, 81)
+    ]
+    return sorted(
+        (log(r.weights) / log(10), [r.error, r.error, 0.0, by_length[1][name].error])
+        for name, r in by_length[0].items()
+    )
+
+
+def main() -> None:
+    arguments = [a for a in sys.argv[1:] if not a.startswith("--")]
+    data = Path(arguments[0]) if arguments else SHARED
+    path = data / "ecnas" / "ecnas_5v_points.csv.gz"
+    if not path.is_file():
+        sys.exit(f"no file {path}; give the folder that holds ecnas/")
+    joined = networks(path)
+    Random(0).shuffle(joined)
+    half = len(joined) // 2
+    first, second = pairs(joined[:half], 1), pairs(joined[half:], 2)
+    print(f"{len(joined)} networks joined; fixed on the first half {fit(first)}, on the second {fit(second)}")
+    print(f"joulewise ships what was fixed on the first half: {fit(first) == ECNAS}")
+    print(
+        f"{'judged on':28} {'pairs':>6} {'tolerance':>9} {'truly hold':>11} {'said hold':>10} {'of these true':>12}"
+    )
+    table("EC-NAS, second half", second, fit(first))
+    table("EC-NAS, first half", first, fit(second))
+    if "--fmnist" in sys.argv:
+        found = perceptrons()
+        of = [(s, b) for s, b in combinations(found, 2) if b[0] - s[0] >= log(2) / log(10)]
+        table("Fashion-MNIST", of, ECNAS)
+
+
+if __name__ == "__main__":
+    main()

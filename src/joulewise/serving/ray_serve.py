@@ -117,7 +117,7 @@ class Forecast:
 
     def __call__(self, context: Any) -> tuple[int, dict[str, Any]]:
         """Return how many replicas, and the state until the next call."""
-        now_s = float(context.current_time or time.time())
+        now_s = time.time() if context.current_time is None else float(context.current_time)
         raw = context.raw_metrics or {}
         state, traffic = watched(
             context.policy_state or {},

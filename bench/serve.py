@@ -96,7 +96,11 @@ def request(kind, number, plain):
     told = tensors(kind, number)
     body = told if plain else {"inputs": {name: [values] for name, values in told.items()}}
     text = json.dumps(body, separators=(",", ":")).encode()
-    return b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n" % len(text) + text
+    return (
+        b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+        % len(text)
+        + text
+    )
 
 
 def cpu_s(pid):

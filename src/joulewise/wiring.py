@@ -861,6 +861,20 @@ def _no_verdict() -> None:
     return None
 
 
+def serving_period(name: str) -> tuple[Callable[[], Any], Callable[[Any], None]]:
+    """Begin to record a serving period of this process: returns the rate of its joules, and what is told of the service.
+
+    For servers that are not ours (`serving.ray_serve.application(..., begin=wiring.serving_period)`).
+    """
+    from functools import partial
+
+    from joulewise.serving.running import RateOf, keep_notes
+
+    own = recorder(os.getpid(), f"serve-{name}", sys.orig_argv, role="serve", params={"model": name})
+    own.start()
+    return RateOf(own, place()), partial(keep_notes, recorder=own)
+
+
 def search(
     objective: Callable[[Any], Any],
     space: Space | Mapping[str, Parameter],

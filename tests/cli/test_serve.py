@@ -187,6 +187,14 @@ def test_life(server, tmp_path):
     assert "not known: search, training, compressing" in shown
 
 
+def test_kserve(tmp_path):
+    """The manifest is printed as JSON, and nothing is served."""
+    told = CliRunner().invoke(
+        verb.command, [str(models.double(tmp_path)), "--kserve", "image:1", "pvc://a/b"]
+    )
+    assert json.loads(told.output)["kind"] == "InferenceService"
+
+
 def test_key(server, monkeypatch):
     """The key comes from the environment, is asked for, and stands in no recording."""
     monkeypatch.setenv("JOULEWISE_API_KEY", "s3cret-key")

@@ -18,6 +18,8 @@ from joulewise.serving.batching import (
     expected_s,
     most_rows,
     next_batch,
+    rows_now,
+    thrifty_rows,
     worth_a_thread,
 )
 
@@ -125,6 +127,18 @@ def test_rows_within():
     assert Line(2.0, 1.0).rows_within(9.0) == 4
     assert Line(2.0, 10.0).rows_within(9.0) == 0
     assert Line(0.0, 1.0).rows_within(9.0) == float("inf")
+
+
+def test_falling_behind():
+    """Where small batches would answer nobody in time, the thriftiest size runs; while they do, the latency bound holds."""
+    seconds = Line(0.01, 0.02)  # 3 rows take half of 100 ms
+    assert most_rows(64, 0.1, seconds, Line(0.01, 0.005)) == 3
+    thrifty = thrifty_rows(64, Line(0.01, 0.005))
+    assert thrifty == 24
+    assert rows_now(5, 3, thrifty, 0.1, seconds) == 3
+    assert rows_now(32, 3, thrifty, 0.1, seconds) == 24
+    assert rows_now(32, 3, thrifty, 0.1, None) == 3
+    assert thrifty_rows(64, Line(0.01, 0.0, fitted=False)) == 64
 
 
 def test_thread():

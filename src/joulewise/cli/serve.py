@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
@@ -110,6 +111,13 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
     help="The online store of the views that model folders name: a path or redis://host:port/0.",
 )
 @click.option("--otel", is_flag=True, help="Export metrics by OTLP, as the OTEL_* variables say.")
+@click.option(
+    "--kserve",
+    metavar="IMAGE STORAGE",
+    nargs=2,
+    default=None,
+    help="Print a KServe InferenceService for this image and this place of the folder, and end.",
+)
 @click.option("--life", is_flag=True, help="Show the model's life so far per million requests, and end.")
 @json_option
 def command(
@@ -134,6 +142,7 @@ def command(
     api_key: str,
     store: str | None,
     otel: bool,
+    kserve: tuple[str, str] | None,
     life: bool,
     as_json: bool,
 ) -> None:
@@ -194,6 +203,11 @@ def command(
         for variant in folder.variants:
             if not variant.path.is_file():
                 raise UsageError(f"cannot read the model {variant.path}: there is no such file")
+    if kserve is not None:
+        from joulewise.serving.kserve import manifest
+
+        echo(json.dumps(manifest(folders[0], image=kserve[0], storage=kserve[1]), indent=2))
+        return
     _look_for_views(folders, store)
     if life:
         for folder in folders:

@@ -87,18 +87,31 @@ class Waiting(NamedTuple):
 
 
 def most_rows(limit: int, target_s: float, seconds: Line | None, energy: Line | None) -> int:
-    """Return the largest batch worth running, at least 1.
+    """Return the largest batch worth running while the server keeps up, at least 1.
 
-    A request waits for at most the batch that runs plus its own, so each may take half of the latency target. Beyond
-    the size at which the fixed cost is 2 % of the batch's energy, a larger one saves nothing and answers later. A guess
+    A request waits for at most the batch that runs plus its own, so each may take half of the latency target. A guess
     from one size still lets two rows try: a model is not kept at single rows because its first call was slow.
     """
-    most: float = limit
+    most: float = thrifty_rows(limit, energy)
     if seconds is not None:
         most = min(most, max(seconds.rows_within(target_s / 2), 1 if seconds.fitted else _TRY_ROWS))
-    if energy is not None and energy.fitted and energy.a > 0:
-        most = min(most, max(_LEAST_ROWS, energy.b / energy.a * (1 - _SMALL_SHARE) / _SMALL_SHARE))
     return max(1, int(most))
+
+
+def thrifty_rows(limit: int, energy: Line | None) -> int:
+    """Return the size at which the fixed cost is 2 % of the batch's energy: a larger one saves nothing and answers later."""
+    if energy is None or not energy.fitted or energy.a <= 0:
+        return limit
+    return max(1, min(limit, int(max(_LEAST_ROWS, energy.b / energy.a * (1 - _SMALL_SHARE) / _SMALL_SHARE))))
+
+
+def rows_now(waiting: int, most: int, thrifty: int, target_s: float, seconds: Line | None) -> int:
+    """Return the largest batch worth running now, with so many rows waiting.
+
+    Where batches of `most` would not answer all of them within the target, small batches keep nobody's target: the
+    thriftiest size answers the last of them soonest.
+    """
+    return thrifty if thrifty > most and expected_s(waiting, most, seconds) > target_s else most
 
 
 def worth_a_thread(rows: int, target_s: float, cpu_seconds: Line | None) -> bool:

@@ -20,7 +20,17 @@ from typing import NamedTuple, final
 
 import numpy as np
 
-from joulewise.serving.batching import Line, LineFit, Load, Waiting, most_rows, next_batch, worth_a_thread
+from joulewise.serving.batching import (
+    Line,
+    LineFit,
+    Load,
+    Waiting,
+    most_rows,
+    next_batch,
+    rows_now,
+    thrifty_rows,
+    worth_a_thread,
+)
 from joulewise.serving.exchange import Answer, Exchange
 from joulewise.serving.onnx_model import Model
 from joulewise.serving.tensors import Refused, Tensor
@@ -100,7 +110,8 @@ class Engine:
         self._on_batch = on_batch
         self._queue: list[Job] = []
         self._rows = 0  # in the queue and in the batch that runs
-        self.most = self._limit_rows  # the largest batch that is worth running now
+        self.most = self._limit_rows  # the largest batch that is worth running while we keep up
+        self._thrifty = self._limit_rows  # ... and where it cannot keep up
         self.seconds_line: Line | None = None
         self._cpu_line: Line | None = None
         self._turning = False  # a turn is due, or a batch is in the thread
@@ -184,7 +195,8 @@ class Engine:
         if len(self._queue) == 1:
             batch, self._queue = self._queue, []
             return batch
-        chosen = next_batch([job.waiting for job in self._queue], self.most)
+        most = rows_now(self._rows, self.most, self._thrifty, self._target_s, self.seconds_line)
+        chosen = next_batch([job.waiting for job in self._queue], most)
         if len(chosen) == len(self._queue):
             batch, self._queue = self._queue, []
             return batch
@@ -199,6 +211,7 @@ class Engine:
         self.seconds_line = self.seconds.line()
         self._cpu_line = self.cpu_seconds.line()
         self.most = most_rows(self._limit_rows, self._target_s, self.seconds_line, self._cpu_line)
+        self._thrifty = thrifty_rows(self._limit_rows, self._cpu_line)
 
     def _compute(self, batch: Sequence[Job]) -> tuple[list[Outcome], float, float]:
         """Return each job's outcome, the seconds and the CPU seconds of the batch."""

@@ -244,6 +244,18 @@ def _recorder_cpu_s() -> float:
     )
 
 
+def keep_notes(service: Service, recorder: Records, every_s: float = 30.0) -> None:
+    """Write points into a recording from a thread, where the event loop is another's (Ray Serve)."""
+    note(service, recorder)
+
+    def keep() -> None:
+        while True:
+            time.sleep(every_s)
+            note(service, recorder)
+
+    threading.Thread(target=keep, name="joulewise-notes", daemon=True).start()
+
+
 def note(service: Service, recorder: Records) -> None:
     """Add a point to the recording: requests, rows, batches, what the cache did, CPU time by use."""
     count, tally, models = service.counters, service.tally, service.endpoints.values()

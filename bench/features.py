@@ -94,7 +94,7 @@ def served(online, keys: list[int]) -> None:
     for rows in (1, 32):
         batches = [[np.array(keys[k : k + rows])] for k in range(0, 16_000, rows)]
         spent.append(min(cpu_s(lambda b=batches: [fed.run(one) for one in b]) for _ in range(5)) / 16)
-    fed.close()
+    fed.feed.close()
     say(
         "a served model's features, alone; in batches of 32",
         f"{spent[0]:.4f}; {spent[1]:.4f} CPU-s per 1,000 entities",

@@ -142,7 +142,7 @@ def test_requests_share_a_read(model, online):
     told = [a.json()["outputs"]["y"][0][0] for a in answers(service, *asked)]
 
     assert told == [(152.0 if k % 2 else 359.0) + k for k in range(20)]
-    assert fed.counts.reads == 40
+    assert fed.feed.counts.reads == 40
     assert service.counters.batches < 20
 
 
@@ -150,12 +150,12 @@ def test_counted(model, online):
     """Reads, missing and stale are counted: in the metrics, and in the store under the model's name."""
     fed = FedModel(model, VIEWS, online)
     service = of_model(fed, Limits())
-    service.more = fed.counters
+    service.more = fed.feed.counters
     answers(service, request([17, 4, 99], ["a", "b", "a"], [0, 0, 0]))
     (metrics,) = asyncio.run(_get(service, "/metrics"))
-    fed.close()
+    fed.feed.close()
 
-    assert (fed.counts.reads, fed.counts.missing, fed.counts.stale) == (6, 2, 1)
+    assert (fed.feed.counts.reads, fed.feed.counts.missing, fed.feed.counts.stale) == (6, 2, 1)
     assert "joulewise_serve_feature_stale_total{} 1" in metrics.body.decode()
     assert {(t.view, t.reader): (t.reads, t.missing, t.stale) for t in online.tallies()} == {
         ("spend", "score"): (3, 1, 1),
@@ -236,7 +236,7 @@ def test_refused_requests(model, online, inputs, message):
 
     assert answer.status == 400
     assert message in answer.json()["error"]
-    assert fed.counts.reads == 0
+    assert fed.feed.counts.reads == 0
 
 
 class Away:
@@ -285,7 +285,7 @@ def test_away(model, online):
         "the online store redis://elsewhere:6379/0 is away: no answer",
     )
     assert back.status == 200
-    assert fed.counts.away > 0
+    assert fed.feed.counts.away > 0
     assert fed.waits
 
 
@@ -319,3 +319,18 @@ def test_text_that_means_a_number(online):
         assert all(np.array_equal(row, rows[0]) for row in rows), view
         assert not np.isnan(rows[0]).any()
     assert json.dumps(reader.keys) == '["user"]'
+
+
+def test_an_unloaded_model_is_let_go(tmp_path, online):
+    """What keeps the counts does not keep the model: an idle one can be unloaded."""
+    import gc
+    import weakref
+
+    inner = OnnxModel(models.score(tmp_path))
+    fed = FedModel(inner, VIEWS, online)
+    feed, gone = fed.feed, weakref.ref(inner)
+    del inner, fed
+    gc.collect()
+
+    assert gone() is None
+    assert feed.counters()["feature_reads"] == 0

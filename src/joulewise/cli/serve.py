@@ -26,7 +26,7 @@ from joulewise.vocabulary.recording import EndState
 
 if TYPE_CHECKING:
     from joulewise.features.online import OnlineStore
-    from joulewise.serving.features import FedModel
+    from joulewise.serving.features import Feed
     from joulewise.serving.folder import ModelFolder
     from joulewise.serving.onnx_model import Model
     from joulewise.vocabulary.signal import Signal
@@ -276,7 +276,7 @@ class Feeding:
 
     def __init__(self, store: str | None) -> None:
         self._store = store
-        self._fed: list[tuple[FedModel, OnlineStore]] = []
+        self._feeds: list[tuple[Feed, OnlineStore]] = []  # not the models: they may be unloaded
 
     def __call__(self, folder: ModelFolder, model: Model) -> Model:
         """Return the model as it is served."""
@@ -286,21 +286,21 @@ class Feeding:
 
         online = wiring.online_store(self._store, wait_s=_REDIS_WAIT_S)
         fed = FedModel(model, folder.views, online, folder.name)
-        self._fed.append((fed, online))
+        self._feeds.append((fed.feed, online))
         return fed
 
     def counters(self) -> dict[str, float]:
         """Return what was read since the server began; nothing where no model is fed."""
         total: dict[str, float] = {}
-        for fed, _ in self._fed:
-            for name, value in fed.counters().items():
+        for feed, _ in self._feeds:
+            for name, value in feed.counters().items():
                 total[name] = total.get(name, 0) + value
         return total
 
     def close(self) -> None:
         """Tell the stores what was read, and close them."""
-        for fed, online in self._fed:
-            fed.close()
+        for feed, online in self._feeds:
+            feed.close()
             online.close()
 
 

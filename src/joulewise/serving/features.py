@@ -61,51 +61,66 @@ class FedModel:
 
     def __init__(self, model: Model, views: Views, store: OnlineStore, reader: str = "") -> None:
         self.name, self.version = model.name, model.version
-        self._reader = reader or model.name
         self.batches, self.repeats = model.batches, False
         self.waits = "://" in store.where  # a network is waited for
+        self._model = model
+        self._names = [spec.name for spec in model.inputs]
+        self.feed = Feed(model.name, model.inputs, views, store, reader or model.name)
+        rest = tuple(spec for spec in model.inputs if spec.name not in views)
+        for spec in rest:
+            if spec.name in {key.name for key in self.feed.keys}:
+                raise UsageError(f"{model.name}: {spec.name!r} is an input of its own and the key of a view")
+        self.inputs = self.feed.keys + rest
+        self.outputs = (*model.outputs, *self.feed.ages)
+
+    def run(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Return the model's outputs and the ages. Raises Refused: 503 if the features cannot be read."""
+        given = dict(zip((spec.name for spec in self.inputs), tensors, strict=True))
+        filled, ages = self.feed.read(given)
+        outputs = self._model.run([filled.get(name, given.get(name)) for name in self._names])  # type: ignore[misc]
+        return [*outputs, *ages]
+
+
+@final
+class Feed:
+    """Reads what views know of the entities in a batch, as tensors for the inputs that they fill. It outlives its model."""
+
+    def __init__(
+        self, model: str, inputs: Sequence[Spec], views: Views, store: OnlineStore, reader: str
+    ) -> None:
         self.counts = Counts()
-        self._model, self._views, self._store = model, views, store
-        self._specs = {spec.name: spec for spec in model.inputs}
+        self._reader, self._views, self._store = reader, views, store
+        self._specs = {spec.name: spec for spec in inputs}
         self._lock = threading.Lock()
         for name in views:
             if name not in self._specs:
-                raise UnknownName("input", name, self._specs, f"(of {model.name}, filled from views)")
+                raise UnknownName("input", name, self._specs, f"(of {model}, filled from views)")
         states = named(views, store)
         self._plan = self._planned(states)
         rows = {self._specs[name].shape[0] for name in views} - {None}
         if len(rows) > 1:
-            raise UsageError(f"{model.name}: its inputs {', '.join(views)} want different numbers of rows")
+            raise UsageError(f"{model}: its inputs {', '.join(views)} want different numbers of rows")
         shape = (rows.pop() if rows else None,)
         kinds = {
             key: kind
             for s in states.values()
             for key, kind in zip(s.keys, s.key_kinds or ["whole"] * len(s.keys), strict=True)
         }
-        keys = tuple(Spec(key, "INT64" if kind == "whole" else "BYTES", shape) for key, kind in kinds.items())
-        rest = tuple(spec for spec in model.inputs if spec.name not in views)
-        for spec in rest:
-            if spec.name in kinds:
-                raise UsageError(f"{model.name}: {spec.name!r} is an input of its own and the key of a view")
-        self.inputs = keys + rest
-        self.outputs = (
-            *model.outputs,
-            *(Spec(f"{view}.age_s", "FP64", shape) for view in self._plan.ages),
+        self.keys = tuple(
+            Spec(key, "INT64" if kind == "whole" else "BYTES", shape) for key, kind in kinds.items()
         )
+        self.ages = tuple(Spec(f"{view}.age_s", "FP64", shape) for view in self._plan.ages)
 
-    def run(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """Return the model's outputs and the ages. Raises Refused: 503 if the features cannot be read."""
-        given = dict(zip((spec.name for spec in self.inputs), tensors, strict=True))
+    def read(self, given: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """Return the inputs that views fill, for the keys that are given, and each view's ages. Raises Refused (503)."""
         began_s = time.thread_time()
         with self._lock:
             try:
-                filled, ages = self._filled(given)
+                return self._filled(given)
             except FeatureError as error:
                 raise Refused(503, str(error)) from None
             finally:
                 self.counts.cpu_s += time.thread_time() - began_s
-        outputs = self._model.run([filled.get(name, given.get(name)) for name in self._specs])  # type: ignore[misc]
-        return [*outputs, *ages]
 
     def close(self) -> None:
         """Tell the store what was read."""

@@ -30,7 +30,8 @@ How each thing is known
                   are fingerprinted whenever they come up: `same_items` of `compared_items` were bit for bit as before.
     preparations  an estimator's input is fingerprinted (at most 1 MB of it); `before_s` is the unhooked time directly
                   before the call, in which the input was made.
-    statements    SELECTs run through sqlite3, DuckDB or psycopg (psycopg 3, not its async cursors), by their text.
+    statements    SELECTs run through sqlite3, DuckDB or psycopg (psycopg 3, not its async cursors), by their text. All are
+                  counted; beyond 256 of one text one call in eight is timed and stands for the others.
     files         opened for reading, by path: how often, and the file's size (what was read of it is not known).
     fingerprints  BLAKE2 over the main script, over its arguments, over name, size and time of the data files read;
                   `seeds` as given to torch.manual_seed, numpy.random.seed and random.seed.

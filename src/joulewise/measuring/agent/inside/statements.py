@@ -11,7 +11,7 @@ import sys
 import time
 from _thread import allocate_lock
 
-from .timeline import Timeline, clock
+from .timeline import STRIDE, Timeline, clock
 
 TYPE_CHECKING = False  # typing would be the dearest import of a small program
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ _SERVERS = (
     "uvicorn", "hypercorn", "granian", "gunicorn", "waitress", "flask", "aiohttp.web", "tornado.web", "grpc", "ray.serve",
     "bentoml", "litserve", "mlserver", "http.server", "socketserver",
 )  # fmt: skip
+_ALL_TIMED = 256  # calls of a statement; beyond them one in STRIDE is timed and stands for the others
 _FACTORY = 5  # its place among the arguments of sqlite3.connect
 
 
@@ -62,14 +63,26 @@ class Statements:
         except Exception as error:  # noqa: BLE001 - it would be raised in the program's own statement
             self._line.facts.add("faults", f"statements: {type(error).__name__}: {error}"[:300])
 
+    def light(self, sql: Any, given: Any) -> bool:
+        """Count one of many calls that are not timed; False for one that is to be timed."""
+        if type(sql) is not str:
+            return False
+        known = self._by_given.get(sql)
+        if known is None or known[1][1] < _ALL_TIMED or known[1][1] % STRIDE == 0:
+            return False
+        known[1][1] += 1
+        _tell_apart(known[1], known[2], given)
+        return True
+
     def _count(self, sql: str, given: Any, wall_s: float, cpu_s: float, *, again: bool) -> None:
         with self._lock:
             known = self._by_given.get(sql) or self._new(sql)
             if known is None:
                 return
             key, entry, seen = known
-            entry[2] += wall_s
-            entry[3] += cpu_s
+            stands_for = STRIDE if entry[1] >= _ALL_TIMED + again else 1
+            entry[2] += wall_s * stands_for
+            entry[3] += cpu_s * stands_for
             if not again:
                 entry[1] += 1
                 _tell_apart(entry, seen, given)
@@ -94,9 +107,11 @@ class Statements:
         return known
 
     def _wrap_execute(self, owner: Any, cpu: Callable[[], float]) -> None:
-        original, asked = owner.execute, self.asked
+        original, asked, light = owner.execute, self.asked, self.light
 
         def execute(self: Any, query: Any, *args: Any, **kwargs: Any) -> Any:
+            if light(query, args[0] if args else kwargs or None):
+                return original(self, query, *args, **kwargs)
             began_s, cpu_s = clock(), cpu()
             try:
                 return original(self, query, *args, **kwargs)
@@ -107,12 +122,15 @@ class Statements:
         owner.execute = execute
 
     def _wrap_sqlite(self, module: Any) -> None:
-        original, asked, cpu = module.connect, self.asked, time.thread_time
+        original, asked, light, cpu = module.connect, self.asked, self.light, time.thread_time
 
         class Cursor(module.Cursor):  # type: ignore[misc]
             _asked = None
 
             def execute(self, sql: Any, *parameters: Any) -> Any:
+                if light(sql, parameters[0] if parameters else None):
+                    self._asked = None
+                    return super().execute(sql, *parameters)
                 began_s, cpu_s = clock(), cpu()
                 try:
                     return super().execute(sql, *parameters)
@@ -121,6 +139,8 @@ class Statements:
                     asked(sql, parameters[0] if parameters else None, clock() - began_s, cpu() - cpu_s)
 
             def fetchall(self) -> Any:
+                if self._asked is None:
+                    return super().fetchall()
                 began_s, cpu_s = clock(), cpu()
                 try:
                     return super().fetchall()

@@ -1,7 +1,8 @@
 """Logging overhead: what is written to logs and trackers costs a share of the run.
 
-Nobody is accused below a hundred log calls an epoch, nor where seven tenths of what they took would be less than is shown. Counterfactual: ten an epoch, as many points as a curve needs, and one in
-ten seconds for whoever watches; saved is what the others took, and at most the loop's own code beside them that made the values.
+Nobody is accused below a hundred log calls an epoch, nor where seven tenths of what they took would be less than is shown.
+Counterfactual: ten an epoch, as many points as a curve needs, and one in ten seconds for whoever watches; saved is what the
+others took, and at most the loop's own code beside them that made the values.
 """
 
 from __future__ import annotations

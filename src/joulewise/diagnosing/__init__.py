@@ -26,6 +26,7 @@ from joulewise.diagnosing import (
     precision_unused,
     repeated_experiments,
     repeated_preprocessing,
+    rereading_input,
     slow_transforms,
     small_batch,
     thread_oversubscription,
@@ -62,6 +63,7 @@ ESTIMATORS: tuple[Callable[[Case], list[Estimate]], ...] = (
     poor_scaling.estimate,
     idle_holder.estimate,
     too_few_loader_workers.estimate,
+    rereading_input.estimate,
     host_bound_device.estimate,
 )
 

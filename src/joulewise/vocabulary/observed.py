@@ -185,6 +185,7 @@ class Preparation:
     first_before_s: float | None = None
     iterations: int | None = None  # n_iter_ after a fit, where the estimator tells
     candidates: int | None = None  # settings that a search (GridSearchCV and its kin) tried in this fit
+    seeded: bool = False  # its random_state is a number: equal settings and input give the same model
 
 
 @dataclass(frozen=True, slots=True)

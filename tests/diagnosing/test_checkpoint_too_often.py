@@ -43,8 +43,8 @@ def test_synced_log():
         "parameters": 1_000_000,
         "phases": phases(forward=50.0, checkpoint=(5000, 40.0)),
     }
-    written = {"counters": {"written_bytes": [1e4 * t for t in range(101)]}}
-    finding = found(view(**told), **written)[0]
+    written = {"written_bytes": [1e4 * t for t in range(101)]}
+    finding = found(view(**told), counters=written)[0]
 
     assert finding.cause == "logging_overhead"
     assert finding.saving.cpu_s.value == pytest.approx(40 * (1 - 10 / 5000))

@@ -15,6 +15,8 @@ from joulewise.ledger.files import read_recording
 from joulewise.vocabulary.errors import RecordingError
 from joulewise.vocabulary.observed import observe
 
+_FRAMEWORKS = ("lightning", "transformers", "keras", "torch", "xgboost", "lightgbm", "sklearn", "numpy")
+
 
 def line(folder: Path) -> str | None:
     """Return what was seen in the latest recording of a program; None if it has none."""
@@ -36,11 +38,9 @@ def line(folder: Path) -> str | None:
         for p in view.phases
         if p.wall_s > 0.03 * view.duration_s
     )
-    told = [
-        view.frameworks[0].split()[0] if view.frameworks else "python",
-        epochs_made(view),
-        train_batch(view),
-    ]
+    names = [f.split()[0] for f in view.frameworks]
+    framework = next((n for n in _FRAMEWORKS if n in names), "python")
+    told = [framework, epochs_made(view), train_batch(view)]
     cells = ["" if t is None else str(t) for t in told]
     return (
         f"| {folder.name} | {' | '.join(cells)} | {view.steps or ''} | {phases} | {100 * accounted:.1f} % |"

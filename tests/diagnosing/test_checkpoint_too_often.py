@@ -33,3 +33,19 @@ def test_last_and_best(saves):
 def test_without_epochs():
     """Without epochs Young's interval decides: one for a run of a hundred seconds."""
     assert found(trainer(400, 40.0, epochs=None))[0].saving.cpu_s.value == pytest.approx(40.0 * (1 - 2 / 400))
+
+
+def test_synced_log():
+    """Syncs that write next to nothing are a log's, not checkpoints."""
+    told = {
+        "steps": 5000,
+        "epochs": 5,
+        "parameters": 1_000_000,
+        "phases": phases(forward=50.0, checkpoint=(5000, 40.0)),
+    }
+    written = {"written_bytes": [1e4 * t for t in range(101)]}
+    finding = found(view(**told), counters=written)[0]
+
+    assert finding.cause == "logging_overhead"
+    assert finding.saving.cpu_s.value == pytest.approx(40 * (1 - 10 / 5000))
+    assert "no os.fsync" in finding.remedy.text

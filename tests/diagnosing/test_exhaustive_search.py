@@ -56,3 +56,12 @@ def test_networks():
 def test_left_alone(fits):
     """Few settings, a search that halves already, and folds of one setting."""
     assert causes(view(preparations=tuple(fits))) == []
+
+
+def test_folds_of_a_search():
+    """Settings that were tried on three folds are one search with the cost of all three."""
+    fits = tuple(fit(f"C={n}", data=f"fold{k}", cpu_s=1.0) for n in range(20) for k in range(3))
+    finding = found(view(preparations=fits))[0]
+
+    assert "20 settings" in finding.evidence
+    assert finding.saving.cpu_s.value == pytest.approx(60 * (1 - left(20)))

@@ -26,3 +26,9 @@ def test_two_are_no_pattern():
 def test_random_estimators():
     """Repeats of an estimator that draws random numbers measure its spread."""
     assert causes(view(preparations=(replace(FIT, estimator="RandomForestClassifier"),))) == []
+
+
+def test_seeded_estimators():
+    """With a number as its random state such an estimator gives the same model again."""
+    seeded = replace(FIT, estimator="RandomForestClassifier", seeded=True)
+    assert causes(view(preparations=(seeded,))) == ["repeated_experiments"]

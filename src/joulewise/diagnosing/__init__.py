@@ -28,6 +28,7 @@ from joulewise.diagnosing import (
     repeated_experiments,
     repeated_preprocessing,
     request_time_join,
+    rereading_input,
     slow_transforms,
     small_batch,
     thread_oversubscription,
@@ -70,6 +71,7 @@ ESTIMATORS: tuple[Callable[[Case], list[Estimate]], ...] = (
     poor_scaling.estimate,
     idle_holder.estimate,
     too_few_loader_workers.estimate,
+    rereading_input.estimate,
     host_bound_device.estimate,
 )
 

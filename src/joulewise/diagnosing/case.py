@@ -14,6 +14,7 @@ from joulewise.vocabulary.finding import Cause, Remedy
 from joulewise.vocabulary.observed import Phase, ProcessView
 from joulewise.vocabulary.recording import Recording
 
+LEAST_SHARE = 0.05  # of a run, for a saving to be shown
 HOOK_S = 5e-6  # CPU time of the agent for a hooked call that is timed (bench/agent_overhead.py: 22 µs a step of four or five)
 _UNTIMED = 0.15  # of that, for a call that is only counted
 _STEP_PHASES = (Phase.DATA, Phase.FORWARD, Phase.BACKWARD, Phase.OPTIMISER)

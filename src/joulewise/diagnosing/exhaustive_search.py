@@ -69,20 +69,25 @@ def _searches(view: ProcessView) -> list[tuple[float, float, int, str]]:
 
 
 def _loops(view: ProcessView) -> list[tuple[float, float, int, str]]:
-    """Return estimators that were fitted on one input with ever other settings."""
-    groups: dict[tuple[str, str], list[Preparation]] = defaultdict(list)
+    """Return estimators that were fitted on one input with ever other settings; folds with the same settings go together."""
+    inputs: dict[tuple[str, str], list[Preparation]] = defaultdict(list)
     for one in view.preparations:
         if one.method == "fit" and one.candidates is None:
-            groups[one.estimator, one.fingerprint].append(one)
-    found = []
-    for (estimator, _), fits in groups.items():
-        settings = {f.settings for f in fits}
+            inputs[one.estimator, one.fingerprint].append(one)
+    searches: dict[tuple[str, frozenset[str]], list[Preparation]] = defaultdict(list)
+    for (estimator, _), fits in inputs.items():
+        settings = frozenset(f.settings for f in fits)
         if len(settings) >= LEAST:
-            cpu_s, wall_s = sum(f.cpu_s for f in fits), sum(f.wall_s for f in fits)
-            found.append(
-                (cpu_s, wall_s, len(settings), f"{estimator} fitted on the same {fits[0].rows} rows")
-            )
-    return found
+            searches[estimator, settings] += fits
+    return [
+        (
+            sum(f.cpu_s for f in fits),
+            sum(f.wall_s for f in fits),
+            len(settings),
+            f"{estimator} fitted on the same {fits[0].rows} rows",
+        )
+        for (estimator, settings), fits in searches.items()
+    ]
 
 
 def _networks(view: ProcessView) -> list[tuple[float, float, int, str]]:

@@ -132,7 +132,7 @@ def _filled(by_epoch: dict[float, tuple[float, float]], epochs: int) -> list[tup
         return list(by_epoch.values())
     first, last = int(told[0]), int(told[-1])
     last = max(last, first + epochs - 1)
-    if not len(told) < last - first + 1 <= 2 * len(told):
+    if not len(told) < last - first + 1 <= (4 if epochs else 2) * len(told):
         return list(by_epoch.values())
     filled = [by_epoch[told[0]]]
     for epoch in range(first + 1, last + 1):

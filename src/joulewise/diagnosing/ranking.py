@@ -15,14 +15,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 from math import hypot, sqrt
 
-from joulewise.diagnosing.case import Case, Estimate
+from joulewise.diagnosing.case import LEAST_SHARE, Case, Estimate
 from joulewise.vocabulary.figures import Basis, Figure
 from joulewise.vocabulary.finding import Finding, Saving
 from joulewise.vocabulary.footprint import Footprint
 from joulewise.vocabulary.recording import Component
 
 _NOISE = 0.06  # standard deviation of what a part of a run takes from one time to the next, beside neighbours
-LEAST_SHARE = 0.05
 LEAST_S = 0.5
 LEAST_J = 2.0
 _LONGER = 0.05

@@ -1,8 +1,8 @@
 """Repeated experiments: the same fit, of the same settings on the same data, made more than once.
 
 Within a run: an estimator fitted again with equal settings (its random state among them) on equal input gives the same
-model; all but the first fit are saved. Estimators that draw random numbers are left alone: without a fixed state their
-repeats measure a spread, and whether it was fixed is not seen. Over the runs of an experiment see `experiment.py`.
+model; all but the first fit are saved. Estimators that draw random numbers are left alone unless their random state is a
+number: without one their repeats measure a spread. Over the runs of an experiment see `experiment.py`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def _of(view: ProcessView) -> Estimate | None:
     again = [
         p
         for p in view.preparations
-        if p.method == "fit" and p.calls >= _LEAST_CALLS and not _RANDOM.search(p.estimator)
+        if p.method == "fit" and p.calls >= _LEAST_CALLS and (p.seeded or not _RANDOM.search(p.estimator))
     ]
     if not again:
         return None

@@ -5,7 +5,8 @@ siblings at the barrier spin, but not for long: libgomp spins 300,000 rounds whe
 are more threads than CPUs (GOMP_SPINCOUNT). Measured (bench/diagnose/threads.py: 4, 8 and 16 threads on two CPUs, layers of
 128 and of 1024) a second waited burnt 0.03 to 0.2 CPU-seconds: a tenth is claimed, and never more than the part of the CPU
 time that the surplus threads can burn.
-Waiting that comes from neighbours is not ours to claim, so nothing is said where others were busy on the machine.
+Waiting that comes from neighbours is not ours to claim, so nothing is said where others were busy on the machine. Worse: there
+as many threads as CPUs spin whole time slices away (2 threads beside neighbours took thirty times the CPU time of one).
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def estimate(case: Case) -> list[Estimate]:
             f"{delay_s:.0f} s for one",
             Remedy(
                 RemedyKind.COMMAND,
-                f"OMP_NUM_THREADS={max(1, int(case.cpus // len(computing)))} joulewise run -- "
+                f"joulewise run --with threads={max(1, int(case.cpus // len(computing)))} -- "
                 f"{shlex.join(case.recording.command)}",
             ),
             "none beyond the order of sums",

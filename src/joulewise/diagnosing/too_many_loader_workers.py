@@ -15,6 +15,7 @@ from joulewise.vocabulary.finding import Cause, Remedy, RemedyKind
 from joulewise.vocabulary.observed import Phase, ProcessView
 
 _END_S = 0.1  # CPU time in which a forked process with torch ends, after it was last seen
+_REAL_WORK = 0.6  # of what workers use that makes items: from there on they are worth having
 _SHORTER = 0.9  # of the wall time saved that is claimed
 
 
@@ -37,7 +38,7 @@ def _of(case: Case, view: ProcessView) -> Estimate | None:
     # starting workers and receiving from them; what follows a batch stays
     loop_s = max(0.0, view.phase(Phase.DATA).cpu_s - LOOP_S * batches)
     cpu_s = used_s + loop_s - making_cpu_s - BATCH_S * batches
-    if cpu_s <= 0:
+    if cpu_s <= 0 or making_cpu_s > _REAL_WORK * used_s:
         return None
     wall_s = min(waited_s - making_s, cpu_s)  # workers that a neighbour keeps from running are no overhead
     most = max(loaders, key=lambda one: one.workers)

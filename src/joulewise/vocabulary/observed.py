@@ -14,6 +14,8 @@ How each thing is known
                   timed and the rest is shared out alike (`sampled_share` says how much).
     cpu_s         CPU clock of the whole process (all its threads), read at hooks that are at least a millisecond apart; what
                   lies between two readings goes to the phase of the later one.
+    tail          What follows the last hooked call stands in `other` (and `waiting`) as well as apart in `tail_wall_s` and
+                  `tail_cpu_s`: an interpreter with torch takes up to a second of CPU time to end.
     energy_j      None as observed; `measuring.agent.joules.attributed` fills it in: the work's processor joules by CPU
                   seconds, this process's over the tree's, this phase's over the process's.
     other threads what a second thread computes in hooked calls while the main thread waits is taken from `waiting`.
@@ -187,6 +189,7 @@ class Preparation:
     first_before_s: float | None = None
     iterations: int | None = None  # n_iter_ after a fit, where the estimator tells
     candidates: int | None = None  # settings that a search (GridSearchCV and its kin) tried in this fit
+    seeded: bool = False  # its random_state is a number: equal settings and input give the same model
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,7 +124,8 @@ class Estimators:
             f"preparation/{entry[0]}",
             {"estimator": key[0], "method": name, "fingerprint": key[2], "settings": key[3], "rows": rows, "calls": entry[1],
              "wall_s": entry[2], "cpu_s": entry[3], "before_s": entry[4], "before_cpu_s": entry[5],
-             "first_before_s": entry[6], "iterations": int(iterations) if iterations is not None else None, "candidates": candidates},
+             "first_before_s": entry[6], "iterations": int(iterations) if iterations is not None else None, "candidates": candidates,
+             "seeded": isinstance(params.get("random_state"), int)},
         )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from joulewise.diagnosing.trying import Side, apply_trials, compare, knobs_of, plan_trial
+from joulewise.diagnosing.trying import Side, apply_trials, compare, counted_j, knobs_of, plan_trial
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.finding import Cause
 from joulewise.vocabulary.observed import CurvePoint, LoaderView, Window
@@ -183,3 +183,21 @@ def test_findings_as_trials_left_them():
     assert apply_trials(laid, (finding,), [nothing]) == ((), (nothing,))
     unclear = replace(saves, verdict=TrialVerdict.UNCLEAR)
     assert apply_trials(laid, (finding,), [unclear, saves]) == (((finding, unclear),), ())
+
+
+def test_joules_by_counters():
+    """Where counters tell the joules, a sample's are those between the ticks, without the evaluations."""
+    windows = tuple(Window("steps", 10, 5, 10.0, 10.0, 0, 0.0, 0.0, 20.0 + 10 * n) for n in range(3))
+    laid = case(trained())
+    evaluated = tuple(replace(w, apart_wall_s=5.0) for w in windows)
+    whole = counted_j(laid.recording, windows)
+
+    assert whole is not None
+    assert whole == pytest.approx(15.0, rel=0.01)  # the work's own 15 W for 30 s, 30 samples
+    assert counted_j(laid.recording, evaluated) == pytest.approx(whole / 2)
+    assert counted_j(laid.recording, windows[:0]) is None
+    doubled = compare(
+        plan({"precision": "bf16"}), "precision",
+        [(replace(side(0.001), sample_j=4.0), replace(side(0.001), sample_j=1.0))], 1.0,
+    )  # fmt: skip
+    assert doubled.step_share.value == pytest.approx(0.75)  # the seconds are the same: a GPU draws less

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 from joulewise import wiring
 from joulewise.cli.output import plain
@@ -15,8 +16,11 @@ from joulewise.diagnosing import diagnose
 from joulewise.diagnosing.quality import quality
 from joulewise.diagnosing.remedies import KNOBS, parse
 from joulewise.diagnosing.settling import settle
+from joulewise.ledger.files import read_recording
+from joulewise.ledger.index import list_runs
 from joulewise.ledger.savings import keep
 from joulewise.measuring.accounting import Account
+from joulewise.measuring.summarising import summary
 from joulewise.vocabulary.errors import JoulewiseError
 from joulewise.vocabulary.figures import Figure
 from joulewise.vocabulary.finding import Finding, Settlement
@@ -70,16 +74,18 @@ def _gate(account: Account, knobs: Sequence[str]) -> str:
 def _before(account: Account) -> Account | None:
     """Return the newest finished run of the same command in the same folder that no remedy changed."""
     now = account.recording
-    for other in wiring.recordings(now.name, limit=_LOOKED_AT):
-        then = other.recording
-        if (
-            then.run_id != now.run_id
-            and then.command == now.command
-            and then.metadata.get("cwd") == now.metadata.get("cwd")
-            and then.end.state is EndState.FINISHED
-            and not any(view.changed for view in observe(then))
-        ):
-            return other
+    ledger = wiring.refresh()
+    try:
+        known = list_runs(ledger, name=now.name, state=EndState.FINISHED, limit=_LOOKED_AT)
+    finally:
+        ledger.close()
+    words = summary(now).command
+    for one in known:
+        if one.run_id == now.run_id or one.command != words:
+            continue
+        then = read_recording(Path(one.folder))
+        if then.metadata.get("cwd") == now.metadata.get("cwd") and not any(v.changed for v in observe(then)):
+            return wiring.account(then)
     return None
 
 

@@ -21,6 +21,7 @@ from joulewise.diagnosing import Case, diagnose
 from joulewise.diagnosing.remedies import parse
 from joulewise.diagnosing.trying import Side, TrialPlan, compare, knobs_of, plan_trial
 from joulewise.ledger.files import read_recording
+from joulewise.ledger.index import list_runs
 from joulewise.ledger.savings import keep_trial
 from joulewise.vocabulary.errors import JoulewiseError, UsageError
 from joulewise.vocabulary.figures import Figure
@@ -124,7 +125,11 @@ def _program(recording: Recording, words: Sequence[str]) -> tuple[list[str], Pat
 
 
 def _runs_so_far(recording: Recording) -> int:
-    same = [a for a in wiring.recordings(recording.name, limit=200) if a.recording.name == recording.name]
+    ledger = wiring.refresh()
+    try:
+        same = [s for s in list_runs(ledger, name=recording.name, limit=None) if s.name == recording.name]
+    finally:
+        ledger.close()
     return max(1, len(same))
 
 

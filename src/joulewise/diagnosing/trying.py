@@ -5,13 +5,14 @@ it refuses a trial that would cost more than it can save. `compare` takes what t
 (`joulewise try`) runs the sides.
 
 A sample costs what it costs in a pass (its share of the pass's start, where workers begin, over the run's own number of
-items), in joules by the run's own joules per CPU second and per second. The saving in a step is carried to the run by the
+items), in joules by the run's own joules per CPU second and per second, or by counters where processor and GPU have them. The saving in a step is carried to the run by the
 share that steps have in it. Repeated pairs give the noise, by Student's t; one pair is taken to be good to 6 % a side, or
 to what its windows say.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, hypot, sqrt
@@ -21,12 +22,13 @@ from joulewise.diagnosing.case import Case, Estimate, about, epochs_made, step_c
 from joulewise.diagnosing.ranking import LEAST_SHARE, price
 from joulewise.diagnosing.remedies import KNOBS
 from joulewise.diagnosing.settling import REPEAT_ARM
+from joulewise.measuring.attribution import attribute_by_tick
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.figures import Basis, Figure
 from joulewise.vocabulary.finding import Cause, Finding, Remedy, RemedyKind
 from joulewise.vocabulary.observed import CurvePoint, Phase, ProcessView, Window
 from joulewise.vocabulary.quantities import format_si
-from joulewise.vocabulary.recording import Component
+from joulewise.vocabulary.recording import Component, Recording
 from joulewise.vocabulary.student import t95
 from joulewise.vocabulary.trial import Trial, TrialVerdict
 
@@ -40,6 +42,7 @@ _MEDIAN_ARM = (
     1.645 * 1.4826 * 1.2533
 )  # of a median, from the median deviation: 90 %, normal, less efficient than a mean
 _LEAST_ARM = 0.02
+_LEAST_TICKS = 4
 _SAME_LOSS = 1e-3
 _WORSE_LOSS = 0.05
 
@@ -81,11 +84,40 @@ class TrialPlan:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """What one side measured."""
+    """What one side measured. `sample_j` are a sample's joules by counters; None where joules are modelled from seconds."""
 
     windows: tuple[Window, ...]
     curve: tuple[CurvePoint, ...]
     changed: tuple[str, ...] = ()
+    sample_j: float | None = None
+
+
+def counted_j(recording: Recording, windows: Sequence[Window]) -> float | None:
+    """Return the joules of a sample in training steps, from the counters between ticks; None without counters, or too few ticks.
+
+    Evaluations and checkpoints within a window are taken off by their share of its time.
+    """
+    counted = [d for d in recording.devices if d.counted and d.component in (Component.CPU, Component.GPU)]
+    t_s = recording.ticks.t_s
+    steps = [w for w in windows if w.kind == "steps" and w.samples and w.wall_s > 0]
+    if not counted or not steps or any(d.basis is not Basis.MEASURED for d in counted):
+        return None
+    inside = [t for t in t_s if steps[0].end_s - steps[0].wall_s <= t <= steps[-1].end_s]
+    if len(inside) < _LEAST_TICKS:
+        return None
+    _, work_j = attribute_by_tick(recording)
+
+    def until(moment: float) -> float:
+        after = bisect_left(t_s, moment)
+        if after in (0, len(t_s)):
+            return work_j[min(after, len(t_s) - 1)]
+        share = (moment - t_s[after - 1]) / (t_s[after] - t_s[after - 1])
+        return work_j[after - 1] + share * (work_j[after] - work_j[after - 1])
+
+    joules = sum(
+        (until(w.end_s) - until(w.end_s - w.wall_s)) * (1 - w.apart_wall_s / w.wall_s) for w in steps
+    )
+    return joules / sum(w.samples for w in steps)
 
 
 def knobs_of(case: Case, findings: Sequence[Finding]) -> dict[str, str]:
@@ -175,6 +207,11 @@ def compare(plan: TrialPlan, knob: str, pairs: Sequence[tuple[Side, Side]], cost
         (_mixed(weights, one.cpu_s, one.wall_s), _mixed(weights, other.cpu_s, other.wall_s))
         for one, other in known
     ]
+    by_counters = [(one.sample_j, other.sample_j) for one, other in pairs]
+    if knob not in ("workers", "validate") and all(
+        a and b for a, b in by_counters
+    ):  # there, passes and evaluations count
+        used = [(a, b) for a, b in by_counters if a and b]
     arms = [fmean(pair[n].arm for pair in known) for n in (0, 1)]
     steps = _figure([1 - other / one for one, other in used], arms)
     walls = fmean(1 - other.wall_s / one.wall_s for one, other in known)

@@ -39,7 +39,6 @@ def offline(folder: str) -> dict[str, str]:
         "WANDB_SILENT": "true",
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
         "COMET_OFFLINE_DIRECTORY": folder,
-        "COMET_START_ONLINE": "0",
         "NEPTUNE_MODE": "offline",
         "CLEARML_OFFLINE_MODE": "1",
         "HF_HUB_OFFLINE": "1",

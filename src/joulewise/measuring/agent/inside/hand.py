@@ -29,7 +29,7 @@ class Hand:
 
     def __init__(self, line: Timeline, asked: str) -> None:
         self.line = line
-        self.trial = False
+        self.trial = any(entry.startswith("trial\t") for entry in asked.split("\n"))
         self.pid = os.getpid()  # a forked child has another: what counts steps leaves it alone
         self._watched: dict[str, list[Callable[[Any], None]]] = {}
         self._told: set[str] = set()
@@ -38,7 +38,6 @@ class Hand:
             value, _, path = rest.partition("\t")
             if not path:
                 continue
-            self.trial = self.trial or name == "trial"
             try:
                 _load(path).attach(self, value)
             except Exception as error:  # noqa: BLE001 - the program runs without that remedy, and hears nothing of it

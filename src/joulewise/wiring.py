@@ -936,6 +936,8 @@ def _search_engine(name: str) -> Engine:
                 f"RAY_ADDRESS is {address!r}, but must be the URL of Ray's dashboard, for instance http://head:8265"
             )
         return Ray(jobs_folder(), address)
+    if name != "local":
+        raise UnknownName("engine", name, ("slurm", "ray", "local"), "(known are slurm, ray and local)")
     return engine(name)
 
 

@@ -130,7 +130,7 @@ def command(
     no change to it: its parameters are added to its command line, its metric is read from what it prints.
     """
     if space_name.endswith(".toml"):
-        objective, space = _program(target, space_name, metric, name)
+        objective, space = _program(target, space_name, metric, name, shares)
         smaller = falls(metric) if minimise is None else minimise
         if smaller is None:
             raise UsageError(
@@ -240,8 +240,12 @@ def _objective(target: tuple[str, ...], space_name: str) -> tuple[Any, Any]:
     return _named(found, "objective", objective_name, file), _named(found, "space", space_name, file)
 
 
-def _program(target: tuple[str, ...], space_file: str, metric: str, name: str) -> tuple[Any, Any]:
+def _program(
+    target: tuple[str, ...], space_file: str, metric: str, name: str, shares: str
+) -> tuple[Any, Any]:
     """Return objective and space of an unedited program."""
+    if shares:
+        raise UsageError("shares are for an objective in a file; a program is not told its share")
     if not metric:
         raise UsageError(
             "which value is to be searched for? give the metric that the program prints: --metric NAME"

@@ -56,10 +56,10 @@ class Rules:
 
     def __post_init__(self) -> None:
         """Refuse numbers with which nothing could be decided."""
-        if self.epochs < 1 or self.first < 2:
-            raise UsageError(
-                f"epochs is {self.epochs} and first is {self.first}, but must be at least 1 and at least 2"
-            )
+        if self.epochs < 1:
+            raise UsageError(f"epochs is {self.epochs}, but must be at least 1")
+        if self.first < 2:
+            raise UsageError(f"first is {self.first}, but must be at least 2")
         object.__setattr__(self, "shares", tuple(self.shares))
         growing = all(0 < a < b for a, b in pairwise(self.shares))
         if self.shares and (not growing or self.shares[-1] != 1 or len(self.shares) != self.epochs):

@@ -888,6 +888,7 @@ def search(
     keep: int | None = None,
     tolerance: float = 0.0,
     pareto: bool = False,
+    shares: Sequence[float] = (),
     past: str = "",
     metric: str = "",
     deadline: datetime | None = None,
@@ -903,7 +904,8 @@ def search(
 
     `objective(trial)` yields a value an epoch, for `epochs` epochs; the search ends, too, when the best reaches `target` or
     is not expected to improve by more than `tolerance`. With `pareto` it looks for the front of
-    values and joules of a full training, `study.front`. `past` names an earlier study, or runs that were recorded with these
+    values and joules of a full training, `study.front`. With `shares` (0.1, 0.3, 1) each epoch is a
+    training of its own on `trial.share` of the data or of the width, whose value the objective returns. `past` names an earlier study, or runs that were recorded with these
     parameters and the `metric`: the search begins with what they tell, and runs none of them again. With a `deadline` it rests in dirty hours of the zone, and ends by then. With several `workers` (0: as many as this machine
     has room for), each is a process of its own. The search is recorded, a run a worker. With a `name`, a study of that name
     goes on where it was; with a `store` (`postgresql://USER@HOST/DATABASE`, or the path of an SQLite file), processes
@@ -923,7 +925,7 @@ def search(
     title = name or getattr(objective, "__name__", type(objective).__name__)
     order = ordering.ordered(
         objective, room, limits, epochs, minimise=minimise, target=target, seed=seed, name=title, keep=keep,
-        tolerance=tolerance, pareto=pareto, past=_past(past, metric) if past else (),
+        tolerance=tolerance, pareto=pareto, past=_past(past, metric) if past else (), shares=shares,
     )  # fmt: skip
     if deadline is not None:
         order = replace(order, hours=_clean_hours(deadline, zone))
@@ -997,6 +999,8 @@ def _search_engine(name: str) -> Engine:
                 f"RAY_ADDRESS is {address!r}, but must be the URL of Ray's dashboard, for instance http://head:8265"
             )
         return Ray(jobs_folder(), address)
+    if name != "local":
+        raise UnknownName("engine", name, ("slurm", "ray", "local"), "(known are slurm, ray and local)")
     return engine(name)
 
 

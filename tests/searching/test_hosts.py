@@ -14,6 +14,7 @@ from joulewise.searching.journal import replay
 from joulewise.searching.log import DatabaseLog, FileLog
 from joulewise.searching.ordering import search
 from joulewise.searching.study import Study
+from joulewise.vocabulary.budget import Budget
 from joulewise.vocabulary.errors import UsageError
 from tests.searching.doubles import SPACE, Meter
 from tests.services import postgres_server as postgres_server  # noqa: PLC0414 - a fixture of pytest
@@ -97,3 +98,24 @@ def test_file_of_two_hosts(tmp_path):
 
     with pytest.raises(UsageError, match=r"is being searched on far, too; .* --store postgresql://"):
         study.bury("here")
+
+
+def test_given_up_and_back(tmp_path):
+    """A worker that was given up for lost ends when it comes back; what it trained meanwhile is not counted twice."""
+    study = Study("s", SPACE, Rules(9), FileLog(tmp_path / "s.jsonl"))
+    meter = Meter()
+
+    def objective(trial):
+        for epoch in trial.epochs():
+            meter.used_j += 1
+            if meter.used_j == 5:
+                worker = next(name for name, m in study.known.members.items() if m.active)
+                study.write({"kind": "lost", "worker": worker, "why": "silent"})
+            yield trial["x"] - 1 / epoch
+
+    study.run(objective, Budget(energy_j=50), meter)
+
+    assert meter.used_j == 5
+    assert sum(line["kind"] == "epoch" for line in study.lines) == 4
+    assert "given up for lost" in study.reason
+    assert all(t.free_for("other") for t in study.trials if t.epoch)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -230,6 +231,7 @@ def test_other_space_of_one_name(tmp_path):
 
 PROGRAM = """
 import os, signal, sys
+from functools import partial
 from pathlib import Path
 from tests.searching.doubles import SPACE, Meter
 from joulewise.searching.log import FileLog
@@ -247,6 +249,7 @@ search(objective, SPACE, "60J", measure=meter, opened=lambda: FileLog(Path(sys.a
 
 CHECKPOINTS = """
 import os, signal, sys
+from functools import partial
 from pathlib import Path
 from tests.searching.doubles import SPACE, Meter
 from joulewise.searching.log import FileLog
@@ -337,3 +340,37 @@ def test_killed(tmp_path):
     assert 58 <= 25 + meter.used_j <= 60
     assert study.spent["energy_j"] == 25 + meter.used_j  # the epoch that was lost counts
     assert all(json.loads(line) for line in path.read_text().splitlines())
+
+
+def test_checkpoint_that_cannot_be_read(tmp_path):
+    """A checkpoint that cannot be read is said in one line; its trial starts again, and nothing that was told is lost."""
+
+    def objective_of(meter):
+        def objective(trial):
+            state = int(Path(trial.saved).read_text()) if trial.saved else 0
+            for epoch in trial.epochs():
+                meter.used_j += 1
+                state += 1
+                trial.report(trial["x"] - 1 / epoch)
+                path = tmp_path / f"{trial.number}.txt"
+                path.write_text(str(state))
+                trial.save(path)
+
+        return objective
+
+    first = Meter()
+    opened = partial(FileLog, tmp_path / "s.jsonl")
+    before = search(objective_of(first), SPACE, "40J", measure=first, opened=opened)
+    for path in tmp_path.glob("*.txt"):
+        path.write_text("nonsense")
+
+    second = Meter()
+    study = search(objective_of(second), SPACE, "120J", measure=second, opened=opened)
+
+    assert any("is not used again: ValueError at epoch" in note for note in study.notes)
+    assert not any(t.state is State.FAILED for t in study.trials)
+    assert all(
+        after.values[: t.epoch] == t.values for t, after in zip(before.trials, study.trials, strict=False)
+    )
+    assert "is not used again" in study.report()
+    assert replay(read(tmp_path / "s.jsonl")).differing == ()

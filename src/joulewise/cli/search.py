@@ -60,6 +60,10 @@ _SHOW_EVERY_S, _PLAIN_EVERY_S = 0.5, 30.0
 @click.option("--seed", default=0, show_default=True, help="Of the first points and candidates.")
 @click.option("--name", default="", metavar="NAME", help="A study of this name goes on where it was.")
 @click.option(
+    "--shares", default="", metavar="SHARES",
+    help="Train on shares of the data or width instead of epochs: 0.1,0.3,1.",
+)  # fmt: skip
+@click.option(
     "--past", default="", metavar="NAME", help="Begin with what a study of this name, or recorded runs, tell."
 )
 @click.option("--keep", type=int, metavar="N", help="Keep no more than N trials frozen in memory.")
@@ -106,6 +110,7 @@ def command(
     difference: float | None,
     seed: int,
     name: str,
+    shares: str,
     past: str,
     keep: int | None,
     workers: str,
@@ -125,7 +130,7 @@ def command(
     no change to it: its parameters are added to its command line, its metric is read from what it prints.
     """
     if space_name.endswith(".toml"):
-        objective, space = _program(target, space_name, metric, name)
+        objective, space = _program(target, space_name, metric, name, shares)
         smaller = falls(metric) if minimise is None else minimise
         if smaller is None:
             raise UsageError(
@@ -144,6 +149,7 @@ def command(
         seed=seed,
         name=name,
         keep=keep,
+        shares=_shares(shares),
         past=past,
         metric=metric,
         tolerance=tolerance,
@@ -234,8 +240,12 @@ def _objective(target: tuple[str, ...], space_name: str) -> tuple[Any, Any]:
     return _named(found, "objective", objective_name, file), _named(found, "space", space_name, file)
 
 
-def _program(target: tuple[str, ...], space_file: str, metric: str, name: str) -> tuple[Any, Any]:
+def _program(
+    target: tuple[str, ...], space_file: str, metric: str, name: str, shares: str
+) -> tuple[Any, Any]:
     """Return objective and space of an unedited program."""
+    if shares:
+        raise UsageError("shares are for an objective in a file; a program is not told its share")
     if not metric:
         raise UsageError(
             "which value is to be searched for? give the metric that the program prints: --metric NAME"
@@ -246,6 +256,15 @@ def _program(target: tuple[str, ...], space_file: str, metric: str, name: str) -
 
     space = read_space(Path(space_file))
     return Script(target, metric, space, wiring.checkpoints(name)), space
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        raise UsageError(
+            f"shares are {text!r}, but must be numbers that grow to 1, for instance 0.1,0.3,1"
+        ) from None
 
 
 def _workers(text: str) -> int:

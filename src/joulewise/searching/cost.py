@@ -6,7 +6,8 @@ of what drives cost (width, depth, batch size) acts as a factor. A trial that ha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import final
 
 import numpy as np
@@ -20,14 +21,19 @@ _MOST_TRIALS = 150
 
 @final
 class CostModel:
-    """Joules an epoch as a function of the settings."""
+    """Joules an epoch (or whatever `unit_j` tells of a trial) as a function of the settings."""
 
-    def __init__(self, trials: Sequence[Trial], features: Vector) -> None:
+    def __init__(
+        self,
+        trials: Sequence[Trial],
+        features: Vector,
+        unit_j: Callable[[Trial], float] = attrgetter("epoch_j"),
+    ) -> None:
         begun = [i for i, t in enumerate(trials) if t.costs_j][-_MOST_TRIALS:]
         self._known = bool(begun)
         if not begun:
             return
-        each = np.array([trials[i].epoch_j for i in begun])
+        each = np.array([unit_j(trials[i]) for i in begun])
         self._least = max(float(each.max()) * 1e-6, 1e-12)
         logs = np.log(np.maximum(each, self._least))
         self._mean = float(logs.mean())

@@ -16,7 +16,7 @@ a few steps of Adam from where the last fit ended.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -104,8 +104,18 @@ def rungs_seen(epochs: int) -> tuple[int, ...]:
     return (*seen, epochs)
 
 
-def see(trials: Sequence[Trial], features: Vector, epochs: int, warp: Warp) -> Seen:
-    """Return the points of the trials' curves that the model looks at: the rungs, and each trial's last epoch."""
+def see(
+    trials: Sequence[Trial],
+    features: Vector,
+    epochs: int,
+    warp: Warp,
+    position: Callable[[int], float] | None = None,
+) -> Seen:
+    """Return the points of the trials' curves that the model looks at: the rungs, and each trial's last epoch.
+
+    `position` says where an epoch lies between 0 and the end, 1; unless given, by its logarithm.
+    """
+    where = position or (lambda epoch: float(np.log(epoch) / np.log(epochs)) if epochs > 1 else 1.0)
     marks = rungs_seen(epochs)
     row, time, value = [], [], []
     for index, trial in enumerate(trials):
@@ -113,7 +123,7 @@ def see(trials: Sequence[Trial], features: Vector, epochs: int, warp: Warp) -> S
         reached = [epoch for epoch in marks if epoch < last]
         for epoch in (*reached, last) if last else ():
             row.append(index)
-            time.append(np.log(epoch) / np.log(epochs) if epochs > 1 else 1.0)  # the end is at 1
+            time.append(where(epoch))
             value.append(trial.values[epoch - 1])
     if len(row) > _MOST_POINTS:  # keep every trial's last point, thin the rest from the front
         ends = {r: i for i, r in enumerate(row)}

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import ceil, erf, exp, pi, sqrt
+from itertools import pairwise
+from math import ceil, erf, exp, log, pi, sqrt
 
 import numpy as np
 
@@ -49,21 +50,48 @@ class Rules:
         False  # the values of trials are turned around then; reasons show them as they were reported
     )
     unit: str = "J"  # what costs are counted in; s where no joules are known
+    shares: tuple[float, ...] = ()  # each epoch is a training of its own, on this share of the whole
     pareto: bool = False  # look for the front of value and joules, not for the best value alone
     tolerance: float = 0.0  # a best that is not expected to grow by more is the answer; 0 searches on
 
     def __post_init__(self) -> None:
         """Refuse numbers with which nothing could be decided."""
-        if self.epochs < 1 or self.first < 2:
-            raise UsageError(
-                f"epochs is {self.epochs} and first is {self.first}, but must be at least 1 and at least 2"
-            )
+        if self.epochs < 1:
+            raise UsageError(f"epochs is {self.epochs}, but must be at least 1")
+        if self.first < 2:
+            raise UsageError(f"first is {self.first}, but must be at least 2")
+        object.__setattr__(self, "shares", tuple(self.shares))
+        growing = all(0 < a < b for a, b in pairwise(self.shares))
+        if self.shares and (not growing or self.shares[-1] != 1 or len(self.shares) != self.epochs):
+            raise UsageError(f"shares are {list(self.shares)}, but must grow from above 0 to 1")
         if self.tolerance < 0:
             raise UsageError(f"tolerance is {self.tolerance:g}, but must be at least 0")
         if self.cost_power < 0 or self.growth <= 1:
             raise UsageError(
                 f"cost_power is {self.cost_power:g} and growth is {self.growth:g}, but must be at least 0 and above 1"
             )
+
+    def unit_j(self, trial: Trial) -> float:
+        """Return what an epoch of a trial costs; with shares, its training on the whole."""
+        return trial.costs_j[-1] / self.shares[len(trial.costs_j) - 1] if self.shares else trial.epoch_j
+
+    @property
+    def units(self) -> float:
+        """How many of these units a full training is."""
+        return 1.0 if self.shares else self.epochs
+
+    def missing(self, trial: Trial | None = None) -> float:
+        """Return how many units are missing to the end of a trial (None: a new one)."""
+        done = trial.epoch if trial is not None and (trial.resumable or self.shares) else 0
+        return sum(self.shares[done:]) if self.shares else self.epochs - done
+
+    def position(self, epoch: int) -> float:
+        """Return where an epoch lies on the way to the end, 1: by the logarithm of the epoch, or of its share."""
+        if self.epochs == 1:
+            return 1.0
+        if self.shares:
+            return 1 - log(self.shares[epoch - 1]) / log(self.shares[0])
+        return log(epoch) / log(self.epochs)
 
     def full(self, trials: Sequence[Trial]) -> bool:
         """Return whether no further trial may be started."""
@@ -103,7 +131,8 @@ def decide(
 
 def next_rung(epoch: int, rules: Rules) -> int:
     """Return the epoch to which a trial that stands at `epoch` goes on."""
-    return min(rules.epochs, max(epoch + 1, ceil(epoch * rules.growth)))
+    step = 1 if rules.shares else ceil(epoch * rules.growth) - epoch
+    return min(rules.epochs, epoch + max(1, step))
 
 
 def expected_improvement(mean: Vector, spread: Vector, best: float) -> Vector:
@@ -133,7 +162,7 @@ def _by_gain(
     known = [*begun, *(failed_as(t, worst, rules.epochs) for t in failed), *unseen]
     points = np.array([t.point for t in known])
     features = space.features(points)
-    seen = see(known, features, rules.epochs, warp)
+    seen = see(known, features, rules.epochs, warp, rules.position)
     believed = (
         fit(seen, beliefs, _NEXT_FIT)
         if beliefs is not None
@@ -147,13 +176,13 @@ def _by_gain(
         seen = seen.with_points(rows[running], np.ones(len(running)), mean[running])
         model = CurveModel(seen, believed)
         mean, spread = model.forecast(features, np.ones(len(known)), rows)
-    cost = CostModel(begun, features[: len(begun)])
+    cost = CostModel(begun, features[: len(begun)], rules.unit_j)
     aim = _Front(begun, warp, rules) if rules.pareto else _Best(begun, warp, rules)
 
     paused = [i for i, t in enumerate(begun) if t.free_for(worker) and t.epoch < rules.epochs]
-    full_j = np.array([begun[i].epoch_j * rules.epochs for i in paused])
+    full_j = np.array([rules.unit_j(begun[i]) * rules.units for i in paused])
     gains = aim.gains(mean[paused], spread[paused], full_j)
-    missing_j = np.array([_missing_j(begun[i], rules) for i in paused])
+    missing_j = np.array([rules.unit_j(begun[i]) * rules.missing(begun[i]) for i in paused])
 
     fresh = np.empty((0, len(space.names)))
     if not rules.full(trials):
@@ -161,9 +190,9 @@ def _by_gain(
     if len(fresh):
         fresh_features = space.features(fresh)
         m, s = model.forecast(fresh_features, np.ones(len(fresh)), np.full(len(fresh), -1.0))
-        fresh_j = cost.epoch_j(fresh_features) * rules.epochs
-        gains = np.concatenate([gains, aim.gains(m, s, fresh_j)])
-        missing_j = np.concatenate([missing_j, fresh_j])
+        each_j = cost.epoch_j(fresh_features)
+        gains = np.concatenate([gains, aim.gains(m, s, each_j * rules.units)])
+        missing_j = np.concatenate([missing_j, each_j * rules.missing()])
         mean, spread = np.concatenate([mean[paused], m]), np.concatenate([spread[paused], s])
     else:
         mean, spread = mean[paused], spread[paused]
@@ -221,9 +250,9 @@ class _Front:
     def __init__(self, begun: Sequence[Trial], warp: Warp, rules: Rules) -> None:
         self._warp = warp
         self._rules = rules
-        full_j = [t.epoch_j * rules.epochs for t in begun if t.costs_j]
+        full_j = [rules.unit_j(t) * rules.units for t in begun if t.costs_j]
         self._points = [
-            (t.epoch_j * rules.epochs, t.best) for t in begun if t.state is State.COMPLETE and t.costs_j
+            (rules.unit_j(t) * rules.units, t.best) for t in begun if t.state is State.COMPLETE and t.costs_j
         ]
         self._reference = (1.1 * max(full_j, default=1.0), min(t.best for t in begun))
         self._area = hypervolume(self._points, self._reference)
@@ -301,12 +330,6 @@ def looked_at(begun: Sequence[Trial]) -> list[Trial]:
 def failed_as(trial: Trial, worst: float, epochs: int) -> Trial:
     """Return a failed trial as the model sees it: from where it failed to its end as bad as the worst seen."""
     return replace(trial, values=(*trial.values, *(worst,) * (epochs - trial.epoch)))
-
-
-def _missing_j(trial: Trial, rules: Rules) -> float:
-    """Return the joules to a paused trial's end; one that cannot resume repeats its epochs."""
-    done = trial.epoch if trial.resumable else 0
-    return trial.epoch_j * (rules.epochs - done)
 
 
 def _nothing_new(trials: Sequence[Trial], rules: Rules) -> str:

@@ -240,7 +240,7 @@ def check_head(where: str, lines: Sequence[Line]) -> None:
 
 def check_same(where: str, lines: Sequence[Line], space: Space, rules: Rules) -> None:
     """Refuse to go on with a journal that was made with another space or other rules."""
-    old = lines[0]
+    old = json.loads(json.dumps(lines[0], default=str))  # as it stands in a file
     new = json.loads(json.dumps(head("", space, rules), default=str))
     names = [n for n in {**old["space"], **new["space"]} if old["space"].get(n) != new["space"].get(n)]
     if names or list(old["space"]) != list(new["space"]):

@@ -39,10 +39,13 @@ class _Leave(BaseException):
 class Handle:
     """What the objective sees of its trial: its parameters, the epochs to train, where to report and save."""
 
-    def __init__(self, number: int, params: Mapping[str, Any], epochs: int) -> None:
+    def __init__(
+        self, number: int, params: Mapping[str, Any], epochs: int, shares: Sequence[float] = ()
+    ) -> None:
         self.number = number
         self.params: Mapping[str, Any] = MappingProxyType(dict(params))
         self.total_epochs = epochs
+        self._shares = tuple(shares)
         self.saved: Any = None
         self.saved_at = 0  # the epoch after which it was saved
         self._keep: Callable[[int, Any], None] | None = None
@@ -52,6 +55,16 @@ class Handle:
         )
         self._leave = False
         self._unkept: str | Path | None = None
+
+    @property
+    def share(self) -> float:
+        """The share of the whole (of the data, of the width, or of both) that is to be trained now; 1 without shares."""
+        return self._shares[min(len(self._reported), len(self._shares) - 1)] if self._shares else 1.0
+
+    @property
+    def by_shares(self) -> bool:
+        """Whether each epoch is a training of its own."""
+        return bool(self._shares)
 
     def __getitem__(self, name: str) -> Any:
         return self.params[name]
@@ -148,7 +161,7 @@ class Driver:
     @property
     def resumes_at(self) -> int:
         """How many epochs the trial would not have to repeat if it went on now."""
-        return self.handle.reported if self.is_generator else self.handle.saved_at
+        return self.handle.reported if self.is_generator or self.handle.by_shares else self.handle.saved_at
 
     def advance(self, ready: Callable[[], bool], take: Callable[[float], bool]) -> None:
         """Train epoch by epoch: `ready` is asked before each, `take` is told each value; either ends it by False.
@@ -156,7 +169,9 @@ class Driver:
         Raises TrialFailed with one line for whatever the objective does wrong.
         """
         try:
-            if self.is_generator:
+            if self.handle.by_shares:
+                self._trainings(ready, take)
+            elif self.is_generator:
                 self._step(ready, take)
             else:
                 self._call(ready, take)
@@ -191,6 +206,14 @@ class Driver:
             goes_on = take(self.handle.yielded(value))
             self.handle.keep_saved()
             if not goes_on:
+                return
+
+    def _trainings(self, ready: Callable[[], bool], take: Callable[[float], bool]) -> None:
+        """Call the function once for each share; what it returns is the value."""
+        if self.is_generator:
+            raise TrialFailed("with shares the objective must return a value, not yield one")
+        while self.handle.reported < self.handle.total_epochs and ready():
+            if not take(self.handle.yielded(self._objective(self.handle))):
                 return
 
     def _call(self, ready: Callable[[], bool], take: Callable[[float], bool]) -> None:

@@ -128,6 +128,7 @@ def search(
     tolerance: float = 0.0,
     pareto: bool = False,
     past: Sequence[Past] = (),
+    shares: Sequence[float] = (),
     workers: int = 1,
     cpus: float = 1.0,
     shown: Callable[[Study], None] | None = None,
@@ -136,7 +137,8 @@ def search(
 
     `epochs` is a full training. The search also ends when a trial reaches `target`, or when the best is not expected to
     improve by more than `tolerance`. With `pareto` it looks for the front of values and joules of a full training.
-    `past` are earlier runs: what they tell is known from the start, and a new study runs none of them again. Every decision is written to the log
+    With `shares` (0.1, 0.3, 1) an epoch is a training of its own on that share of the data, or of the width: `trial.share`;
+    the objective returns its value. `past` are earlier runs: what they tell is known from the start, and a new study runs none of them again. Every decision is written to the log
     that `opened` opens, and a study that is there already goes on: what it spent counts, what it tried is not run again;
     other workers may share it. `told` hears of every epoch (`trial`, `epoch`, `value`), `shown` of the study as it goes on.
     With `keep`, no more trials than that stay frozen in memory: the worst is let go, and starts again from its
@@ -158,7 +160,7 @@ def search(
         seed=seed,
         name=name,
         keep=keep,
-        tolerance=tolerance, pareto=pareto, past=past,
+        tolerance=tolerance, pareto=pareto, past=past, shares=shares,
     )  # fmt: skip
     return carry_out(order, workers, cpus, equip, opened, shown)
 
@@ -177,10 +179,12 @@ def ordered(
     tolerance: float = 0.0,
     pareto: bool = False,
     past: Sequence[Past] = (),
+    shares: Sequence[float] = (),
 ) -> Order:
     """Return the order of a search; refuses what has no meaning for one."""
     limits = checked(budget, keep)
     rules = Rules(
-        epochs, seed, most_trials=limits.trials, minimise=minimise, tolerance=tolerance, pareto=pareto
-    )
+        len(shares) or epochs, seed, most_trials=limits.trials, minimise=minimise, tolerance=tolerance,
+        pareto=pareto, shares=tuple(shares),
+    )  # fmt: skip
     return Order(name, objective, space, limits, rules, target, keep, fitting(past, space))

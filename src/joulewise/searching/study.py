@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, final
@@ -139,6 +140,10 @@ class Study:
             self.write({"kind": "saved", "trial": handle.number, "epoch": epoch,
                         "state": str(state), "path": isinstance(state, Path)})  # fmt: skip
 
+        if self.rules.shares:  # each share is trained anew; what is known of the trial is its values
+            known = self.trials[handle.number].values
+            handle.remember(keep, None, len(known), known)
+            return
         _, saved = self._known.saved.get(handle.number, (0, None))
         handle.remember(
             keep,
@@ -173,7 +178,7 @@ class Study:
         done: dict[tuple[float, float], int] = {}
         for t in self._known.trials:
             if t.state is State.COMPLETE and t.costs_j:
-                done.setdefault((t.epoch_j * self.rules.epochs, t.best), t.number)
+                done.setdefault((self.rules.unit_j(t) * self.rules.units, t.best), t.number)
         sign = -1 if self.rules.minimise else 1
         return tuple((energy, sign * value, done[energy, value]) for energy, value in front(list(done)))
 
@@ -210,10 +215,14 @@ class Study:
         if not any(t.epoch for t in self.own):
             return None
         return sum(
-            t.spent_j + (t.epoch_j * (self.rules.epochs - t.epoch) if t.state is State.PAUSED else 0.0)
+            t.spent_j + (self.rules.unit_j(t) * self._ahead(t) if t.state is State.PAUSED else 0.0)
             for t in self.own
             if t.epoch
         )
+
+    def _ahead(self, trial: Trial) -> float:
+        """Return how many units lie ahead of a trial that goes on from where it stands."""
+        return self.rules.missing(replace(trial, resumable=True))
 
     def report(self) -> str:
         """Return the outcome in a few lines: the best, what it cost, what freezing saved, what matters, why it ended."""

@@ -133,12 +133,16 @@ class Worker:
     def _driver(self, number: int) -> Driver:
         """Return what drives a trial: the one kept here, unless another worker took the trial further."""
         held = self._drivers.get(number)
-        if held is not None and held.resumes_at >= self._study.saved_at(number):
+        stands_at = (
+            self._study.trials[number].epoch if self._study.rules.shares else self._study.saved_at(number)
+        )
+        if held is not None and held.resumes_at >= stands_at:
             return held
         if held is not None:
             self._let_go(number)
         params = self._study.space.configuration(self._study.trials[number].point)
-        handle = Handle(number, params, self._study.rules.epochs)
+        rules = self._study.rules
+        handle = Handle(number, params, rules.epochs, rules.shares)
         self._study.restore(handle)
         if handle.saved_at:
             self._restored.add(number)
@@ -197,7 +201,9 @@ class Worker:
         with study.alone():
             if self._is_lost():
                 return
-            self._write("left", trial=number, state=state.value, resumable=driver.resumes_at >= trial.epoch)
+            # what is trained anew for each share stands in no memory: any worker can go on with it
+            resumable = driver.resumes_at >= trial.epoch and not study.rules.shares
+            self._write("left", trial=number, state=state.value, resumable=resumable)
         if complete:
             self._let_go(number)
         for other in [n for n in self._drivers if study.trials[n].state in (State.COMPLETE, State.FAILED)]:

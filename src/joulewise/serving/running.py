@@ -52,7 +52,7 @@ class Records(Protocol):
 
 @final
 class RateOf:
-    """The joules of a CPU-second as the recording shows them, worked out anew at most once a second."""
+    """The joules of a CPU-second as the recording shows them, worked out anew at most once a tick."""
 
     def __init__(self, recorder: Records, place: Place, now_s: Callable[[], float] = time.monotonic) -> None:
         self._recorder = recorder
@@ -64,7 +64,7 @@ class RateOf:
     def __call__(self) -> Rate | None:
         """Return the rate, None while it is not known."""
         now_s = self._now_s()
-        if now_s - self._looked_s >= 1.0:
+        if now_s - self._looked_s >= self._recorder.interval_s:  # between two ticks there is nothing new
             self._looked_s = now_s
             latest = self._recorder.latest
             if latest is not None:

@@ -1,6 +1,6 @@
 """CPU seconds of the server per 1,000 requests, `joulewise serve` with everything on beside a bare server, in one run.
 
-    serve.py [--beside SRV_LEAN.PY] [--minilm MINILM.ONNX] [--rounds N]
+    serve.py [--beside SRV_LEAN.PY] [--minilm MINILM.ONNX] [--rounds N] [--kinds cnn,minilm]
 
 A small convolutional network (random weights: the answers mean nothing, the work is real), and with --minilm a sentence encoder
 that takes `input_ids` and `attention_mask`. Beside: `bare_server.py`, or with --beside the reference's srv_lean.py (BENCH_BATCH=32). The
@@ -97,7 +97,7 @@ def request(kind, number, plain):
     body = told if plain else {"inputs": {name: [values] for name, values in told.items()}}
     text = json.dumps(body, separators=(",", ":")).encode()
     return (
-        b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+        b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\nx-deadline-ms: 60000\r\ncontent-length: %d\r\n\r\n"
         % len(text)
         + text
     )
@@ -225,10 +225,13 @@ def main():
     reader.add_argument("--beside", default="")
     reader.add_argument("--minilm", default="")
     reader.add_argument("--rounds", type=int, default=5)
+    reader.add_argument(
+        "--kinds", default="", help="cnn, minilm or both; without it, whatever there is a model for"
+    )
     options = reader.parse_args()
     if options.minilm and not options.beside:
         reader.error("--minilm needs --beside: the bare server here knows the small network only")
-    for kind in KINDS if options.minilm else ["cnn"]:
+    for kind in options.kinds.split(",") if options.kinds else KINDS if options.minilm else ["cnn"]:
         with tempfile.TemporaryDirectory() as folder:
             run(kind, folder, options)
 

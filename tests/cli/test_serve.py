@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("orjson")
 pytest.importorskip("onnx")
 
+from joulewise.serving.places import listen
 from tests.serving import models
 
 
@@ -151,6 +153,25 @@ def test_asleep_ends_at_once(server):
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 0
+
+
+@pytest.mark.skipif(shutil.which("systemd-socket-activate") is None, reason="needs systemd-socket-activate")
+def test_systemd(home, tmp_path):
+    """Given a socket by systemd, the verb serves on it, and ends when nobody asks: systemd waits for the next."""
+    with listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+    command = [
+        "systemd-socket-activate",
+        "-l",
+        f"127.0.0.1:{port}",
+        *(f"-E{name}" for name in ("PATH", "JOULEWISE_HOME")),
+    ]
+    command += [sys.executable, "-m", "joulewise", "serve", str(models.double(tmp_path)), "--sleep", "1s"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert request(port, body={"inputs": {"x": [[1, 2, 3]]}})[2] == b'{"outputs":{"y":[[2.0,4.0,6.0]]}}'
+        _out, err = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "asleep: nobody asked for 1 s (1 answers)" in err
 
 
 def test_several_models(server, tmp_path):

@@ -273,6 +273,12 @@ def test_key(model):
         )
     ]
     assert statuses == [401, 401, 401, 401, 200, 200, 200, 200]
+    both = of_model(model, Limits(), api_key="s3cret, older")
+    told = serve(
+        both,
+        *({"body": body, "headers": {"x-api-key": key}} for key in ("s3cret", "older", "", "s3cret, older")),
+    )
+    assert [a.status for a in told] == [200, 200, 401, 401]
 
 
 def test_pages(model):

@@ -52,7 +52,8 @@ def test_refused(wrong):
 
 def known(model):
     """Return the JSON names that a class of KServe's generated client knows."""
-    folder = Path(find_spec("kserve").submodule_search_locations[0]) / "models"
+    places = find_spec("kserve").submodule_search_locations or []
+    folder = Path(places[0]) / "models"
     text = (folder / f"{model}.py").read_text()
     body = text.split("attribute_map = {", 1)[1].split("}", 1)[0]
     return set(re.findall(r":\s*'(\w+)'", body))

@@ -57,7 +57,8 @@ def context(now_s, state, requests, rate, current):
 
 def test_forecast():
     """The policy asks for more as requests rise, and for fewer once the hold is over; before anything is known it stays."""
-    policy, state, replicas, total = Forecast(wake_s=1.0, least=1, most=9), {}, 1, 0.0
+    policy, replicas, total = Forecast(wake_s=1.0, least=1, most=9), 1, 0.0
+    state: dict[str, object] = {}
     assert policy(context(0.0, {}, 0.0, 0.0, 1))[0] == 1
     told = []
     for k in range(120):

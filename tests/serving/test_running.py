@@ -43,12 +43,12 @@ def snapshot(joules, cpu_s):
 
 
 def test_rate_of():
-    """The rate is at the wall, looked for once a second, and the last one known stands while there is none."""
+    """The rate is at the wall, looked for once a tick, and the last one known stands while there is none."""
     kept, clock = Kept(), [0.0]
     rate_of = RateOf(kept, wiring.place(zone="DE"), lambda: clock[0])
     assert rate_of() is None
     kept.latest = snapshot(10.0, 2.0)
-    assert rate_of() is None  # within the same second
+    assert rate_of() is None  # within the same tick
     clock[0] = 1.5
     first = rate_of()
     assert 5.0 < first.joules < 15.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import numpy as np
 import pytest
@@ -57,6 +58,13 @@ def test_requests_choose(folder):
         assert answers(service, **headers)[0].status == 400
     told = asyncio.run(ask(service, path="/models/m/wrong/predict", body=x((1, 2, 3))))
     assert told.json() == {"outputs": {"y": [[-2.0, -4.0, -6.0]]}}
+
+
+def test_loaded_is_used(folder):
+    """A variant that was just loaded has not been idle since the clock began: it is not unloaded at once."""
+    before_s = time.monotonic()
+    service = host([folder], Limits())
+    assert service.endpoints["m"].hosted["fine"].used_s >= before_s
 
 
 def test_policy(folder):

@@ -41,8 +41,8 @@ _BASIS = {basis: basis.word.encode() for basis in Basis}
 class Service:
     """Answers requests to one or several models; the first is the one that `/predict` asks.
 
-    `rate` is asked for the joules of a CPU-second now; `api_key` "" lets everybody in (loopback only, which
-    `running.py` sees to).
+    `rate` is asked for the joules of a CPU-second now; `api_key` is one key, or several with commas between (to change them without
+    a gap); "" lets everybody in (loopback only, which `places.py` sees to).
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Service:
         self.silences_s: deque[float] = deque(maxlen=1000)  # between requests, those above a second
         self.rate = rate
         self.more: Callable[[], Mapping[str, float]] = dict  # counters to show beside our own
-        self._api_key = api_key.encode()
+        self._api_keys = [key.strip().encode() for key in api_key.split(",") if key.strip()]
         self._executor = executor
         self._deadlines = Deadlines(self._late)
         self._posts: dict[str, tuple[Endpoint, str, str]] = {}
@@ -96,7 +96,7 @@ class Service:
             self._pages["/v2"] = lambda: _json(_about())
 
     def _described(self, one: Endpoint) -> dict[str, Any]:
-        return openapi.description(one.model, bool(self._api_key), one.name, one is self._first)
+        return openapi.description(one.model, bool(self._api_keys), one.name, one is self._first)
 
     def _metadata(self, one: Endpoint) -> dict[str, Any]:
         hashes = [hosted.model.version for hosted in one.hosted.values() if hosted.model is not None]
@@ -189,7 +189,7 @@ class Service:
         path, method = exchange.path, exchange.method
         if path in self._readiness and method in ("GET", "HEAD"):
             return
-        if self._api_key and path not in _OPEN and not self._may_enter(exchange):
+        if self._api_keys and path not in _OPEN and not self._may_enter(exchange):
             raise Refused(401, "the API key is missing or wrong: send it as 'authorization: Bearer KEY'")
         posted = self._posts.get(path)
         if posted is None:
@@ -215,7 +215,9 @@ class Service:
         scheme, _, told = exchange.headers.get(b"authorization", b"").partition(b" ")
         if scheme.lower() != b"bearer":
             told = exchange.headers.get(b"x-api-key", b"")
-        return hmac.compare_digest(told.strip(), self._api_key)
+        return True in [
+            hmac.compare_digest(told.strip(), key) for key in self._api_keys
+        ]  # each, whichever fits
 
     def _deadline_s(self, exchange: Exchange) -> float:
         told = exchange.headers.get(b"x-deadline-ms")

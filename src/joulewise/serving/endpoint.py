@@ -60,7 +60,7 @@ class Hosted:
         self.engine: Engine | None = None
         self.keys: dict[str, Keys] = {}
         self.caches = False
-        self.used_s = 0.0  # when it was last asked, on the monotonic clock
+        self.used_s = 0.0  # when it was last asked, or loaded, on the monotonic clock
         self.load_cpu_s: float | None = None  # what loading it cost
         self.size_bytes = 0  # of its file: about what it holds in memory
         self.counters = Counters()
@@ -293,6 +293,7 @@ class Endpoint:
 
     def _ready(self, one: Hosted, model: Model) -> None:
         one.model = model
+        one.used_s = time.monotonic()
         one.label = f"{one.variant.name}@{model.version[:8]}".encode("ascii", "replace")
         one.keys = {dialect: Keys(model.version, dialect) for dialect in _DIALECTS}
         one.caches = self.cache.on and model.repeats

@@ -6,6 +6,7 @@ import ipaddress
 import os
 import signal
 import socket
+import sys
 from contextlib import ExitStack
 
 from joulewise.vocabulary.errors import UsageError
@@ -70,6 +71,8 @@ def _end_with(parent: int) -> None:
     """Let the kernel end this process when its parent has gone: nobody would wake it again."""
     import ctypes
 
+    if sys.platform != "linux":
+        return
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
     if os.getppid() != parent:
         raise SystemExit(0)

@@ -32,6 +32,7 @@ _LOOK_EVERY_S = 10.0
 _DRAIN_S = 30
 _SHORTEST_S, _LOOK_AGAIN_S = 1.0, 60.0  # between two looks whether it is time to rest
 _BACKLOG = 512
+_USUAL_BYTES = 100_000_000
 _USUAL_J_PER_CPU_S = 15.0  # until the recording tells
 ASLEEP = "asleep"
 
@@ -51,7 +52,7 @@ class Records(Protocol):
 
 @final
 class RateOf:
-    """The joules of a CPU-second as the recording shows them, worked out anew at most once a second."""
+    """The joules of a CPU-second as the recording shows them, worked out anew at most once a tick."""
 
     def __init__(self, recorder: Records, place: Place, now_s: Callable[[], float] = time.monotonic) -> None:
         self._recorder = recorder
@@ -63,7 +64,7 @@ class RateOf:
     def __call__(self) -> Rate | None:
         """Return the rate, None while it is not known."""
         now_s = self._now_s()
-        if now_s - self._looked_s >= 1.0:
+        if now_s - self._looked_s >= self._recorder.interval_s:  # between two ticks there is nothing new
             self._looked_s = now_s
             latest = self._recorder.latest
             if latest is not None:
@@ -231,12 +232,17 @@ def trim() -> None:
 
 
 def _resident_bytes() -> int:
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:  # no /proc: a guess is better than to stand by for ever
+        return _USUAL_BYTES
 
 
 def _recorder_cpu_s() -> float:
-    """Return the CPU seconds of the recorder's thread in this process, 0 if there is none."""
+    """Return the CPU seconds of the recorder's thread in this process, 0 if there is none or it cannot be seen."""
+    if not hasattr(time, "pthread_getcpuclockid"):
+        return 0.0
     return sum(
         time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
         for thread in threading.enumerate()

@@ -7,7 +7,7 @@ ifneq ($(strip $(PIP_FIND_LINKS)),)
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
 
-.PHONY: demo test lint types docs bare bench bench-schedule bench-diagnose clean constraints bench-features bench-serve bench-train bench-search
+.PHONY: demo test lint types docs bare bench bench-schedule bench-diagnose clean constraints bench-features bench-serve bench-train bench-search bench-slurm
 
 demo: $(V)/.demo       ## record a real training, print its card, write its report
 	$(BIN)/joulewise run --name digits --report demo-report.html -- $(BIN)/python examples/digits.py
@@ -32,6 +32,9 @@ bench: $(V)/.dev       ## the measuring programs: overhead, truth of the meters,
 
 bench-schedule: $(V)/.dev ## what forecasts and plans are worth: make bench-schedule DATA=DIR
 	$(BIN)/python bench/schedule.py $(DATA)
+
+bench-slurm: $(V)/.dev ## a day of the queue on a real Slurm, an hour in 20 s (ten minutes): make bench-slurm DATA=DIR
+	$(BIN)/python bench/queue_slurm.py $(DATA)
 
 bench-train: $(V)/.dev ## what stopping early saves and loses, beside patience: make bench-train [DATA=DIR]
 	$(BIN)/python bench/train_stopping.py $(DATA)

@@ -22,7 +22,9 @@ def cluster():
 
 
 def states(cluster):
-    told = cluster.command("sinfo", "-h", "-N", "-o", "%N %t").replace("*", "")  # *: has not answered for a moment
+    told = cluster.command("sinfo", "-h", "-N", "-o", "%N %t").replace(
+        "*", ""
+    )  # *: has not answered for a moment
     return dict(line.split() for line in told.splitlines())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -33,6 +34,12 @@ if TYPE_CHECKING:
 @click.option("--every", default="5m", show_default=True, metavar="TIME", help="How often it looks.")
 @click.option(
     "--hours", type=click.IntRange(2, 168), default=36, show_default=True, help="How far ahead it looks."
+)
+@click.option(
+    "--history",
+    "history_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Take the past from this CSV or Parquet file.",
 )
 @click.option("--once", is_flag=True, help="Look once and end; the cap stays (for cron).")
 @click.option("--release", is_flag=True, help="Take the cap away, and end.")
@@ -86,7 +93,9 @@ def _cap(zone: str, most: int, options: dict[str, Any]) -> Cap:
     from joulewise import wiring
     from joulewise.scheduling.throttle import throttle
 
-    told = wiring.outlook(zone, options["hours"], online=options["online"]).signal
+    told = wiring.outlook(
+        zone, options["hours"], online=options["online"], history_file=options["history_file"]
+    ).signal
     values = [value for value in told.values if value is not None]
     return throttle(values[0], min(values), max(values), most, _least(options["least"], most))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -480,16 +481,54 @@ def planning_grid(
     )
 
 
-ENGINES = ("local",)
+ENGINES = ("local", "slurm", "ray", "kubernetes")
+SHARES_FILES = frozenset(
+    {"local", "slurm"}
+)  # engines whose machines have this one's files, programs among them
 
 
 def engine(name: str) -> Engine:
-    """Return the engine of this name: somewhere that the queue's jobs run."""
+    """Return the engine of this name: somewhere that the queue's jobs run.
+
+    Ray is asked at RAY_API_SERVER_ADDRESS; Kubernetes by the user's kube configuration, with the image, namespace and
+    Kueue queue of JOULEWISE_KUBERNETES_IMAGE, _NAMESPACE and _QUEUE.
+    """
     if name not in ENGINES:
         raise UnknownName("engine", name, ENGINES, f"(known are {', '.join(ENGINES)})")
+    if name == "slurm":
+        from joulewise.launching.slurm import Slurm
+
+        return Slurm(jobs_folder() / ".slurm")
+    if name == "ray":
+        from joulewise.launching.ray import Ray
+
+        address = os.environ.get("RAY_API_SERVER_ADDRESS") or "http://127.0.0.1:8265"
+        return Ray(jobs_folder() / ".ray", address)
+    if name == "kubernetes":
+        return _kubernetes()
     from joulewise.launching.local_jobs import LocalJobs
 
     return LocalJobs(jobs_folder())
+
+
+def _kubernetes() -> Engine:
+    image = os.environ.get("JOULEWISE_KUBERNETES_IMAGE")
+    if not image:
+        raise UsageError("say which image runs the jobs, for instance JOULEWISE_KUBERNETES_IMAGE=python:3.11")
+    try:
+        from kubernetes import client, config
+    except ImportError:
+        raise UsageError(
+            "the Kubernetes client is not installed: pip install 'joulewise[kubernetes]'"
+        ) from None
+    from joulewise.launching.kubernetes import Kubernetes
+
+    try:
+        config.load_config()  # type: ignore[no-untyped-call,unused-ignore]
+    except config.ConfigException as error:
+        raise UsageError(f"no Kubernetes cluster is configured: {error}") from None
+    namespace = os.environ.get("JOULEWISE_KUBERNETES_NAMESPACE", "default")
+    return Kubernetes(client.ApiClient(), image, namespace, os.environ.get("JOULEWISE_KUBERNETES_QUEUE", ""))
 
 
 def jobs_folder() -> Path:
@@ -611,12 +650,22 @@ def renew_queue(ledger: Store) -> Renewed:
 
 
 def recorded(ticket: Ticket, key: str) -> list[str]:
-    """Return the command that runs a ticket's command under `joulewise run`, tagged with the attempt's key."""
+    """Return the command that runs a ticket's command under `joulewise run`, tagged with the attempt's key.
+
+    An sbatch line stays as it is; on machines with other files joulewise records where it is installed there.
+    """
+    from joulewise.launching.slurm_directives import is_sbatch
+
+    if ticket.engine == "slurm" and is_sbatch(ticket.argv):
+        return list(ticket.argv)
     zone = ticket.job.zones[0]
     options = ["--quiet", "--name", ticket.job.name, "--tag", f"job:{key}"]
     options += ["--zone", zone] if zone else []
     options += ["--budget", ticket.budget] if ticket.budget else []
-    return [sys.executable, "-m", "joulewise", "run", *options, "--", *ticket.argv]
+    if ticket.engine in SHARES_FILES:
+        return [sys.executable, "-m", "joulewise", "run", *options, "--", *ticket.argv]
+    run = f'command -v joulewise >/dev/null || exec "$@"; exec joulewise run {shlex.join(options)} -- "$@"'
+    return ["sh", "-c", run, "sh", *ticket.argv]
 
 
 def _this_machine() -> Machine:

@@ -20,8 +20,8 @@ pytestmark = pytest.mark.service
 
 def need_slurm():
     if why := slurm_missing():
-        if os.environ.get("CI"):
-            pytest.fail(why)
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"{why}; in CI that is a failure", pytrace=False)
         pytest.skip(why)
 
 
@@ -255,9 +255,8 @@ def test_no_slurm(tmp_path):
 @pytest.fixture
 def guest(cluster, tmp_path):
     """Yield a rig whose commands are run by an ordinary user."""
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.is_relative_to("/tmp") and folder != folder.parents[0] and str(folder) != "/tmp":
-            folder.chmod(0o755)
+    for folder in (tmp_path, *tmp_path.parents[:2]):  # pytest's own: the guest must come through
+        folder.chmod(0o755)
     bin_folder = tmp_path / "bin"
     bin_folder.mkdir()
     for name in ("sbatch", "scontrol", "scancel", "squeue", "sinfo"):

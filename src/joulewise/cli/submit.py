@@ -77,7 +77,9 @@ _REQUEUE = Checkpoint(30.0, 0.0)  # to save, to start and to load; --pause-time 
 @click.option(
     "--zone", "zones", multiple=True, metavar="ZONE", help="Where it may run, home first; repeat for more."
 )
-@click.option("--engine", default="local", metavar="NAME", help="What runs it: local (default).")
+@click.option(
+    "--engine", default="local", metavar="NAME", help="What runs it: local (default), slurm, ray, kubernetes."
+)
 @click.option("--name", metavar="NAME", help="Its name (default: the program's or the script's).")
 @click.option(
     "--env",
@@ -148,6 +150,8 @@ def _ticket(options: dict[str, Any], now: datetime) -> Ticket:
     deadline = parse_moment(options["deadline"], release if options["deadline"].startswith("+") else now)
     zones = tuple(wiring.grid_zone(z) for z in _zones(options))
     wiring.engine(options["engine"])
+    if options["engine"] == "slurm":
+        _directed(options, argv)
     if options["budget"]:
         _check_budget(options["budget"])
     checkpoint = _signal(options["checkpoint"])
@@ -170,7 +174,7 @@ def _ticket(options: dict[str, Any], now: datetime) -> Ticket:
         argv,
         os.getcwd(),
         getpass.getuser(),
-        carried(os.environ, _named(options["named"])),
+        carried(os.environ if options["engine"] in wiring.SHARES_FILES else {}, _named(options["named"])),
         options["engine"],
         Needs(options["cpus"], options["gpus"], int(quantity(options["memory"], BYTES, "--memory"))),
         options["priority"],
@@ -204,6 +208,21 @@ def _known(options: dict[str, Any], argv: tuple[str, ...]) -> tuple[Duration, fl
         return duration, wiring.learnt(argv)[1] or 300.0
     duration, learnt_w = wiring.learnt(argv)
     return duration, told_w or learnt_w or 300.0
+
+
+def _directed(options: dict[str, Any], argv: tuple[str, ...]) -> None:
+    """Take what was not said from an sbatch line and its script: the time limit is an upper bound of the duration."""
+    from joulewise.launching.slurm_directives import directives, is_sbatch
+
+    if not is_sbatch(argv):
+        return
+    told = directives(argv, os.getcwd())
+    if told.limit_s and not options["duration"]:
+        options["duration"] = f"{told.limit_s:g}s"
+    options["cpus"], options["gpus"] = max(options["cpus"], told.cpus), max(options["gpus"], told.gpus)
+    options["name"] = options["name"] or told.name or None
+    if told.memory_bytes and options["memory"] == "0B":
+        options["memory"] = f"{told.memory_bytes}B"
 
 
 def _signal(text: str) -> str:

@@ -31,7 +31,11 @@ _PART = re.compile(r"(\d+)\s*(cpus?|gpus?)", re.IGNORECASE)
     help="Take only jobs that are planned here (default: the settings' zone; jobs of all zones without one).",
 )
 @click.option(
-    "--engine", "engine_name", default="local", metavar="NAME", help="What runs the jobs: local (default)."
+    "--engine",
+    "engine_name",
+    default="local",
+    metavar="NAME",
+    help="What runs the jobs: local (default), slurm, ray, kubernetes.",
 )
 @click.option("--everybody", is_flag=True, help="Run other users' jobs, too, as this user.")
 @click.option("--until-idle", is_flag=True, help="End when nothing waits and nothing runs.")

@@ -23,7 +23,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, final
 
-import joulewise
 from joulewise.launching.folders import folder_name, locked, read_from, read_json, write_json
 from joulewise.launching.keeper import ENDED, MARK, boot, first_wish
 from joulewise.launching.port import BEGIN, HOLD, REQUEUE, SUSPEND, Delays, Order, Refused, State, Status
@@ -168,7 +167,7 @@ class LocalJobs:
                 if nudge:
                     kill(pid, signal.SIGUSR1)
                 return
-        source = str(Path(joulewise.__file__).parents[1])
+        source = str(Path(__file__).resolve().parents[2])
         with open(os.path.join(folder, "keeper.log"), "ab") as log:
             done = subprocess.run(
                 [sys.executable, "-I", "-S", "-c", _KEEPER, source, folder],

@@ -17,6 +17,7 @@ is no error; whoever ends a program asks first and kills only after the grace.
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -165,3 +166,10 @@ class Engine(Protocol):
 
     def delays(self) -> Delays:
         """Return what starting and pausing cost here."""
+
+
+def require_names(environment: Mapping[str, str]) -> None:
+    """Refuse an environment that a shell script cannot set."""
+    bad = [name for name in environment if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII)]
+    if bad:
+        raise Refused(f"{bad[0]!r} is no name of an environment variable that a shell can set")

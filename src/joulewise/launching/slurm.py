@@ -30,9 +30,28 @@ from math import ceil
 from pathlib import Path
 from typing import Any, final
 
-from joulewise.launching.folders import folder_name, locked, read_from, read_json, write_json, write_text
-from joulewise.launching.port import BEGIN, HOLD, REQUEUE, SUSPEND, Delays, Order, Refused, State, Status
+from joulewise.launching.folders import (
+    folder_name,
+    locked,
+    read_from,
+    read_json,
+    write_json,
+    write_text,
+)
+from joulewise.launching.port import (
+    BEGIN,
+    HOLD,
+    REQUEUE,
+    SUSPEND,
+    Delays,
+    Order,
+    Refused,
+    State,
+    Status,
+    require_names,
+)
 from joulewise.launching.slurm_commands import Row, SlurmCommands
+from joulewise.launching.slurm_directives import is_sbatch
 from joulewise.launching.slurm_script import script
 
 _START_S = 2.0  # from due to running, on a cluster with room: one round of the scheduler
@@ -235,16 +254,14 @@ class Slurm:
             options.append("--hold")
         if order.begin_utc is not None and order.begin_utc.timestamp() > time.time():
             options.append(f"--begin={_from_now(order.begin_utc.timestamp())}")
-        if os.path.basename(order.argv[0]) == "sbatch":
+        if is_sbatch(order.argv):
             if any(word.startswith("--comment") for word in order.argv):
                 raise Refused(
                     "sbatch --comment cannot be given: joulewise finds the job again by its comment"
                 )
             words = [*self._options, *options, f"--chdir={order.cwd}", *order.argv[1:]]
         else:
-            bad = [name for name in order.env if not re.fullmatch(r"[A-Za-z_]\w*", name)]
-            if bad:
-                raise Refused(f"{bad[0]!r} is no name of an environment variable that a shell can set")
+            require_names(order.env)
             write_text(folder, "script", script(order, folder))
             options += [
                 f"--job-name={order.name or 'joulewise'}",
@@ -264,7 +281,7 @@ class Slurm:
                 raise
 
     def _remember(self, folder: str, job: str, order: Order) -> None:
-        own = os.path.basename(order.argv[0]) == "sbatch"
+        own = is_sbatch(order.argv)
         told: dict[str, Any] = {"job": job, "key": order.key}
         if order.checkpointing:
             number = int(order.checkpointing.signal) if own else "USR1"

@@ -248,7 +248,7 @@ class Worker:
     def _order(self, hand: _Hand) -> Order:
         ticket, devices = hand.ticket, hand.held.attempt.devices
         env = dict(ticket.env)
-        if devices or ticket.needs.gpus == 0:
+        if self._engine.name in BOUND and (devices or ticket.needs.gpus == 0):  # a cluster hands out its own
             env.setdefault("CUDA_VISIBLE_DEVICES", ",".join(map(str, devices)))
         saving = (
             Checkpointing(Signals[ticket.checkpoint], ticket.checkpoint_grace_s)

@@ -78,7 +78,7 @@ def main() -> None:
     print(
         f"{len(came)} jobs on {UNITS} units at {LOAD:.0%} load over half a year; saved grams (mean wait added)"
     )
-    print(f"{'zone':<13} {'least 75 %':>18} {'least 50 %':>18} {'least 37.5 %':>18}")
+    print(f"{'zone':<13} {'least 25 %':>18} {'least 12.5 %':>18} {'least 0':>18}")
     begin = datetime(2023, 1, 1, tzinfo=UTC)
     for zone in ZONES:
         found = sorted(folder.glob(f"{zone}_*.csv"))
@@ -88,7 +88,7 @@ def main() -> None:
         values = [v if v is not None else 0.0 for v in signal.values]
         plain, waited = serve(came, values, None)
         cells = []
-        for share in (0.75, 0.5, 0.375):
+        for share in (0.25, 0.125, 0.0):
             grams, wait = serve(came, values, round(share * UNITS))
             cells.append(f"{1 - grams / plain:8.1%} ({wait - waited:5.2f} h)")
         print(f"{zone:<13} {cells[0]:>18} {cells[1]:>18} {cells[2]:>18}", flush=True)

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from joulewise.vocabulary.finding import Finding
     from joulewise.vocabulary.job import Duration
     from joulewise.vocabulary.signal import Meaning, Signal
-    from joulewise.vocabulary.ticket import Ticket
+    from joulewise.vocabulary.ticket import Needs, Ticket
 
 INSIDE = "JOULEWISE_RECORDING"  # in the environment of recorded work: the folder of its recording
 
@@ -509,6 +509,18 @@ def engine(name: str) -> Engine:
     from joulewise.launching.local_jobs import LocalJobs
 
     return LocalJobs(jobs_folder())
+
+
+def engine_room(engine: Engine) -> Needs | None:
+    """Return what an engine's cluster has in all; None where that is this machine, or not known."""
+    from joulewise.launching.ray import Ray
+    from joulewise.launching.slurm import Slurm
+    from joulewise.vocabulary.ticket import Needs
+
+    if not isinstance(engine, Slurm | Ray):
+        return None
+    has = engine.room()
+    return Needs(has.cpus, has.gpus, has.memory_bytes or 0)
 
 
 def _kubernetes() -> Engine:

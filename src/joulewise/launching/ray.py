@@ -35,6 +35,7 @@ from joulewise.launching.port import (
     Delays,
     Order,
     Refused,
+    Resources,
     State,
     Status,
     require_names,
@@ -189,6 +190,14 @@ class Ray:
     def delays(self) -> Delays:
         """Return what Ray takes to start a job, and to signal and start it again."""
         return Delays(start_s=_START_S, requeue_s=2 * _START_S)
+
+    def room(self) -> Resources:
+        """Return what the cluster's nodes have in all."""
+        nodes = self._api.nodes()
+        cpus, gpus, memory = (
+            int(sum(node.get(what, 0) for node in nodes)) for what in ("CPU", "GPU", "memory")
+        )
+        return Resources(cpus, memory, gpus, len(nodes))
 
     def _refuse_impossible(self, order: Order) -> None:
         needs = order.resources

@@ -46,6 +46,7 @@ from joulewise.launching.port import (
     Delays,
     Order,
     Refused,
+    Resources,
     State,
     Status,
     require_names,
@@ -246,6 +247,14 @@ class Slurm:
             requeue_s=_START_S + (float(kill[1]) if kill else 0.0),
             wake_s=float(wake[1]) if wake and asleep and "idle" not in words else 0.0,
         )
+
+    def room(self) -> Resources:
+        """Return what the cluster has in all: others use it, too, and Slurm lets jobs wait for it."""
+        told = self._commands.run("sinfo", "-h", "-N", "-o", "%n|%N|%c|%m|%G").splitlines()
+        nodes = {words[1]: words for words in (line.split("|") for line in told) if len(words) == 5}
+        gpus = sum(int(n) for w in nodes.values() for n in re.findall(r"gpu(?::[^:,(]+)?:(\d+)", w[4]))
+        cpus, memory = (sum(int(w[at].rstrip("+")) for w in nodes.values()) for at in (2, 3))
+        return Resources(cpus, (memory << 20) or None, gpus, len(nodes))
 
     def _submit(self, order: Order, folder: str, held: int) -> str:
         options = ["--parsable", f"--comment={_comment(folder, order)}"]

@@ -7,7 +7,7 @@ ifneq ($(strip $(PIP_FIND_LINKS)),)
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
 
-.PHONY: demo test lint types docs bare bench bench-schedule bench-diagnose clean constraints bench-features bench-serve bench-train bench-search bench-slurm
+.PHONY: demo test lint types docs bare bench bench-schedule bench-diagnose clean constraints bench-features bench-serve bench-train bench-search bench-slurm bench-throttle
 
 demo: $(V)/.demo       ## record a real training, print its card, write its report
 	$(BIN)/joulewise run --name digits --report demo-report.html -- $(BIN)/python examples/digits.py
@@ -35,6 +35,9 @@ bench-schedule: $(V)/.dev ## what forecasts and plans are worth: make bench-sche
 
 bench-slurm: $(V)/.dev ## a day of the queue on a real Slurm, an hour in 20 s (ten minutes): make bench-slurm DATA=DIR
 	$(BIN)/python bench/queue_slurm.py $(DATA)
+
+bench-throttle: $(V)/.dev ## what a cap that follows the grid saves, and how long jobs wait for it: make bench-throttle DATA=DIR
+	$(BIN)/python bench/throttle.py $(DATA)
 
 bench-train: $(V)/.dev ## what stopping early saves and loses, beside patience: make bench-train [DATA=DIR]
 	$(BIN)/python bench/train_stopping.py $(DATA)

@@ -9,7 +9,7 @@ endif
 
 TORCH_TESTS := tests/measuring/agent/test_torch_hooks.py tests/diagnosing/remedies/test_torch_remedies.py tests/cli/test_try.py
 
-.PHONY: demo test test-integration lint types docs bare bench bench-schedule bench-diagnose clean constraints bench-features bench-serve bench-train bench-search bench-serve-sleep bench-serve-hostile test-torch
+.PHONY: demo test test-integration lint types docs bare bench bench-schedule bench-diagnose clean constraints bench-features bench-serve bench-train bench-search bench-serve-sleep bench-serve-hostile test-torch bench-slurm bench-throttle
 
 demo: $(V)/.demo       ## record a real training, print its card, write its report
 	$(BIN)/joulewise run --name digits --report demo-report.html -- $(BIN)/python examples/digits.py
@@ -42,6 +42,12 @@ bench: $(V)/.dev       ## the measuring programs: overhead, truth of the meters,
 
 bench-schedule: $(V)/.dev ## what forecasts and plans are worth: make bench-schedule DATA=DIR
 	$(BIN)/python bench/schedule.py $(DATA)
+
+bench-slurm: $(V)/.dev ## a day of the queue on a real Slurm, an hour in 20 s (ten minutes): make bench-slurm DATA=DIR
+	$(BIN)/python bench/queue_slurm.py $(DATA)
+
+bench-throttle: $(V)/.dev ## what a cap that follows the grid saves, and how long jobs wait for it: make bench-throttle DATA=DIR
+	$(BIN)/python bench/throttle.py $(DATA)
 
 bench-train: $(V)/.dev ## what stopping early saves and loses, beside patience: make bench-train [DATA=DIR]
 	$(BIN)/python bench/train_stopping.py $(DATA)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -14,8 +17,10 @@ from joulewise.testing.meters import HandMeter, device
 from joulewise.testing.recordings import recording
 from joulewise.vocabulary.errors import UnknownName, UsageError
 from joulewise.vocabulary.figures import Basis
+from joulewise.vocabulary.job import Duration, Job, Pace
 from joulewise.vocabulary.recording import Component, Missing
 from joulewise.vocabulary.signal import Signal
+from joulewise.vocabulary.ticket import Ticket
 
 
 def family(name, components, *meters, missing=()):
@@ -237,3 +242,47 @@ def test_search_needs_a_budget():
 
     with pytest.raises(UsageError, match="the budget '' is empty"):
         wiring.search(lambda trial: iter([1.0]), {"x": searching.Float(0, 1)}, "")
+
+
+@pytest.mark.parametrize(
+    ("engine", "argv", "begins"),
+    [
+        ("local", ("train",), [sys.executable, "-m", "joulewise", "run", "--quiet"]),
+        ("slurm", ("sbatch", "job.sh"), ["sbatch", "job.sh"]),
+        ("local", ("sbatch", "job.sh"), [sys.executable, "-m", "joulewise", "run", "--quiet"]),
+    ],
+)
+def test_recorded(engine, argv, begins):
+    """A job is run under `joulewise run`, but an sbatch line stays as it is."""
+    assert wiring.recorded(_ticket(engine, argv), "a-1")[: len(begins)] == begins
+
+
+def test_recorded_elsewhere(tmp_path):
+    """On machines with other files a job runs with joulewise where it is there, and plainly where it is not."""
+    argv = wiring.recorded(_ticket("kubernetes", ("echo", "two  words; $HOME")), "a-1")
+    plain = subprocess.run(argv, env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=True)
+    (tmp_path / "joulewise").write_text('#!/bin/sh\necho recorded "$@"\n')
+    (tmp_path / "joulewise").chmod(0o755)
+    here = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    recorded = subprocess.run(argv, env=here, capture_output=True, text=True, check=True)
+
+    assert plain.stdout == "two  words; $HOME\n"
+    assert recorded.stdout.startswith("recorded run --quiet --name")
+    assert recorded.stdout.endswith("-- echo two  words; $HOME\n")
+
+
+def test_engines(monkeypatch):
+    """Engines are known by name; one that lacks a setting says which."""
+    assert wiring.engine("slurm").name == "slurm"
+    assert wiring.engine("ray").name == "ray"
+    monkeypatch.delenv("JOULEWISE_KUBERNETES_IMAGE", raising=False)
+    with pytest.raises(UsageError, match="JOULEWISE_KUBERNETES_IMAGE"):
+        wiring.engine("kubernetes")
+    with pytest.raises(UsageError, match="did you mean slurm"):
+        wiring.engine("slrm")
+
+
+def _ticket(engine: str, argv: tuple[str, ...]) -> Ticket:
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    job = Job("digits", Duration.of(60.0), now, now + timedelta(hours=1), (Pace("1 worker", 1.0, 10.0),))
+    return Ticket(job, argv, "/", "ada", engine=engine)

@@ -11,7 +11,7 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from joulewise.vocabulary.finding import Finding
     from joulewise.vocabulary.job import Duration
     from joulewise.vocabulary.signal import Meaning, Signal
-    from joulewise.vocabulary.ticket import Ticket
+    from joulewise.vocabulary.ticket import Needs, Ticket
 
 INSIDE = "JOULEWISE_RECORDING"  # in the environment of recorded work: the folder of its recording
 
@@ -532,6 +532,18 @@ def engine(name: str) -> Engine:
     return LocalJobs(jobs_folder())
 
 
+def engine_room(engine: Engine) -> Needs | None:
+    """Return what an engine's cluster has in all; None where that is this machine, or not known."""
+    from joulewise.launching.ray import Ray
+    from joulewise.launching.slurm import Slurm
+    from joulewise.vocabulary.ticket import Needs
+
+    if not isinstance(engine, Slurm | Ray):
+        return None
+    has = engine.room()
+    return Needs(has.cpus, has.gpus, has.memory_bytes or 0)
+
+
 def _kubernetes() -> Engine:
     image = os.environ.get("JOULEWISE_KUBERNETES_IMAGE")
     if not image:
@@ -619,6 +631,32 @@ def learnt(command: Sequence[str]) -> tuple[Duration, float | None]:
     count = len(seconds)
     told = f"{count} run{'s' if count != 1 else ''} of this command"
     return Duration.learnt(seconds, told), sum(watts) / len(watts) if watts else None
+
+
+def recorded_energy(tags: Collection[str]) -> float | None:
+    """Return the joules of the work of all recordings that carry one of these tags; None where there is none, or one is unknown."""
+    from joulewise.ledger.index import tagged_runs
+
+    ledger = refresh()
+    try:
+        found = [run for tag in tags for run in tagged_runs(ledger, tag)]
+    finally:
+        ledger.close()
+    if not found or any(run.energy_j is None for run in found):
+        return None
+    return sum(run.energy_j.value for run in found if run.energy_j is not None)
+
+
+def actual(zone: str, start: datetime, end: datetime) -> Signal | None:
+    """Return what the grid really did in these hours, from what was kept; None where an hour is not known yet."""
+    from joulewise.grid.history import History
+
+    chosen = settings()
+    past = History(Path(chosen.grid)).past(zone) if chosen.grid else None
+    if past is None or past.start_utc > start or past.end_utc < end:
+        return None
+    part = past.between(start, end)
+    return None if part.gaps else part
 
 
 def submit(ticket: Ticket, histories: Mapping[str, str] | None = None) -> Submitted:

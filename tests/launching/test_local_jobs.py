@@ -198,3 +198,13 @@ def test_keeper_is_small(rig):
     resident = next(line for line in told if line.startswith("Private_Dirty"))
 
     assert int(resident.split()[1]) < 12_000  # kB
+
+
+def test_folder_gone(rig):
+    """A start repeated after the working folder was deleted still finds the job that runs."""
+    order = Order("gone-1", ("sleep", "60"), str(rig.folder))
+    handle = rig.engine.start(order)
+    rig.keys[handle] = order.key
+    rig.folder.rmdir()
+
+    assert rig.again().start(order) == handle

@@ -412,3 +412,8 @@ def test_no_shell_sees_the_words(rig):
     assert not (rig.folder / "x").exists()
     assert "$(touch x) `touch x` '; touch x; '" in rig.whole_log(handle)
     assert rig.again().find("k'; touch x #") == handle
+
+
+def test_room(rig):
+    """A worker is told what the cluster has in all."""
+    assert rig.engine.room() == Resources(8, 8000 << 20, 0, 2)

@@ -37,6 +37,10 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "queue": ("joulewise.cli.queue", "Show what waits and runs, and each job's story with reasons."),
     "worker": ("joulewise.cli.worker", "Run the queue's jobs on this machine when their hour comes."),
     "cancel": ("joulewise.cli.cancel", "Take jobs out of the queue, or ask for their end."),
+    "throttle": (
+        "joulewise.cli.throttle",
+        "Let a cluster's capacity follow the grid, whatever its jobs are.",
+    ),
     "instances": ("joulewise.cli.instances", "Rank instance types by joules, grams and money per job."),
     "rightsize": ("joulewise.cli.rightsize", "Say how many GPUs or cores, and what limits, to ask for."),
     "search": ("joulewise.cli.search", "Find good settings with few full trainings, within a budget."),

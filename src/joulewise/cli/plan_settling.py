@@ -48,25 +48,30 @@ def settle_plan(file: str, histories: Sequence[str], marginals: Sequence[str], *
     if as_json:
         echo_json({"plan": name, **report_fields(report)})
     else:
-        echo(_report_text(report, _currency()))
+        echo(report_text(report, currency()))
 
 
 def _tariff(made: Plan) -> dict[str, Signal] | None:
-    """Return what a kWh cost by the tariff of the settings while the plan's jobs could run; None without a tariff."""
+    """Return what a kWh cost while the plan's jobs could run; None without a tariff."""
+    if not made.placements:
+        return None
+    start = min(made.made_utc, *(p.job.release_utc for p in made.placements))
+    end = max(max(p.job.deadline_utc, p.end_utc) for p in made.placements)
+    zones = tuple(dict.fromkeys(z for p in made.placements for z in p.job.zones))
+    return tariff_of(zones, start, end + (end - start))  # running now may end after the deadline
+
+
+def tariff_of(zones: Sequence[str], start: datetime, end: datetime) -> dict[str, Signal] | None:
+    """Return what a kWh cost by the tariff of the settings, by zone; None without a tariff."""
     from joulewise.catalogue.tariffs import Tariff
     from joulewise.scheduling.prices import tariff_signal
 
     text = wiring.settings().tariff
-    if not text or not made.placements:
-        return None
-    start = min(made.made_utc, *(p.job.release_utc for p in made.placements))
-    end = max(max(p.job.deadline_utc, p.end_utc) for p in made.placements)
-    end += end - start  # running now may end after the deadline
-    zones = dict.fromkeys(z for p in made.placements for z in p.job.zones)
-    return {zone: tariff_signal(Tariff.parse(text), zone, start, end) for zone in zones}
+    return {zone: tariff_signal(Tariff.parse(text), zone, start, end) for zone in zones} if text else None
 
 
-def _currency() -> str:
+def currency() -> str:
+    """Return the currency of the settings' tariff, "" without one."""
     from joulewise.catalogue.tariffs import Tariff
 
     text = wiring.settings().tariff
@@ -115,7 +120,8 @@ def part_fields(part: Settled) -> dict[str, Any]:
     }
 
 
-def _report_text(report: Report, currency: str) -> str:
+def report_text(report: Report, money_unit: str) -> str:
+    """Return settled placements as a table, and their sum."""
     rows = [
         [
             plain(p.name, 30),
@@ -141,5 +147,5 @@ def _report_text(report: Report, currency: str) -> str:
     )
     whole = f"saved {format_si(report.saved_g, 'g')} ({report.saved_share:.1%} of running now); promised {format_si(report.promised_g, 'g')}"
     costs = [p.saved_cost for p in report.parts if p.saved_cost is not None]
-    money = f"; {sum(costs):.3g} {currency} saved by the tariff" if costs else ""
+    money = f"; {sum(costs):.3g} {money_unit} saved by the tariff" if costs else ""
     return f"{table(rows, heads, right=(2, 3, 4, 5, 6))}\n\n{whole}{money}"

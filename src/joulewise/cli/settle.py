@@ -1,4 +1,4 @@
-"""`joulewise settle (BEFORE AFTER | PLAN)`: whether the promised saving was real; between runs, at equal quality."""
+"""`joulewise settle (BEFORE AFTER | PLAN | JOB)`: whether the promised saving was real; between runs, at equal quality."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from joulewise import wiring
+from joulewise.cli.job_settling import settle_job
 from joulewise.cli.output import echo, echo_json, figure_fields, json_option, plain
 from joulewise.cli.plan_settling import settle_plan
 from joulewise.diagnosing import diagnose
@@ -58,16 +59,16 @@ def command(
 
     Of two runs, what a finding of BEFORE promised with what AFTER realised; each side is a RUN as `show` takes it, or
     several with commas between them: repeats make the noise known. With one file that `plan --save` kept in BEFORE's
-    place, what the plan promised with what the grid really did.
+    place, what the plan promised with what the grid really did; with a JOB of the queue, what its plan saved against
+    running at once.
     """
     if after is None:
-        if not os.path.isfile(before):
-            raise UsageError(
-                f"{plain(before)!r} is no file; give two runs, BEFORE and AFTER, or a plan that joulewise plan --save kept"
-            )
         if cause is not None:
             raise UsageError("--cause chooses a finding of a run, but a plan has none; leave it out")
-        settle_plan(before, histories, marginals, as_json=as_json)
+        if os.path.isfile(before):
+            settle_plan(before, histories, marginals, as_json=as_json)
+        else:
+            settle_job(_job(before), histories, marginals, as_json=as_json)
         return
     if histories or marginals:
         raise UsageError("--history and --marginal belong to a plan, but two runs were given; leave them out")
@@ -90,6 +91,21 @@ def command(
         echo_json({**settlement_fields(settled), "noise_assumed": not repeated})
         return
     echo("\n".join(_lines(settled, repeated=repeated)))
+
+
+def _job(text: str) -> str:
+    """Return the name of a job that the queue knows; say what may stand here where it knows none."""
+    from joulewise.ledger.jobs import find
+
+    store = wiring.queue_store()
+    try:
+        return find(store, text).id
+    except UsageError:
+        raise UsageError(
+            f"{plain(text)!r} is no job of the queue and no file; give two runs, BEFORE and AFTER, or a plan that joulewise plan --save kept, or a job"
+        ) from None
+    finally:
+        store.close()
 
 
 def _accounts(text: str) -> list[Account]:

@@ -149,17 +149,20 @@ def _ticket(options: dict[str, Any], now: datetime) -> Ticket:
     release = parse_moment(options["release"], now) if options["release"] else now
     deadline = parse_moment(options["deadline"], release if options["deadline"].startswith("+") else now)
     zones = tuple(wiring.grid_zone(z) for z in _zones(options))
-    wiring.engine(options["engine"])
-    if options["engine"] == "slurm":
+    engine = wiring.engine(options["engine"])
+    if engine.name == "slurm":
         _directed(options, argv)
     if options["budget"]:
         _check_budget(options["budget"])
     checkpoint = _signal(options["checkpoint"])
     duration, power_w = _known(options, argv)
+    delays = engine.delays()
+    duration = _with_start(duration, delays.start_s + delays.wake_s)
     pause = None
     if options["interruptible"] or checkpoint:
         usual = _REQUEUE if checkpoint else _SUSPEND
         dead_s = parse_duration(options["pause_time"]) if options["pause_time"] else usual.dead_s
+        dead_s += delays.requeue_s if checkpoint else 0.0
         pause = Checkpoint(dead_s, quantity(options["pause_energy"], ENERGY_UNITS, "--pause-energy"))
     return Ticket(
         Job(
@@ -208,6 +211,14 @@ def _known(options: dict[str, Any], argv: tuple[str, ...]) -> tuple[Duration, fl
         return duration, wiring.learnt(argv)[1] or 300.0
     duration, learnt_w = wiring.learnt(argv)
     return duration, told_w or learnt_w or 300.0
+
+
+def _with_start(duration: Duration, start_s: float) -> Duration:
+    """Return the duration with what the engine takes to start the job, a sleeping node's wake included."""
+    if not start_s or not duration.known:
+        return duration
+    told = f"{duration.source}, and {format_duration(start_s)} to start it there"
+    return Duration(tuple(sample + start_s for sample in duration.samples_s), duration.margin, told)
 
 
 def _directed(options: dict[str, Any], argv: tuple[str, ...]) -> None:

@@ -24,7 +24,11 @@ _PART = re.compile(r"(\d+)\s*(cpus?|gpus?)", re.IGNORECASE)
 
 
 @click.command("worker")
-@click.option("--capacity", metavar="ROOM", help="What it may fill: 4cpu,1gpu,16GB (default: this machine).")
+@click.option(
+    "--capacity",
+    metavar="ROOM",
+    help="What it may fill: 4cpu,1gpu,16GB (default: this machine; a cluster's engine: the cluster).",
+)
 @click.option(
     "--zone",
     metavar="ZONE",
@@ -52,8 +56,9 @@ def command(**options: Any) -> int:
 
     chosen = options["zone"] or wiring.settings().zone
     zone = wiring.grid_zone(chosen) if chosen and chosen != "auto" else ""
-    room = _room(options["capacity"])
     engine = wiring.engine(options["engine_name"])
+    whole = wiring.engine_room(engine) if options["capacity"] is None else None
+    room = whole or _room(options["capacity"])
     place = wiring.jobs_place()
     pid = os.getpid()
     post = Post(

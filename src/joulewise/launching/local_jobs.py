@@ -48,13 +48,15 @@ class LocalJobs:
         """Start the order and return its handle; the first one if the key was started before."""
         if not order.argv or not order.key:
             raise Refused("an order needs a key and a command")
-        if not os.path.isdir(order.cwd):
-            raise Refused(f"cannot start {order.argv[0]}: there is no folder {order.cwd}")
-        if order.resources.nodes > 1:
-            raise Refused(f"local jobs run on one machine, but {order.resources.nodes} nodes are asked for")
         folder = self._path(order.key)
-        os.makedirs(folder, mode=0o700, exist_ok=True)
         if read_json(folder, "order.json") is None:
+            if not os.path.isdir(order.cwd):
+                raise Refused(f"cannot start {order.argv[0]}: there is no folder {order.cwd}")
+            if order.resources.nodes > 1:
+                raise Refused(
+                    f"local jobs run on one machine, but {order.resources.nodes} nodes are asked for"
+                )
+            os.makedirs(folder, mode=0o700, exist_ok=True)
             write_json(folder, "order.json", _as_json(order))
         self._keep(folder)
         return f"{self._host}/{os.path.basename(folder)}"

@@ -35,11 +35,13 @@ from joulewise.launching.port import (
     Delays,
     Order,
     Refused,
+    Resources,
     State,
     Status,
     require_names,
 )
 from joulewise.launching.ray_api import RayApi
+from joulewise.launching.ray_signals import SIGNAL
 
 _START_S = 5.0  # Ray starts an actor of its own before each job
 # Ray writes the entrypoint into the log, and expands $NAME in the variables that it hands over
@@ -47,38 +49,6 @@ _ENTRY = 'c=$(echo "$JOULEWISE_COMMAND" | base64 -d); unset JOULEWISE_COMMAND; e
 _RAYS_LINE = re.compile(
     r"^\d{4}-\d\d-\d\d \S+\s+INFO job_manager\.py:\d+ -- Runtime env is setting up\.\n", re.MULTILINE
 )
-_SIGNAL = r"""
-import os, signal, sys
-mark, workers, number, whom = sys.argv[1].encode(), sys.argv[2].encode(), int(sys.argv[3]), sys.argv[4]
-def look(pid):
-    try:
-        with open(f"/proc/{pid}/environ", "rb") as f:
-            lines = f.read().split(b"\0")
-        with open(f"/proc/{pid}/stat", "rb") as f:
-            parent = int(f.read().rpartition(b")")[2].split()[1])
-        with open(f"/proc/{pid}/cmdline", "rb") as f:
-            return lines, parent, f.read()
-    except OSError:
-        return [], 0, b""
-seen = set()
-for round in range(20):
-    told = {int(p): look(p) for p in os.listdir("/proc") if p.isdigit() and int(p) != os.getpid()}
-    ours = {p for p, (lines, _, _) in told.items() if mark in lines}
-    if whom == "root":
-        ours = {p for p in ours if told[p][1] not in ours}
-    else:
-        ours |= {p for p, (lines, _, line) in told.items() if workers in lines and b"JobSupervisor" not in line}
-    for pid in ours - seen:
-        try:
-            os.kill(pid, number)
-            if number not in (signal.SIGSTOP, signal.SIGCONT):
-                os.kill(pid, signal.SIGCONT)
-        except OSError:
-            pass
-    if ours <= seen or whom == "root":
-        break
-    seen |= ours
-"""
 
 
 @final
@@ -189,6 +159,14 @@ class Ray:
     def delays(self) -> Delays:
         """Return what Ray takes to start a job, and to signal and start it again."""
         return Delays(start_s=_START_S, requeue_s=2 * _START_S)
+
+    def room(self) -> Resources:
+        """Return what the cluster's nodes have in all."""
+        nodes = self._api.nodes()
+        cpus, gpus, memory = (
+            int(sum(node.get(what, 0) for node in nodes)) for what in ("CPU", "GPU", "memory")
+        )
+        return Resources(cpus, memory, gpus, len(nodes))
 
     def _refuse_impossible(self, order: Order) -> None:
         needs = order.resources
@@ -337,7 +315,7 @@ class Ray:
                 helper = f"{handle}.{told['helped']}"
                 self._api.submit(
                     {
-                        "entrypoint": shlex.join(["python", "-I", "-S", "-c", _SIGNAL, *words]),
+                        "entrypoint": shlex.join(["python", "-I", "-S", "-c", SIGNAL, *words]),
                         "submission_id": helper,
                         "metadata": {"joulewise": f"a signal for {handle}"},
                         "entrypoint_resources": {address: 0.001},

@@ -46,52 +46,18 @@ from joulewise.launching.port import (
     Delays,
     Order,
     Refused,
+    Resources,
     State,
     Status,
     require_names,
 )
-from joulewise.launching.slurm_commands import Row, SlurmCommands
+from joulewise.launching.slurm_commands import SlurmCommands
 from joulewise.launching.slurm_directives import is_sbatch
 from joulewise.launching.slurm_script import script
+from joulewise.launching.slurm_states import status_of
 
 _START_S = 2.0  # from due to running, on a cluster with room: one round of the scheduler
 _CANCEL_SOON = '(sleep 3; exec scancel --quiet "$1") >/dev/null 2>&1 </dev/null &'
-_STATES = {
-    "CONFIGURING": State.QUEUED,
-    "SUSPENDED": State.SUSPENDED,
-    "STOPPED": State.SUSPENDED,
-    "REQUEUED": State.HELD,
-    "REQUEUE_HOLD": State.HELD,
-    "SPECIAL_EXIT": State.HELD,
-    "COMPLETED": State.FINISHED,
-    "FAILED": State.FINISHED,
-    "CANCELLED": State.CANCELLED,
-    "TIMEOUT": State.CANCELLED,
-    "DEADLINE": State.CANCELLED,
-    "PREEMPTED": State.CANCELLED,
-    "OUT_OF_MEMORY": State.CANCELLED,
-    "NODE_FAIL": State.LOST,
-    "BOOT_FAIL": State.LOST,
-}
-_WORDS = {
-    "CONFIGURING": "its nodes wake up",
-    "COMPLETING": "it ends",
-    "TIMEOUT": "it ran into its time limit",
-    "DEADLINE": "Slurm saw that its deadline cannot be met",
-    "PREEMPTED": "preempted by another job",
-    "OUT_OF_MEMORY": "it ran out of memory",
-    "NODE_FAIL": "its node failed",
-    "BOOT_FAIL": "its node did not boot",
-}
-_FIRST = (
-    State.RUNNING,
-    State.SUSPENDED,
-    State.QUEUED,
-    State.HELD,
-    State.LOST,
-    State.CANCELLED,
-    State.FINISHED,
-)
 
 
 @final
@@ -247,6 +213,14 @@ class Slurm:
             wake_s=float(wake[1]) if wake and asleep and "idle" not in words else 0.0,
         )
 
+    def room(self) -> Resources:
+        """Return what the cluster has in all: others use it, too, and Slurm lets jobs wait for it."""
+        told = self._commands.run("sinfo", "-h", "-N", "-o", "%n|%N|%c|%m|%G").splitlines()
+        nodes = {words[1]: words for words in (line.split("|") for line in told) if len(words) == 5}
+        gpus = sum(int(n) for w in nodes.values() for n in re.findall(r"gpu(?::[^:,(]+)?:(\d+)", w[4]))
+        cpus, memory = (sum(int(w[at].rstrip("+")) for w in nodes.values()) for at in (2, 3))
+        return Resources(cpus, (memory << 20) or None, gpus, len(nodes))
+
     def _submit(self, order: Order, folder: str, held: int) -> str:
         options = ["--parsable", f"--comment={_comment(folder, order)}"]
         options += ["--requeue" if order.checkpointing else "--no-requeue"]
@@ -306,7 +280,7 @@ class Slurm:
         rows = self._commands.rows(job, fresh=fresh)
         if not rows:
             return _forgotten(folder, job, wish)
-        told = _combined(rows)
+        told = status_of(rows)
         if wish.get("requeue_of") == told.restarts and told.state is not State.CANCELLED:
             return self._requeueing(job, wish, told)
         if wish.get("stopped") and told.state is State.RUNNING:
@@ -318,7 +292,7 @@ class Slurm:
         if told.live and time.time() < wish["requeue_until"]:
             return replace(told, reason="asked to save its state and end")
         self._commands.run("scontrol", "requeuehold", job)
-        return _combined(self._commands.rows(job, fresh=True))
+        return status_of(self._commands.rows(job, fresh=True))
 
     def _live(self, handle: str, what: str) -> Status:
         now = self._status(handle, fresh=True)
@@ -376,28 +350,6 @@ def _from_now(when_s: float) -> str:
     """Return a time as Slurm reads it: relative, so that no time zone comes in between."""
     left_s = ceil(when_s - time.time())
     return f"now+{left_s}" if left_s > 0 else "now"
-
-
-def _status(row: Row) -> Status:
-    state = _STATES.get(row.state, State.RUNNING)
-    if row.state == "PENDING":
-        state = State.HELD if row.held else State.QUEUED
-    reason = _WORDS.get(row.state, "" if row.reason in ("None", "NonZeroExitCode") else row.reason)
-    code = row.exit_code if state in (State.FINISHED, State.CANCELLED) and row.state != "CANCELLED" else None
-    return Status(state, code, "" if state is State.FINISHED and not code else reason, row.restarts)
-
-
-def _combined(rows: Sequence[Row]) -> Status:
-    """Return the status of a job; of an array, that of the task that is least done, and the worst exit code."""
-    told = [_status(row) for row in rows]
-    if len(told) == 1:
-        return told[0]
-    first = min(told, key=lambda status: _FIRST.index(status.state))
-    ended = sum(not status.live for status in told)
-    reason = f"{ended} of {len(told)} tasks have ended" + (f"; {first.reason}" if first.reason else "")
-    codes = [status.exit_code for status in told if status.exit_code is not None]
-    restarts = max(status.restarts for status in told)
-    return Status(first.state, max(codes, default=None) if not first.live else None, reason, restarts)
 
 
 def _forgotten(folder: str, job: str, wish: Mapping[str, Any]) -> Status:

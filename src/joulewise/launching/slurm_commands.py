@@ -143,5 +143,6 @@ def _exit_code(told: str) -> int:
 def _first_line(text: str) -> str:
     """Return the line that says why, without the command's own name in front."""
     lines = [line for line in text.splitlines() if line.strip()]
-    telling = [line for line in lines if "error" in line.lower() or "denied" in line.lower()] or lines
-    return re.sub(r"^\w+: (error: )?", "", telling[0]).strip() if telling else ""
+    telling = [line for line in lines if "fatal:" in line]
+    telling += [line for line in lines if "error" in line.lower() or "denied" in line.lower()] or lines
+    return re.sub(r"^\w+: ((error|fatal): )?", "", telling[0]).strip() if telling else ""

@@ -168,6 +168,15 @@ def like_runs(store: Store, command: str, limit: int = 50) -> list[Summary]:
     return [_summary(row, store) for row in rows]
 
 
+def tagged_runs(store: Store, tag: str) -> list[Summary]:
+    """Return the recordings that carry this tag, newest first."""
+    rows = store.query(
+        "SELECT * FROM recordings WHERE tags LIKE :like ORDER BY started_utc DESC",
+        {"like": f"%{json.dumps(tag)}%"},
+    )
+    return [s for s in (_summary(row, store) for row in rows) if tag in (s.tags or ())]
+
+
 def find_run(store: Store, text: str) -> Summary:
     """Return the recording that `text` names: `latest`, an id, the beginning of one id, a name (its latest), or
     the beginning of one name. Raises UnknownName with near matches, UsageError where several could be meant.

@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from joulewise.ledger.store import Store, insert
@@ -27,6 +27,7 @@ _LINE = (
 LINE = ", ".join(f"jobs.{c}" for c in _LINE)
 _PAPERS = ("job", "ticket", "placement", "promise")
 _INSERT, _INSERT_PAPERS = insert("jobs", _LINE), insert("job_papers", _PAPERS)
+_MOVED = timedelta(minutes=15)  # a smaller move is no news
 _FIRST = "CASE WHEN promise = '' THEN {} ELSE promise END"
 _DECIDE = (
     "INSERT INTO job_decisions (job, number, at_utc, what, reason, who) "
@@ -214,16 +215,16 @@ def promise(store: Store, job_id: str) -> Mapping[str, Any] | None:
 def write_plans(store: Store, planned: Sequence[Planned], now_utc: datetime, *, who: str) -> int:
     """Write what a plan says of these jobs, of those that still wait, all in one transaction; return how many.
 
-    The first plan of a job becomes its promise. A line stands in its story where the start moved or the reason is new.
+    The first plan of a job becomes its promise. A line stands in its story where the start moved by a quarter of an hour.
     """
     if not planned:
         return 0
     now = iso(now_utc)
     with store.transaction():
         before = {
-            row["id"]: (row["start_utc"], row["reason"], row["planned_utc"])
+            row["id"]: (datetime.fromisoformat(row["start_utc"]), row["planned_utc"])
             for row in store.query(
-                "SELECT id, start_utc, reason, planned_utc FROM jobs WHERE stage = :stage",
+                "SELECT id, start_utc, planned_utc FROM jobs WHERE stage = :stage",
                 {"stage": Stage.QUEUED.value},
             )
         }
@@ -251,35 +252,30 @@ def write_plans(store: Store, planned: Sequence[Planned], now_utc: datetime, *, 
                     for p in kept
                 ),
             )
-        moved = [p for p in kept if before[p.job][:2] != (iso(p.start_utc), p.reason)]
-        words = [(p.job, "moved" if before[p.job][2] else "planned", p.reason) for p in moved]
+        words = [
+            (p.job, "moved" if before[p.job][1] else "planned", p.reason)
+            for p in kept
+            if not before[p.job][1] or abs(p.start_utc - before[p.job][0]) >= _MOVED
+        ]
         decide(store, now_utc, *words, who=who)
     return len(kept)
 
 
 def replace_placement(
-    store: Store,
-    job_id: str,
-    fence: int,
-    told: Mapping[str, Any],
-    reason: str,
-    now_utc: datetime,
-    *,
-    who: str,
+    store: Store, job_id: str, fence: int, told: Mapping[str, Any], now_utc: datetime
 ) -> bool:
     """Write another plan for a job that a worker has; False where that attempt is over."""
     with store.transaction():
         changed = store.execute(
-            "UPDATE jobs SET planned_utc = :now, reason = :reason "
+            "UPDATE jobs SET planned_utc = :now "
             "WHERE id = :id AND fence = :fence AND stage IN ('running', 'paused')",
-            {"now": iso(now_utc), "reason": reason, "id": job_id, "fence": fence},
+            {"now": iso(now_utc), "id": job_id, "fence": fence},
         )
         if changed:
             store.execute(
                 "UPDATE job_papers SET placement = :placement WHERE job = :id",
                 {"placement": _json(told), "id": job_id},
             )
-            decide(store, now_utc, (job_id, "moved", reason), who=who)
     return bool(changed)
 
 

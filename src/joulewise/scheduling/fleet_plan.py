@@ -23,6 +23,7 @@ from joulewise.vocabulary.quantities import format_duration
 from joulewise.vocabulary.signal import utc
 
 _EPS = 1e-9
+_HAIR = 1e-6
 _SMALL = 2000  # jobs; a larger fleet gets fewer steps of the search for prices
 _UNLIMITED = 1 << 30
 
@@ -228,7 +229,9 @@ class _Board:
                 0.0,
             )
         gram, money, joule = self._weigh
-        return gram * self.gram + money * self.money + joule * np.ones((len(self.zones), count))
+        rates = gram * self.gram + money * self.money + joule * np.ones((len(self.zones), count))
+        # of equal steps the earlier counts as cheaper by a hair: pieces of one hour stay together
+        return rates * (1 + _HAIR * np.arange(count) / count)
 
     def _value(self, toll: Toll) -> float:
         gram, money, joule = self._weigh

@@ -23,8 +23,7 @@ from joulewise.ledger.jobs import Line
 from joulewise.vocabulary.job import Stretch, after
 from joulewise.vocabulary.ticket import Needs
 
-START_S = 5.0  # from the decision to a program that works
-LEAST_PAUSE_S = 60.0  # a shorter gap in the plan is no pause
+LEAST_PAUSE_S = 600.0  # a shorter gap in the plan is no pause
 NOTHING = Needs(0)
 
 
@@ -59,7 +58,8 @@ class Going:
 
     def pressing(self, now_utc: datetime) -> bool:
         """Whether what may be left of it fits before its deadline only if it runs on."""
-        return after(now_utc, max(0.0, self.reserve_s - self.ran_s) + START_S) >= self.line.deadline_utc
+        left_s = max(0.0, self.reserve_s - self.ran_s)
+        return after(now_utc, left_s + margin_s(left_s)) >= self.line.deadline_utc
 
     def rests_until(self, now_utc: datetime) -> datetime | None:
         """Return when its plan lets it run again; None if it should run now, or has no plan left."""
@@ -146,8 +146,13 @@ def decide(
     return tuple(sorted(actions, key=lambda a: order[a.act]))
 
 
+def margin_s(reserve_s: float) -> float:
+    """Return the seconds before its last possible start from which a job presses: others must make room for it."""
+    return 60.0 + 0.05 * reserve_s
+
+
 def _waiting(line: Line, now_utc: datetime) -> _Claim:
-    pressing = line.latest_utc <= after(now_utc, START_S)
+    pressing = line.latest_utc <= now_utc
     why = (
         "its latest start has come"
         if pressing and line.start_utc > now_utc

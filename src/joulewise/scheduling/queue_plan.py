@@ -2,8 +2,8 @@
 
 `renew` reads the queue, plans, and writes all of it in one transaction: a planner that is killed has changed nothing,
 and two at once do no harm. Waiting jobs are packed by prices on scarce hours (fleet.py); without numpy each is planned
-alone, and workers hold the capacity. Jobs that run keep their plan unless a newer forecast is worth more than a pause
-(`plan.replan`). Steps are as fine as the number of jobs allows, so that short jobs do not take whole hours.
+alone, and workers hold the capacity. What is left of a job that runs and may stand still is planned with the others; one
+that must save its state keeps its plan unless a newer forecast is worth that (`plan.replan`). Steps are as fine as the number of jobs allows, so that short jobs do not take whole hours.
 
 What a machine has is counted in one unit, a processor: a job that takes a larger share of the GPUs or of the memory
 counts as that share of the processors. So what is planned fits, whichever of the three is scarce.
@@ -13,22 +13,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from math import ceil
+from typing import TYPE_CHECKING
 
 from joulewise.ledger import jobs as queue
 from joulewise.ledger.jobs import Line, Planned
 from joulewise.ledger.leases import Held, WorkerLine, holders, workers
 from joulewise.ledger.store import Store
 from joulewise.scheduling.plan import DEFAULT_TERMS, Grid, Terms, place, replan
-from joulewise.scheduling.queue import NOTHING
+from joulewise.scheduling.queue import NOTHING, margin_s
 from joulewise.scheduling.saved import placement_as_json, placement_from_json
 from joulewise.vocabulary.errors import UsageError
-from joulewise.vocabulary.job import Job, Place, Placement, Unplaced, after
+from joulewise.vocabulary.job import Duration, Job, Place, Placement, Unplaced, after
 from joulewise.vocabulary.ticket import Needs, Stage, Ticket
+
+if TYPE_CHECKING:
+    from joulewise.scheduling.fleet_plan import Taken
 
 _CELLS = 1_500_000  # jobs times steps of their windows; more takes longer than a re-plan may
 _STEPS_S = (300, 900, 1800, 3600)
+_PAUSABLE_STEPS = 2  # a job of fewer steps of the signal wins little by a pause
+_OVERRUN_S = 900.0  # what a job that is over its time is given in plans
 
 GridOf = Callable[[Sequence[str], datetime, datetime], Grid]
 
@@ -44,26 +50,34 @@ class Renewed:
 
 
 def renew(store: Store, grid_of: GridOf, now_utc: datetime, terms: Terms = DEFAULT_TERMS) -> Renewed:
-    """Plan all that waits anew, and what runs where that pays; write it, and return what it came to."""
+    """Plan all that waits, and all that runs and may pause, anew; write it, and return what it came to.
+
+    Within the hour of the last plan only what has come since is planned, into the room that the others leave: a plan
+    that is made anew for every job would shuffle all of them each time. Where that leaves one out, all are planned.
+    """
     waiting = queue.lines(store, (Stage.QUEUED,))
     held = holders(store)
     if not waiting and not held:
         return Renewed(0)
-    tickets = queue.tickets(store, [x.id for x in waiting])
-    running = _placements(store, held)
-    zones = dict.fromkeys(z for t in tickets.values() for z in t.job.zones)
-    zones |= dict.fromkeys(p.zone for p in running.values())
-    if not zones:  # nothing that waits or runs has a plan to renew
-        return Renewed(0)
-    latest = [line.deadline_utc for line in waiting] + [p.job.deadline_utc for p in running.values()]
-    until = max(latest, default=now_utc)
-    grid = grid_of(tuple(zones), now_utc, max(until, after(now_utc, 3600.0)))
-    changed, taken = _renew_running(store, held, running, grid, now_utc, terms)
-    pool = [w for w in workers(store) if w.alive]
-    planned = _plan_waiting(waiting, tickets, grid, now_utc, terms, pool, taken)
+    tickets = queue.tickets(store, [x.id for x in waiting] + [h.line.id for h in held])
+    zones = tuple(dict.fromkeys(z for t in tickets.values() for z in t.job.zones))
+    until = max(t.job.deadline_utc for t in tickets.values())
+    grid = grid_of(zones, now_utc, max(until, after(now_utc, 3600.0)))
+    board = _Room(grid, now_utc, terms, [w for w in workers(store) if w.alive])
+    hour = now_utc.replace(minute=0, second=0, microsecond=0)
+    settled = [x for x in waiting if x.planned_utc is not None and x.planned_utc >= hour]
+    planned: list[Planned] = []
+    going = _Running(store, held, tickets, board)
+    if settled and len(settled) < len(waiting):
+        going.keep(settled)
+        kept = {x.id for x in settled}
+        planned = board.plan({x.id: tickets[x.id] for x in waiting if x.id not in kept}, going)
+    if not planned or any(p.placement is None and tickets[p.job].job.duration.known for p in planned):
+        going = _Running(store, held, tickets, board)
+        going.renew(held)
+        planned = board.plan({x.id: tickets[x.id] for x in waiting}, going)
     written = queue.write_plans(store, planned, now_utc, who="planner")
-    without = sum(p.placement is None for p in planned)
-    return Renewed(written, changed, without, grid.said())
+    return Renewed(written, going.write(), sum(p.placement is None for p in planned), grid.said())
 
 
 def planned_alone(ticket: Ticket, grid: Grid, now_utc: datetime, terms: Terms = DEFAULT_TERMS) -> Planned:
@@ -73,69 +87,178 @@ def planned_alone(ticket: Ticket, grid: Grid, now_utc: datetime, terms: Terms = 
     """
     job = ticket.job
     if not job.duration.known:
-        why = "its length is unknown and no like run was recorded: it runs as soon as there is room"
-        return _at_once(job, now_utc, why)
+        return _at_once("", job, now_utc)
     placed = place(job, grid, now_utc, terms)
     if isinstance(placed, Unplaced):
         raise UsageError(f"{job.name}: {placed.reason}")
     return _planned("", placed, grid)
 
 
-def _plan_waiting(
-    waiting: Sequence[Line],
-    tickets: Mapping[str, Ticket],
-    grid: Grid,
-    now_utc: datetime,
-    terms: Terms,
-    pool: Sequence[WorkerLine],
-    taken: Sequence[tuple[str, datetime, datetime, Needs]],
-) -> list[Planned]:
-    planned: list[Planned] = []
-    movable: list[tuple[str, Ticket]] = []
-    for line in waiting:
-        ticket = tickets[line.id]
-        if ticket.job.duration.known and any(z in grid.carbon for z in ticket.job.zones):
-            movable.append((line.id, ticket))
-        else:
-            planned.append(replace(_at_once(ticket.job, line.submitted_utc, line.reason), job=line.id))
-    places = _capacity(pool, list(grid.carbon))
-    try:
-        from joulewise.scheduling.fleet_plan import Taken, plan_fleet
-    except ModuleNotFoundError:  # no numpy: workers hold the capacity
-        places = {}
-    if not places:
-        return planned + [_alone(key, t.job, grid, now_utc, terms) for key, t in movable]
-    jobs: dict[str, Job] = {}
-    for key, ticket in movable:
-        in_zones = [z for z in ticket.job.zones if z in places] or [ticket.job.zones[0]]
-        units = max((_units(ticket.needs, places[z][1]) for z in in_zones if z in places), default=1)
-        jobs[key] = replace(ticket.job, name=key, units=max(1, units))
-    fine = _finer(grid, jobs.values(), now_utc)
-    busy = [
-        Taken(zone, start, end, _units(needs, places[zone][1]))
-        for zone, start, end, needs in taken
-        if zone in places
-    ]
-    made = plan_fleet(
-        tuple(jobs.values()),
-        fine,
-        now_utc,
-        terms,
-        {z: Place(z, max(1, c)) for z, (c, _) in places.items()},
-        busy,
-    )
-    known = dict(movable)
-    planned += [_planned(p.job.name, replace(p, job=known[p.job.name].job), grid) for p in made.placements]
-    for left in made.unplaced:
-        planned.append(_without_room(left.job.name, known[left.job.name].job, left.reason, now_utc))
-    return planned
+class _Room:
+    """The planning of everything together: the grid, and the units that each zone's workers have."""
+
+    def __init__(self, grid: Grid, now_utc: datetime, terms: Terms, pool: Sequence[WorkerLine]) -> None:
+        self.grid, self.now, self.terms = grid, now_utc, terms
+        self.room = {z: sum((w.capacity for w in pool if w.zone in ("", z)), NOTHING) for z in grid.carbon}
+        self.room = {z: room for z, room in self.room.items() if room.cpus}
+
+    def plan(self, waiting: Mapping[str, Ticket], going: _Running) -> list[Planned]:
+        """Return the plan of what waits; `going` learns the plan of what runs."""
+        known = {key: t for key, t in waiting.items() if t.job.duration.known and self._has_signal(t.job)}
+        planned = [_at_once(key, t.job, self.now) for key, t in waiting.items() if key not in known]
+        try:
+            from joulewise.scheduling.fleet_plan import plan_fleet
+        except ModuleNotFoundError:  # no numpy: workers hold the capacity
+            plan_fleet = None  # type: ignore[assignment]
+        if plan_fleet is None or not self.room or not (known or going.pausable):
+            return planned + [self._alone(key, t.job) for key, t in known.items()]
+        jobs = [self._counted(key, t.job, t.needs) for key, t in known.items()]
+        jobs += [self._counted(key, job, needs) for key, (job, needs) in going.pausable.items()]
+        fine = self._finer(jobs)
+        places = {z: Place(z, room.cpus) for z, room in self.room.items()}
+        made = plan_fleet(jobs, fine, self.now, self.terms, places, going.taken())
+        step_s = min(s.step_s for s in fine.carbon.values())
+        for placed in made.placements:
+            key = placed.job.name
+            placed = self._from_now(placed, step_s)  # noqa: PLW2901 - the same placement, begun earlier
+            if key in known:
+                planned.append(_planned(key, replace(placed, job=known[key].job), self.grid))
+            else:
+                going.fresh[key] = placed
+        planned += [
+            _without_room(u.job.name, known[u.job.name].job, u.reason, self.now)
+            for u in made.unplaced
+            if u.job.name in known
+        ]
+        return planned
+
+    def units(self, zone: str, needs: Needs) -> int:
+        """Return how many processors a job counts as in a zone: its largest share of what there is."""
+        room = self.room.get(zone)
+        units = max(1, needs.cpus)
+        if room and needs.gpus:
+            units = max(units, ceil(needs.gpus / max(1, room.gpus) * room.cpus))
+        if room and needs.memory_bytes and room.memory_bytes:
+            units = max(units, ceil(needs.memory_bytes / room.memory_bytes * room.cpus - 1e-9))
+        return units
+
+    def _alone(self, key: str, job: Job) -> Planned:
+        placed = place(job, self.grid, self.now, self.terms)
+        if isinstance(placed, Unplaced):
+            return _without_room(key, job, placed.reason, self.now)
+        return _planned(key, placed, self.grid)
+
+    def _counted(self, key: str, job: Job, needs: Needs) -> Job:
+        """Return a job as the fleet takes it: named by its id, in units, due a little before it is."""
+        reserve_s = max(job.duration.reserve_s or 0.0, job.duration.expected_s or 0.0)
+        slack_s = (job.deadline_utc - max(job.release_utc, self.now)).total_seconds() - reserve_s
+        early_s = min(2 * margin_s(reserve_s), max(0.0, slack_s / 4))
+        units = max(self.units(z, needs) for z in job.zones)
+        due = after(job.deadline_utc, -early_s)
+        step_s = max(s.step_s for s in self.grid.carbon.values())
+        whole = (job.duration.expected_s or 0.0) < _PAUSABLE_STEPS * step_s
+        pause = None if whole else job.interruptible
+        return replace(job, name=key, units=units, deadline_utc=due, interruptible=pause)
+
+    def _has_signal(self, job: Job) -> bool:
+        return any(z in self.grid.carbon for z in job.zones)
+
+    def _finer(self, jobs: Collection[Job]) -> Grid:
+        """Return the grid in steps as fine as the number of jobs allows."""
+        signals = self.grid.carbon
+        coarsest = min(s.step_s for s in signals.values())
+        window_s = sum((j.deadline_utc - max(j.release_utc, self.now)).total_seconds() for j in jobs)
+        for step_s in _STEPS_S:
+            if step_s >= coarsest:
+                break
+            if window_s / step_s <= _CELLS and all(s.step_s % step_s == 0 for s in signals.values()):
+                return Grid({z: s.aligned(step_s) for z, s in signals.items()}, self.grid.prices)
+        return self.grid
+
+    def _from_now(self, placed: Placement, step_s: int) -> Placement:
+        """Return a placement that begins with the next whole step as one that begins now, unless now is dirtier."""
+        first = placed.stretches[0]
+        wait_s = (first.start_utc - self.now).total_seconds()
+        if not 0 < wait_s < step_s or placed.job.release_utc > self.now:
+            return placed
+        here = self.grid.carbon[first.zone or placed.zone]
+        now, then = here.at(self.now), here.at(first.start_utc)
+        if now is not None and then is not None and (now.value or 0.0) > (then.value or 0.0):
+            return placed
+        return replace(placed, stretches=(replace(first, start_utc=self.now), *placed.stretches[1:]))
 
 
-def _alone(key: str, job: Job, grid: Grid, now_utc: datetime, terms: Terms) -> Planned:
-    placed = place(job, grid, now_utc, terms)
-    if isinstance(placed, Unplaced):
-        return _without_room(key, job, placed.reason, now_utc)
-    return _planned(key, placed, grid)
+class _Running:
+    """What runs now: what of it may be planned anew, and the room that the rest takes."""
+
+    def __init__(
+        self, store: Store, held: Sequence[Held], tickets: Mapping[str, Ticket], board: _Room
+    ) -> None:
+        self._store, self._board = store, board
+        self._lines = {h.line.id: h.line for h in held}
+        self._tickets = tickets
+        told = queue.placements(store, list(self._lines))
+        self._plans = {key: placement_from_json(value) for key, value in told.items()}
+        self.fresh: dict[str, Placement] = {}
+        self.pausable: dict[str, tuple[Job, Needs]] = {}
+
+    def keep(self, settled: Sequence[Line]) -> None:
+        """Let jobs that wait keep their plan: it is room that others cannot have."""
+        self._lines |= {x.id: x for x in settled}
+        told = queue.placements(self._store, [x.id for x in settled])
+        self._plans |= {key: placement_from_json(value) for key, value in told.items()}
+
+    def renew(self, held: Sequence[Held]) -> None:
+        """Let what is left of jobs that may stand still be planned anew."""
+        for one in held:
+            ticket = self._tickets[one.line.id]
+            if ticket.pausable and ticket.job.duration.known and one.line.zone in self._board.grid.carbon:
+                self._renew(one, ticket)
+
+    def taken(self) -> list[Taken]:
+        """Return the room that is not to be had."""
+        from joulewise.scheduling.fleet_plan import Taken
+
+        now, found = self._board.now, []
+        for key, line in self._lines.items():
+            if key in self.pausable:
+                continue
+            units = self._board.units(line.zone, self._tickets[key].needs)
+            rest = self._plans[key].remaining_from(now) if key in self._plans else ()
+            found += [Taken(line.zone, s.start_utc, s.end_utc, units) for s in rest]
+            if key not in self._plans:
+                found.append(Taken(line.zone, now, max(line.deadline_utc, after(now, 3600.0)), units))
+            elif not rest:  # it overruns, nobody knows for how long
+                found.append(Taken(line.zone, now, after(now, _OVERRUN_S), units))
+        return found
+
+    def write(self) -> int:
+        """Write the new plans of what runs; return how many changed."""
+        changed = 0
+        for key, placed in self.fresh.items():
+            line, before = self._lines[key], self._plans.get(key)
+            if before is None or placed.stretches != before.remaining_from(self._board.now):
+                told = placement_as_json(replace(placed, job=self._tickets[key].job))
+                changed += queue.replace_placement(self._store, key, line.fence, told, self._board.now)
+        return changed
+
+    def _renew(self, one: Held, ticket: Ticket) -> None:
+        """Let the fleet plan what is left of a job whose pauses are cheap; one that must save its state, only if that pays."""
+        job, line, now = ticket.job, one.line, self._board.now
+        pause, before = job.interruptible, self._plans.get(line.id)
+        ran_s = sum(((end or now) - begin).total_seconds() for begin, end in one.attempt.ran)
+        if ticket.checkpoint and pause and before is not None:
+            fresh = replan(before, self._board.grid, now, pause, self._board.terms)
+            if fresh is not before:
+                self._plans[line.id] = self.fresh[line.id] = fresh
+            return
+        expected_s, reserve_s = job.duration.expected_s or 0.0, job.duration.reserve_s or 0.0
+        rest_s = max(60.0, expected_s - ran_s)
+        margin = max(0.0, (reserve_s - ran_s) / rest_s - 1)
+        if after(now, rest_s * (1 + margin)) >= line.deadline_utc:
+            return  # it has to go on
+        rest = replace(job, duration=Duration.of(rest_s, margin), release_utc=now, zones=(line.zone,))
+        self.pausable[line.id] = (rest, ticket.needs)
 
 
 def _planned(key: str, placed: Placement, grid: Grid) -> Planned:
@@ -160,87 +283,14 @@ def _without_room(key: str, job: Job, reason: str, now_utc: datetime) -> Planned
     return Planned(key, job.zones[0], start, _latest(job), f"runs as soon as there is room: {reason}")
 
 
-def _at_once(job: Job, when_utc: datetime, why: str) -> Planned:
-    return Planned("", job.zones[0], max(when_utc, job.release_utc), job.deadline_utc, why)
+def _at_once(key: str, job: Job, now_utc: datetime) -> Planned:
+    why = "its length is unknown and no like run was recorded: it runs as soon as there is room"
+    if job.duration.known:
+        why = f"no signal for {', '.join(job.zones)} any more: it runs as soon as there is room"
+    return Planned(key, job.zones[0], max(now_utc, job.release_utc), job.deadline_utc, why)
 
 
 def _latest(job: Job) -> datetime:
-    """Return the latest start that leaves the job its reserve; not before its release."""
+    """Return the latest start that leaves the job its reserve and others the time to make room; not before its release."""
     reserve_s = max(job.duration.reserve_s or 0.0, job.duration.expected_s or 0.0)
-    return max(job.release_utc, after(job.deadline_utc, -reserve_s))
-
-
-def _capacity(pool: Sequence[WorkerLine], zones: Sequence[str]) -> dict[str, tuple[int, Needs]]:
-    """Return by zone the units that its workers have together, and what they have in all."""
-    found: dict[str, tuple[int, Needs]] = {}
-    for zone in zones:
-        here = [w.capacity for w in pool if w.zone in ("", zone)]
-        if here:
-            total = sum(here, NOTHING)
-            found[zone] = (total.cpus, total)
-    return found
-
-
-def _units(needs: Needs, total: Needs) -> int:
-    """Return how many processors a job counts as: its largest share of what there is."""
-    units = needs.cpus
-    if needs.gpus:
-        units = max(units, ceil(needs.gpus / max(1, total.gpus) * total.cpus))
-    if needs.memory_bytes and total.memory_bytes:
-        units = max(units, ceil(needs.memory_bytes / total.memory_bytes * total.cpus - 1e-9))
-    return units
-
-
-def _finer(grid: Grid, jobs: Collection[Job], now_utc: datetime) -> Grid:
-    """Return the grid in steps as fine as the number of jobs allows."""
-    coarsest = min(s.step_s for s in grid.carbon.values())
-    window_s = sum((j.deadline_utc - max(j.release_utc, now_utc)).total_seconds() for j in jobs)
-    for step_s in _STEPS_S:
-        if step_s >= coarsest:
-            return grid
-        if window_s / step_s <= _CELLS and all(s.step_s % step_s == 0 for s in grid.carbon.values()):
-            return Grid({z: s.aligned(step_s) for z, s in grid.carbon.items()}, grid.prices)
-    return grid
-
-
-def _placements(store: Store, held: Sequence[Held]) -> dict[str, Placement]:
-    told = queue.placements(store, [h.line.id for h in held])
-    return {key: placement_from_json(value) for key, value in told.items()}
-
-
-def _renew_running(
-    store: Store,
-    held: Sequence[Held],
-    running: Mapping[str, Placement],
-    grid: Grid,
-    now_utc: datetime,
-    terms: Terms,
-) -> tuple[int, list[tuple[str, datetime, datetime, Needs]]]:
-    """Plan what runs anew where that pays; return how many changed, and what all of it will take of whom and when."""
-    changed = 0
-    taken: list[tuple[str, datetime, datetime, Needs]] = []
-    for one in held:
-        line, placed = one.line, running.get(one.line.id)
-        if placed is None:
-            until = max(line.deadline_utc, after(now_utc, 3600.0))
-            taken.append((line.zone, now_utc, until, line.needs))
-            continue
-        if (
-            placed.job.interruptible is not None
-            and placed.zone in grid.carbon
-            and placed.remaining_from(now_utc)
-        ):
-            fresh = replan(placed, grid, now_utc, placed.job.interruptible, terms)
-            if fresh is not placed and queue.replace_placement(
-                store, line.id, line.fence, placement_as_json(fresh), "a newer forecast: planned anew", now_utc,
-                who="planner",
-            ):  # fmt: skip
-                changed += 1
-                placed = fresh
-        rest = placed.remaining_from(now_utc)
-        overrun = placed.reserve_s - (placed.job.duration.expected_s or 0.0)
-        taken += [(line.zone, s.start_utc, s.end_utc, line.needs) for s in rest]
-        last = rest[-1].end_utc if rest else now_utc
-        if not rest:  # it overruns: nobody knows for how long, so for as long again as it was given
-            taken.append((line.zone, now_utc, last + timedelta(seconds=max(300.0, overrun)), line.needs))
-    return changed, taken
+    return max(job.release_utc, after(job.deadline_utc, -reserve_s - margin_s(reserve_s)))

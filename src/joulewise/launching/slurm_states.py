@@ -1,0 +1,67 @@
+"""Slurm's states in our words: of a job, and of an array as one job."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from joulewise.launching.port import State, Status
+from joulewise.launching.slurm_commands import Row
+
+_STATES = {
+    "CONFIGURING": State.QUEUED,
+    "SUSPENDED": State.SUSPENDED,
+    "STOPPED": State.SUSPENDED,
+    "REQUEUED": State.HELD,
+    "REQUEUE_HOLD": State.HELD,
+    "SPECIAL_EXIT": State.HELD,
+    "COMPLETED": State.FINISHED,
+    "FAILED": State.FINISHED,
+    "CANCELLED": State.CANCELLED,
+    "TIMEOUT": State.CANCELLED,
+    "DEADLINE": State.CANCELLED,
+    "PREEMPTED": State.CANCELLED,
+    "OUT_OF_MEMORY": State.CANCELLED,
+    "NODE_FAIL": State.LOST,
+    "BOOT_FAIL": State.LOST,
+}
+_WORDS = {
+    "CONFIGURING": "its nodes wake up",
+    "COMPLETING": "it ends",
+    "TIMEOUT": "it ran into its time limit",
+    "DEADLINE": "Slurm saw that its deadline cannot be met",
+    "PREEMPTED": "preempted by another job",
+    "OUT_OF_MEMORY": "it ran out of memory",
+    "NODE_FAIL": "its node failed",
+    "BOOT_FAIL": "its node did not boot",
+}
+_FIRST = (
+    State.RUNNING,
+    State.SUSPENDED,
+    State.QUEUED,
+    State.HELD,
+    State.LOST,
+    State.CANCELLED,
+    State.FINISHED,
+)
+
+
+def status_of(rows: Sequence[Row]) -> Status:
+    """Return the status of a job; of an array, that of the task that is least done, and the worst exit code."""
+    told = [_status(row) for row in rows]
+    if len(told) == 1:
+        return told[0]
+    first = min(told, key=lambda status: _FIRST.index(status.state))
+    ended = sum(not status.live for status in told)
+    reason = f"{ended} of {len(told)} tasks have ended" + (f"; {first.reason}" if first.reason else "")
+    codes = [status.exit_code for status in told if status.exit_code is not None]
+    restarts = max(status.restarts for status in told)
+    return Status(first.state, max(codes, default=None) if not first.live else None, reason, restarts)
+
+
+def _status(row: Row) -> Status:
+    state = _STATES.get(row.state, State.RUNNING)
+    if row.state == "PENDING":
+        state = State.HELD if row.held else State.QUEUED
+    reason = _WORDS.get(row.state, "" if row.reason in ("None", "NonZeroExitCode") else row.reason)
+    code = row.exit_code if state in (State.FINISHED, State.CANCELLED) and row.state != "CANCELLED" else None
+    return Status(state, code, "" if state is State.FINISHED and not code else reason, row.restarts)

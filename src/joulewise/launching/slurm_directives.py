@@ -28,7 +28,26 @@ _READ = frozenset({*_SHORT.values(), "mem", "mem-per-cpu", "gres", "gpus-per-nod
 # short options that take no value; every other short one does
 _FLAGS = frozenset("HIOQVehkvWs")
 _LONG_FLAGS = frozenset(
-    ["contiguous", "exclusive", "get-user-env", "hold", "ignore-pbs", "no-kill", "no-requeue", "overcommit", "oversubscribe", "parsable", "quiet", "reboot", "requeue", "spread-job", "test-only", "use-min-nodes", "verbose", "wait"]
+    [
+        "contiguous",
+        "exclusive",
+        "get-user-env",
+        "hold",
+        "ignore-pbs",
+        "no-kill",
+        "no-requeue",
+        "overcommit",
+        "oversubscribe",
+        "parsable",
+        "quiet",
+        "reboot",
+        "requeue",
+        "spread-job",
+        "test-only",
+        "use-min-nodes",
+        "verbose",
+        "wait",
+    ]
 )
 _BYTES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 

@@ -20,6 +20,7 @@ from joulewise.vocabulary.clock import SystemClock
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.ticket import Needs
 
+_IDLE_S, _IDLE_SERVER_S = 2.0, 5.0  # between two looks with nothing to do; a server costs more to ask
 _PART = re.compile(r"(\d+)\s*(cpus?|gpus?)", re.IGNORECASE)
 
 
@@ -61,17 +62,18 @@ def command(**options: Any) -> int:
     room = whole or _room(options["capacity"])
     place = wiring.jobs_place()
     pid = os.getpid()
+    store = wiring.queue_store()
     post = Post(
         f"{place.partition('/')[0]}-{pid}-{process_start(pid)}",
         place,
         room,
         zone,
         "" if options["everybody"] else getpass.getuser(),
+        idle_s=_IDLE_SERVER_S if store.shared else _IDLE_S,
     )
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
-    store = wiring.queue_store()
     planner = Planner()
 
     def say(line: str) -> None:

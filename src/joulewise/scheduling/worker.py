@@ -115,6 +115,7 @@ class Worker:
         self._renew_at = self._adopt_at = self._plan_at = self._used_at = float("-inf")
         self._used: dict[str, float] = {}
         self._silent = ""
+        self._unsure = True  # whether a claim may have been written whose answer was lost
 
     @property
     def busy(self) -> int:
@@ -131,7 +132,7 @@ class Worker:
         except LedgerError as error:
             if str(error) != self._silent:
                 self._say(f"{error}; what runs, runs on")
-            self._silent = str(error)
+            self._silent, self._unsure = str(error), True
             return max(self._post.poll_s, 5.0)
         return self._post.poll_s if self._hands else self._post.idle_s
 
@@ -144,9 +145,10 @@ class Worker:
         if now_s >= self._renew_at:
             post = self._post
             self._leases.enrol(post.zone, self._engine.name, post.owners, post.room, now)
-            self._leases.renew()
+            if self._hands:
+                self._leases.renew()
             self._renew_at = now_s + post.lease_s / 3
-        if now_s >= self._adopt_at:
+        if now_s >= self._adopt_at or self._unsure:
             self._adopt(now)
             self._adopt_at = now_s + self._post.lease_s / 6
         self._take_stock()
@@ -188,9 +190,11 @@ class Worker:
         self._say(f"{line.id} is no longer this worker's")
 
     def _adopt(self, now: datetime) -> None:
-        for held in self._leases.held():  # of a claim whose answer was lost
-            if held.line.id not in self._hands:
-                self._take(held)
+        if self._unsure:
+            for held in self._leases.held():
+                if held.line.id not in self._hands:
+                    self._take(held)
+            self._unsure = False
         for held in self._leases.orphans(self._engine.name, bound=self._engine.name in BOUND):
             if self._leases.adopt(held, now):
                 self._take(replace(held, worker=self._post.name))

@@ -113,3 +113,6 @@ def _energy_share(case: Case, cost: Footprint, cpu_s: Figure, wall_s: Figure) ->
     value = share(cpu_s.value, wall_s.value)
     low, high = share(cpu_s.low, wall_s.low), share(cpu_s.high, wall_s.high)
     return Figure(value, min(low, value), max(high, value), Basis.MODELLED, "counterfactual estimate")
+
+
+__all__ = ["LEAST_J", "LEAST_S", "LEAST_SHARE", "price", "rank"]

@@ -104,10 +104,10 @@ class TorchHooks:
             self.line.facts.add("curve", [now, self.line.step, self.epoch, kept])
 
     def read_metrics(self) -> None:
-        """Read the numbers of the calling code: after an evaluation, equal or not; else where they have changed."""
-        ended, self.new_metrics = self.new_metrics, False
+        """Read the numbers of the calling code after an evaluation, once."""
+        self.new_metrics = False
         found = callers.metrics()
-        if found and (ended or found != self.told):
+        if found and found != self.told:
             self.told = found
             self.point(found, clock())
 

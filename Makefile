@@ -7,7 +7,7 @@ ifneq ($(strip $(PIP_FIND_LINKS)),)
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
 
-.PHONY: demo test lint types docs bare bench bench-schedule bench-diagnose clean constraints bench-features bench-serve bench-train bench-search
+.PHONY: demo test lint types docs bare bench bench-schedule bench-diagnose clean constraints bench-features bench-queue bench-serve bench-train bench-search
 
 demo: $(V)/.demo       ## record a real training, print its card, write its report
 	$(BIN)/joulewise run --name digits --report demo-report.html -- $(BIN)/python examples/digits.py
@@ -35,6 +35,10 @@ bench-schedule: $(V)/.dev ## what forecasts and plans are worth: make bench-sche
 
 bench-train: $(V)/.dev ## what stopping early saves and loses, beside patience: make bench-train [DATA=DIR]
 	$(BIN)/python bench/train_stopping.py $(DATA)
+
+bench-queue: $(V)/.dev ## the queue: a week against first come, first served (DATA=DIR), 200 times kill -9, idle cost, 10,000 jobs
+	$(BIN)/python bench/queue_kills.py 200 && $(BIN)/python bench/queue_idle.py && $(BIN)/python bench/queue_scale.py
+	$(if $(DATA),$(BIN)/python bench/queue_week.py $(DATA))
 
 bench-features: $(V)/.dev ## features: online read, materialising, cache, training sets (some minutes)
 	$(BIN)/python bench/features.py

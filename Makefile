@@ -9,7 +9,7 @@ endif
 
 TORCH_TESTS := tests/measuring/agent/test_torch_hooks.py tests/diagnosing/remedies/test_torch_remedies.py tests/cli/test_try.py
 
-.PHONY: demo test test-integration lint types docs bare bench bench-schedule bench-diagnose clean constraints bench-features bench-serve bench-train bench-search bench-serve-sleep bench-serve-hostile test-torch bench-slurm bench-throttle
+.PHONY: demo test test-integration lint types docs bare bench bench-schedule bench-diagnose clean constraints bench-features bench-serve bench-train bench-search bench-serve-sleep bench-serve-hostile test-torch bench-slurm bench-throttle bench-queue
 
 demo: $(V)/.demo       ## record a real training, print its card, write its report
 	$(BIN)/joulewise run --name digits --report demo-report.html -- $(BIN)/python examples/digits.py
@@ -51,6 +51,10 @@ bench-throttle: $(V)/.dev ## what a cap that follows the grid saves, and how lon
 
 bench-train: $(V)/.dev ## what stopping early saves and loses, beside patience: make bench-train [DATA=DIR]
 	$(BIN)/python bench/train_stopping.py $(DATA)
+
+bench-queue: $(V)/.dev ## the queue: a week against first come, first served (DATA=DIR), 200 times kill -9, idle cost, 10,000 jobs
+	$(BIN)/python bench/queue_kills.py 200 && $(BIN)/python bench/queue_idle.py && $(BIN)/python bench/queue_scale.py
+	$(if $(DATA),$(BIN)/python bench/queue_week.py $(DATA))
 
 bench-features: $(V)/.dev ## features: online read, materialising, cache, training sets (some minutes)
 	$(BIN)/python bench/features.py

@@ -56,7 +56,8 @@ def test_settles(joulewise, store, home):
     assert told["saved_g"] == pytest.approx(0.4 * 200)
     assert (told["jobs"][0]["name"], told["planned_w"], told["drew_w"]) == ("night", 200.0, None)
     ((name, part),) = plans(store)
-    assert (name, part.saved_g) == (f"job-{job_id}", pytest.approx(80.0))
+    assert name == f"job-{job_id}"
+    assert part.saved_g == pytest.approx(80.0)
     assert "saved 80.0 g" in joulewise("settle", job_id, "--history", history(home)).stdout
 
 

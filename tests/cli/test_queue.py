@@ -49,6 +49,29 @@ def test_one(joulewise, waiting):
     assert "submitted     for the test" in shown
 
 
+def test_chart(joulewise, home):
+    """A job's plan is drawn over the forecast, with a mark under each of its hours."""
+    command = (
+        "submit",
+        "--deadline",
+        "+8h",
+        "--duration",
+        "2h",
+        "--zone",
+        "DE",
+        "--name",
+        "drawn",
+        "--",
+        "true",
+    )
+    assert joulewise(*command).returncode == 0
+    shown = joulewise("queue", "drawn", "--chart").stdout
+
+    assert "g/kWh highest" in shown
+    assert "^" in shown
+    assert "--chart is for one job" in joulewise("queue", "--chart").stderr
+
+
 def test_unknown(joulewise, waiting):
     """A job that is not known is one line with the nearest name."""
     done = joulewise("queue", "fist")

@@ -208,7 +208,7 @@ def _plan(options: dict[str, Any]) -> int:
     for placed in made.placements:
         echo(_card(placed, made))
         if options["chart"]:
-            echo(f"\n{_chart(placed, grid)}")
+            echo(f"\n{forecast_chart(placed, grid)}")
     for left in made.unplaced:
         echo(f"{plain(left.job.name)} is left out: {left.reason}")
     if kept:
@@ -366,7 +366,7 @@ def _front(kept: tuple[Placement, ...], made: Plan) -> str:
     )
 
 
-def _chart(placed: Placement, grid: Grid) -> str:
+def forecast_chart(placed: Placement, grid: Grid) -> str:
     """Return the forecast over the window as bars, with the hours that are used marked below."""
     signal = grid.carbon[placed.zone].between(placed.job.release_utc, placed.job.deadline_utc)
     values = [v or 0.0 for v in signal.values]

@@ -37,6 +37,9 @@ _HEADS = ("job", "name", "owner", "stage", "start", "deadline", "CPUs", "zone", 
 @click.option("--workers", "show_workers", is_flag=True, help="Show the workers.")
 @click.option("--output", is_flag=True, help="With a JOB: print what it wrote so far.")
 @click.option(
+    "--chart", is_flag=True, help="With a JOB: draw the forecast from now on with the hours of its plan."
+)
+@click.option(
     "--plan", "renew", is_flag=True, help="Plan what waits anew, now (workers do it by themselves)."
 )
 @json_option
@@ -47,12 +50,15 @@ def command(
     owner: str | None,
     show_workers: bool,
     output: bool,
+    chart: bool,
     renew: bool,
     as_json: bool,
 ) -> int:
     """Show what waits and runs; with a JOB (id or its beginning, name, latest) its story, step by step, with reasons."""
     from joulewise import wiring
 
+    if chart and job is None:
+        raise UsageError("--chart is for one job; name it: joulewise queue JOB --chart")
     if output and job is None:
         raise UsageError("--output is for one job; name it: joulewise queue JOB --output")
     store = wiring.queue_store()
@@ -62,7 +68,7 @@ def command(
         if show_workers:
             return _workers(store, as_json)
         if job is not None:
-            return _output(store, job) if output else _one(store, job, as_json)
+            return _output(store, job) if output else _one(store, job, as_json, chart=chart)
         return _list(store, owner, limit, everything=everything, as_json=as_json)
     finally:
         store.close()
@@ -116,7 +122,7 @@ def _short(text: str, most: int) -> str:
     return text if text.isascii() and text.isprintable() and len(text) <= most else plain(text, most)
 
 
-def _one(store: Store, text: str, as_json: bool) -> int:
+def _one(store: Store, text: str, as_json: bool, *, chart: bool) -> int:
     from joulewise.ledger import jobs
     from joulewise.scheduling.saved import placement_from_json
 
@@ -162,9 +168,23 @@ def _one(store: Store, text: str, as_json: bool) -> int:
         for note in placed.notes:
             echo(f"  note      {plain(note, 300)}")
         echo(f"  grid      {plain((told or {}).get('signal', ''), 300)}")
+    if chart:
+        echo(_drawn(line, placed))
     echo("")
     echo("\n".join(_story(story)))
     return 0
+
+
+def _drawn(line: Line, placed: Placement | None) -> str:
+    """Return the forecast from now on with the hours of the plan."""
+    from joulewise import wiring
+    from joulewise.cli.plan import forecast_chart
+
+    now = datetime.now(UTC)
+    if placed is None or line.deadline_utc <= now:
+        return "  nothing is planned from now on, so there is nothing to draw"
+    grid = wiring.planning_grid((placed.zone,), now, line.deadline_utc, {})
+    return f"\n{forecast_chart(placed, grid)}"
 
 
 def _carbon(placed: Placement) -> str:

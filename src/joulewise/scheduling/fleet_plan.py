@@ -23,7 +23,7 @@ from joulewise.vocabulary.quantities import format_duration
 from joulewise.vocabulary.signal import utc
 
 _EPS = 1e-9
-_HAIR = 1e-6
+_HAIR = 1e-6  # bounds are of prices with it, so they are lowered by as much
 _SMALL = 2000  # jobs; a larger fleet gets fewer steps of the search for prices
 _UNLIMITED = 1 << 30
 
@@ -69,7 +69,7 @@ def plan_fleet(
         tuple(out),
         grid.said(),
         grid.currency,
-        packing.bound if not left else sum(p.bound for p in placements),
+        packing.bound / (1 + _HAIR) if not left else sum(p.bound for p in placements),
         method,
     )
 
@@ -289,7 +289,7 @@ class _Board:
         expected = (self.jobs[j].duration.expected_s or 0.0) / self.step_s
         whole = int(expected)
         part = cheapest[whole] * (expected - whole) if whole < len(cheapest) else 0.0
-        return float((cheapest[:whole].sum() + part) * fleet.weight[j])
+        return float((cheapest[:whole].sum() + part) * fleet.weight[j]) / (1 + _HAIR)
 
     def _risk(self, j: int, needed_s: float) -> str:
         if needed_s > 1.0:

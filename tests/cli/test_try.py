@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from joulewise.cli import try_
 from joulewise.cli.scratch import make
+from joulewise.vocabulary.errors import UsageError
 from tests.cli.conftest import Joulewise
+from tests.diagnosing.views import view
 
 TRAIN = """
 import torch
@@ -101,3 +104,24 @@ def test_scratch_copy(tmp_path: Path):
     assert (scratch.folder / "venv").is_symlink()
     assert (scratch.folder / ".." / "data" / "x.csv").read_text() == "1"
     assert (scratch.copied, scratch.linked) == (2, 2)
+
+
+def test_a_knob_that_changes_nothing_is_left_out():
+    """It is dropped and told, and the others go on; without another there is no trial."""
+    order: list[str | None] = [None, "cache", "batch"]
+    ran: dict[str | None, list[try_._Ran]] = {knob: [] for knob in order}
+    try_._drop("batch", "no shuffling DataLoader was made", order, ran)
+
+    assert (order, list(ran)) == ([None, "cache"], [None, "cache"])
+    with pytest.raises(UsageError, match="cache changes nothing in this program: one epoch"):
+        try_._drop("cache", "one epoch", order, ran)
+
+
+def test_why_a_knob_changed_nothing():
+    """The remedy's own reason, else what is usual where it found no place."""
+    assert try_._why_not("cache", view(changed=("cache: Items: kept",))) == ""
+    assert (
+        try_._why_not("cache", view(left=("cache: Items: its items differ", "batch: x")))
+        == "Items: its items differ"
+    )
+    assert "no shuffling DataLoader" in try_._why_not("batch", view())

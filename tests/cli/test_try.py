@@ -53,17 +53,18 @@ def test_wrong_use(joulewise: Joulewise, recorded):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed here")
 def test_a_real_trial(joulewise: Joulewise, home: Path, monkeypatch):
     """A slow data set is confirmed or corrected by a trial in a scratch copy; diagnose and the ledger know of it."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     (home / "train.py").write_text(TRAIN)
-    done = joulewise("run", "--quiet", "--name", "job", "--", sys.executable, "train.py")
+    done = joulewise("run", "--quiet", "--name", "job", "--", sys.executable, "train.py", timeout=600)
     assert done.returncode == 0, done.stderr
     before = os.stat(home / "model.pt").st_mtime_ns
 
     assert joulewise("try", "job", "--knob", "cache", "--future", "1000").returncode == 2  # nobody said yes
-    done = joulewise("try", "job", "--knob", "cache", "--future", "1000", "--yes", "--json")
+    done = joulewise("try", "job", "--knob", "cache", "--future", "1000", "--yes", "--json", timeout=600)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     (trial,) = told["trials"]

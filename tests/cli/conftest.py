@@ -35,9 +35,8 @@ def joulewise(home) -> Joulewise:
             [sys.executable, "-m", "joulewise", *arguments],
             capture_output=True,
             text=True,
-            timeout=60,
             cwd=home,
-            **options,
+            **{"timeout": 60, **options},
         )
 
     return run

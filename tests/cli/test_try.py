@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from joulewise.cli import try_
 from joulewise.cli.scratch import make
+from joulewise.vocabulary.errors import UsageError
 from tests.cli.conftest import Joulewise
+from tests.diagnosing.views import view
 
 TRAIN = """
 import torch
@@ -50,17 +53,18 @@ def test_wrong_use(joulewise: Joulewise, recorded):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed here")
 def test_a_real_trial(joulewise: Joulewise, home: Path, monkeypatch):
     """A slow data set is confirmed or corrected by a trial in a scratch copy; diagnose and the ledger know of it."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     (home / "train.py").write_text(TRAIN)
-    done = joulewise("run", "--quiet", "--name", "job", "--", sys.executable, "train.py")
+    done = joulewise("run", "--quiet", "--name", "job", "--", sys.executable, "train.py", timeout=600)
     assert done.returncode == 0, done.stderr
     before = os.stat(home / "model.pt").st_mtime_ns
 
     assert joulewise("try", "job", "--knob", "cache", "--future", "1000").returncode == 2  # nobody said yes
-    done = joulewise("try", "job", "--knob", "cache", "--future", "1000", "--yes", "--json")
+    done = joulewise("try", "job", "--knob", "cache", "--future", "1000", "--yes", "--json", timeout=600)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     (trial,) = told["trials"]
@@ -101,3 +105,24 @@ def test_scratch_copy(tmp_path: Path):
     assert (scratch.folder / "venv").is_symlink()
     assert (scratch.folder / ".." / "data" / "x.csv").read_text() == "1"
     assert (scratch.copied, scratch.linked) == (2, 2)
+
+
+def test_a_knob_that_changes_nothing_is_left_out():
+    """It is dropped and told, and the others go on; without another there is no trial."""
+    order: list[str | None] = [None, "cache", "batch"]
+    ran: dict[str | None, list[try_._Ran]] = {knob: [] for knob in order}
+    try_._drop("batch", "no shuffling DataLoader was made", order, ran)
+
+    assert (order, list(ran)) == ([None, "cache"], [None, "cache"])
+    with pytest.raises(UsageError, match="cache changes nothing in this program: one epoch"):
+        try_._drop("cache", "one epoch", order, ran)
+
+
+def test_why_a_knob_changed_nothing():
+    """The remedy's own reason, else what is usual where it found no place."""
+    assert try_._why_not("cache", view(changed=("cache: Items: kept",))) == ""
+    assert (
+        try_._why_not("cache", view(left=("cache: Items: its items differ", "batch: x")))
+        == "Items: its items differ"
+    )
+    assert "no shuffling DataLoader" in try_._why_not("batch", view())

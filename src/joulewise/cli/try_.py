@@ -18,14 +18,14 @@ from joulewise import wiring
 from joulewise.cli.output import echo, echo_json, json_option, plain
 from joulewise.cli.scratch import Scratch, make
 from joulewise.diagnosing import Case, diagnose
-from joulewise.diagnosing.remedies import parse
-from joulewise.diagnosing.trying import Side, TrialPlan, compare, knobs_of, plan_trial
+from joulewise.diagnosing.remedies import KNOBS, parse
+from joulewise.diagnosing.trying import Side, TrialPlan, compare, counted_j, knobs_of, plan_trial
 from joulewise.ledger.files import read_recording
 from joulewise.ledger.index import list_runs
 from joulewise.ledger.savings import keep_trial
 from joulewise.vocabulary.errors import JoulewiseError, UsageError
 from joulewise.vocabulary.figures import Figure
-from joulewise.vocabulary.observed import observe
+from joulewise.vocabulary.observed import ProcessView, observe
 from joulewise.vocabulary.quantities import format_duration, format_si
 from joulewise.vocabulary.recording import Recording
 from joulewise.vocabulary.trial import Trial, TrialVerdict
@@ -36,12 +36,16 @@ _LEAST_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class _Ran:
-    """One side that has run: what it measured, what it used, what it wrote elsewhere, what it printed at its end."""
+    """One side that has run: what it measured, what it used, what it wrote elsewhere, what it printed at its end.
+
+    `left` says why its knob changed nothing, "" where it did.
+    """
 
     side: Side
     cost: float
     outside: tuple[str, ...]
     said: str
+    left: str = ""
 
 
 @click.command("try", context_settings={"allow_interspersed_args": True})
@@ -165,10 +169,13 @@ def _carry_out(
     ran: dict[str | None, list[_Ran]] = {knob: [] for knob in order}
     try:
         for number in range(plan.pairs):
-            for knob in order if number % 2 == 0 else reversed(order):
+            for knob in order[:] if number % 2 == 0 else order[::-1]:
                 place = home / f"{number}-{knob or 'as-it-is'}"
                 scratch = make(folder, place / "files")
-                ran[knob].append(_side(plan, words, scratch, knob, place / "runs"))
+                side = _side(plan, words, scratch, knob, place / "runs")
+                ran[knob].append(side)
+                if knob and side.left:
+                    _drop(knob, side.left, order, ran)
         _check(ran)
         unit_cost = sum(r.cost for runs in ran.values() for r in runs)
         outcomes = [
@@ -178,15 +185,26 @@ def _carry_out(
                 list(zip((r.side for r in ran[None]), (r.side for r in ran[knob]), strict=True)),
                 unit_cost,
             )
-            for knob in plan.knobs
+            for knob in order
+            if knob
         ]
     finally:
         if not keep:
             shutil.rmtree(home, ignore_errors=True)
     if keep:
-        echo(f"kept {home}")
+        click.echo(f"joulewise: kept {home}", err=True)
     outside = tuple(dict.fromkeys(p for runs in ran.values() for r in runs for p in r.outside))
     return outcomes, outside
+
+
+def _drop(knob: str, why: str, order: list[str | None], ran: dict[str | None, list[_Ran]]) -> None:
+    """Leave out a knob that changes nothing in this program; raises UsageError if it was the last."""
+    told = f"{knob} changes nothing in this program: {plain(why, 300)}"
+    order.remove(knob)
+    del ran[knob]
+    if order == [None]:
+        raise UsageError(told)
+    click.echo(f"joulewise: {told}", err=True)
 
 
 def _check(ran: Mapping[str | None, Sequence[_Ran]]) -> None:
@@ -222,28 +240,22 @@ def _side(plan: TrialPlan, words: Sequence[str], scratch: Scratch, knob: str | N
     account = wiring.account(recording)
     total = account.footprint.total_j
     return _Ran(
-        Side(view.windows, view.curve, _said_changes(knob, view.changed, view.left))
+        Side(view.windows, view.curve, view.changed if knob else (), counted_j(recording, view.windows))
         if view
         else Side((), ()),
         total.value if total is not None else account.usage.cpu_s or 0.0,
         tuple(p for v in views for p in v.outside),
         " ".join(tail),
+        _why_not(knob, view) if knob and view and view.windows else "",
     )
 
 
-def _said_changes(knob: str | None, changed: Sequence[str], left: Sequence[str]) -> tuple[str, ...]:
-    """Return what was changed; where nothing was, say so, because then the trial compares like with like."""
-    if knob is None:
-        return ()
-    ours = tuple(c for c in changed if c.startswith(f"{knob}:"))
-    reasons = [text.partition(": ")[2] for text in left if text.startswith(f"{knob}:")]
-    if not ours:
-        from joulewise.diagnosing.remedies import KNOBS
-
-        raise UsageError(
-            f"{knob} changes nothing in this program: {'; '.join(reasons) or KNOBS[knob].nothing}"
-        )
-    return ours
+def _why_not(knob: str, view: ProcessView) -> str:
+    """Return why a knob changed nothing, "" where it did: then a trial would compare like with like."""
+    if any(text.startswith(f"{knob}:") for text in view.changed):
+        return ""
+    reasons = [text.partition(": ")[2] for text in view.left if text.startswith(f"{knob}:")]
+    return "; ".join(reasons) or KNOBS[knob].nothing
 
 
 def _lines(trial: Trial) -> list[str]:

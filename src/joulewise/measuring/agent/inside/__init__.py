@@ -65,11 +65,9 @@ class Agent:
             return ours
 
         def both(module: Any) -> None:
-            for then in (
-                *self._hand.then(name),
-                *((ours,) if ours else ()),
-            ):  # remedies first: our clocks stand outside
-                then(module)
+            self._hand.executed(name, module)  # remedies first: our clocks stand outside
+            if ours is not None:
+                ours(module)
 
         return both
 

@@ -51,9 +51,13 @@ class Hand:
         else:
             self._watched.setdefault(module, []).append(then)
 
-    def then(self, module: str) -> list[Callable[[Any], None]]:
-        """Return what is to be done when a module has been executed."""
-        return self._watched.pop(module, [])
+    def executed(self, name: str, module: Any) -> None:
+        """Do what is to be done when a module has been executed; a remedy that fails leaves the program as it is."""
+        for then in self._watched.pop(name, []):
+            try:
+                then(module)
+            except Exception as error:  # noqa: BLE001 - an unknown version of a framework
+                self.left(name, f"{type(error).__name__}: {error}")
 
     def watches(self, module: str) -> bool:
         """Whether anything is to be done with a module."""

@@ -193,7 +193,7 @@ def wrap_fetching(hooks: TorchHooks, module: Any) -> None:
             times = 1
             if line.fast and hooks.grad_on():
                 times = STRIDE  # one step in so many is timed at all
-            elif hooks.quick and not hooks.is_worker:
+            elif hooks.quick and not hooks.is_worker and not line.fast:
                 times = _TIMED_FETCHES
             items = len(index) if self.auto_collation else 1
             page = line.page

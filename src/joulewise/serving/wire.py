@@ -120,7 +120,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what came."""
-        if self._working or self._unread:
+        if self._working or self._unread or self._paused_s:
             self._unread.append(data)
             self._transport.pause_reading()
         elif not self._lingering:
@@ -145,12 +145,13 @@ class Connection(asyncio.Protocol):
         self._line.clear()
 
     def pause_writing(self) -> None:
-        """Note that the client does not take its answer."""
+        """Note that the client does not take its answers: until it does, it gets no more."""
         self._paused_s = time.monotonic()
 
     def resume_writing(self) -> None:
         """Go on."""
         self._paused_s = 0.0
+        asyncio.get_running_loop().call_soon(self._next)
 
     # what the parser calls
 
@@ -165,7 +166,7 @@ class Connection(asyncio.Protocol):
         self._raw_path = b""
         self._headers = {}
         self._parts = []
-        if self._turn is None and not self._line:
+        if self._turn is None and not self._line and not self._paused_s:
             self._turn = self._reading
 
     def on_url(self, url: bytes) -> None:
@@ -295,6 +296,8 @@ class Connection(asyncio.Protocol):
 
     def _next(self) -> None:
         """Give the turn to the next in line, or to what is being read; then go on reading."""
+        if self._paused_s:
+            return
         if self._turn is None and not self._lingering:
             service = self._service
             exchange = self._line.popleft() if self._line else self._reading
@@ -308,7 +311,13 @@ class Connection(asyncio.Protocol):
                 if whole and not exchange.done:
                     self._working = True
                     service.whole(exchange)
-        while self._unread and not self._working and not self._lingering and not self._line:
+        while (
+            self._unread
+            and not self._working
+            and not self._lingering
+            and not self._line
+            and not self._paused_s
+        ):
             self._feed(self._unread.popleft())
         if not self._unread and not self._transport.is_closing():
             self._transport.resume_reading()

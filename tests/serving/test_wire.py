@@ -197,6 +197,33 @@ def test_slow(hasty, begun):
     assert pipe.ended
 
 
+def test_a_fault_of_ours(service, monkeypatch):
+    """What fails in our own hands is told to the loop, and answered with 500; the next connection is served."""
+    told = []
+
+    def fail(_exchange):
+        raise ZeroDivisionError
+
+    async def scene():
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _loop, context: told.append(context["exception"])
+        )
+        front, pipe = Front(service), Pipe()
+        connection = front()
+        connection.connection_made(pipe)
+        connection.data_received(post(1, 2, 3))
+        front._timer.cancel()
+        return pipe
+
+    with monkeypatch.context() as patched:
+        patched.setattr(next(iter(service.endpoints.values())), "predict", lambda *_: fail(None))
+        pipe = asyncio.run(scene())
+    assert pipe.statuses == [500]
+    assert pipe.closed
+    assert [type(e) for e in told] == [ZeroDivisionError]
+    assert talk(service, post(1, 2, 3)).statuses == [200]
+
+
 def test_answers_that_nobody_takes(service):
     """A client that asks and asks and takes nothing gets no more answers until it does; then all, in their order."""
 

@@ -230,11 +230,25 @@ class Connection(asyncio.Protocol):
                 last.keep = False
             elif not self._lingering:
                 self._end(early=False)
+        except httptools.HttpParserCallbackError as error:
+            self._fault(error)
         except httptools.HttpParserError as error:
             self._wrong(f"this is not HTTP: {' '.join(str(error).split())[:100]}")
         else:
             if self._head_bytes > _MOST_HEAD_BYTES and not self._headed:
                 self._wrong(f"the headers are larger than {_MOST_HEAD_BYTES} bytes", 431)
+
+    def _fault(self, error: Exception) -> None:
+        """Answer what failed in our own hands with 500, tell the loop, and close."""
+        asyncio.get_running_loop().call_exception_handler(
+            {"message": "joulewise failed on a request", "exception": error.__context__ or error}
+        )
+        exchange, self._reading, self._headed = self._turn, None, False
+        if exchange is not None and not exchange.done:
+            exchange.keep = False
+            self._service.refuse(exchange, 500, "the server failed on this request")
+        elif not self._lingering:
+            self._end(early=False)
 
     def _wrong(self, reason: str, status: int = 400) -> None:
         """Tell the client that we do not understand it, or end after the answers to what it asked before; then close."""

@@ -62,7 +62,8 @@ def test_a_single_file_is_a_folder_of_one(tmp_path):
         ("schema = 1", "no \\[\\[variant\\]\\]"),
         ("schema = 1\nviews = 3\n[[variant]]\nname='a'\nfile='a.onnx'", "views is 3"),
         ("schema = 1\nnmae = 'x'\n[[variant]]\nname='a'\nfile='a.onnx'", "did you mean name"),
-        ("schema = 1\n[[variant]]\nname='a'\nfile='a.pkl'", "needs a name, and an .onnx file"),
+        ("schema = 1\n[[variant]]\nname='a'\nfile='a.pkl'", "needs a name that can stand in a URL"),
+        ("schema = 1\n[[variant]]\nname='a/b'\nfile='a.onnx'", "needs a name that can stand in a URL"),
         ("schema = 1\n[[variant]]\nname='a'\nfile='../a.onnx'", "in the folder itself"),
         (
             "schema = 1\n[[variant]]\nname='a'\nfile='a.onnx'\n[[variant]]\nname='a'\nfile='b.onnx'",

@@ -82,7 +82,7 @@ def test_per_s(tmp_path):
 @pytest.mark.service
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="pip install 'joulewise[ray]'")
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="pip install 'joulewise[ray-serve]'")
 def test_two_nodes(tmp_path):
     """Two replicas on two Ray nodes answer rightly, with our headers; a wrong request has our error."""
     program = f"""

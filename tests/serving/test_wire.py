@@ -66,7 +66,12 @@ def post(*row, head="", path="/predict"):
 
 @pytest.fixture
 def service(tmp_path):
-    return of_model(OnnxModel(models.double(tmp_path)), Limits(most_body_bytes=3000, body_s=0.1))
+    return of_model(OnnxModel(models.double(tmp_path)), Limits(most_body_bytes=3000, body_s=60))
+
+
+@pytest.fixture
+def hasty(tmp_path):
+    return of_model(OnnxModel(models.double(tmp_path)), Limits(body_s=0.1))
 
 
 def talk(service, *pieces, turns=30, eof=False, between=2):
@@ -185,11 +190,71 @@ def test_cut_short(service):
 
 
 @pytest.mark.parametrize("begun", [b"POST /predict HT", post(1, 2, 3)[:-4]])
-def test_slow(service, begun):
+def test_slow(hasty, begun):
     """A request that does not arrive in time, header or body, is told so and its connection ends."""
-    pipe = talk(service, begun, turns=250)
+    pipe = talk(hasty, begun, turns=250)
     assert pipe.statuses == [408]
     assert pipe.ended
+
+
+def test_a_fault_of_ours(service, monkeypatch):
+    """What fails in our own hands is told to the loop, and answered with 500; the next connection is served."""
+    told = []
+
+    def fail(_exchange):
+        raise ZeroDivisionError
+
+    async def scene():
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _loop, context: told.append(context["exception"])
+        )
+        front, pipe = Front(service), Pipe()
+        connection = front()
+        connection.connection_made(pipe)
+        connection.data_received(post(1, 2, 3))
+        front._timer.cancel()
+        return pipe
+
+    with monkeypatch.context() as patched:
+        patched.setattr(next(iter(service.endpoints.values())), "predict", lambda *_: fail(None))
+        pipe = asyncio.run(scene())
+    assert pipe.statuses == [500]
+    assert pipe.closed
+    assert [type(e) for e in told] == [ZeroDivisionError]
+    assert talk(service, post(1, 2, 3)).statuses == [200]
+
+
+def test_answers_that_nobody_takes(service):
+    """A client that asks and asks and takes nothing gets no more answers until it does; then all, in their order."""
+
+    async def scene():
+        front, pipe = Front(service), Pipe()
+        connection = front()
+        connection.connection_made(pipe)
+        rows = [(k, 0.5, -k) for k in range(40)]
+        stream = b"".join(post(*row) for row in rows)
+        connection.pause_writing()
+        connection.data_received(stream[:1500])
+        await asyncio.sleep(0.01)
+        assert pipe.written == b""
+        connection.resume_writing()
+        await asyncio.sleep(0.05)
+        connection.data_received(stream[1500:])
+        sent = len(pipe.written)
+        connection.pause_writing()
+        for _ in range(20):
+            await asyncio.sleep(0.002)
+        assert len(pipe.written) < sent + 2000  # what was under way
+        connection.resume_writing()
+        for _ in range(100):
+            await asyncio.sleep(0.002)
+        connection.connection_lost(None)
+        front._timer.cancel()
+        return pipe.outputs, [[[2 * v for v in row]] for row in rows]
+
+    outputs, wanted = asyncio.run(scene())
+    assert outputs == wanted
+    assert (service.held_bytes, service.tally.inside) == (0, 0)
 
 
 def test_drain(service):

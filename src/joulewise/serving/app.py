@@ -25,6 +25,7 @@ from joulewise.serving.folder import Variant
 from joulewise.serving.metrics import CONTENT_TYPE, Counters, exposition
 from joulewise.serving.onnx_model import Model
 from joulewise.serving.tensors import Refused
+from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.figures import Basis
 
 __all__ = ["Limits", "Service", "of_model"]
@@ -82,13 +83,11 @@ class Service:
         self._posts[f"{v2}/infer"] = (one, "v2", "")
         self._pages[v2] = lambda: _json(self._metadata(one))
         self._readiness.add(f"{v2}/ready")
-        for name, hosted in one.hosted.items():
+        for name in one.hosted:  # v2's versions are our variants
             self._posts[f"{plain}/{name}/predict"] = (one, "plain", name)
-            versions = [name] if hosted.model is None else [name, hosted.model.version]
-            for told in versions:
-                self._posts[f"{v2}/versions/{told}/infer"] = (one, "v2", name)
-                self._pages[f"{v2}/versions/{told}"] = self._pages[v2]
-                self._readiness.add(f"{v2}/versions/{told}/ready")
+            self._posts[f"{v2}/versions/{name}/infer"] = (one, "v2", name)
+            self._pages[f"{v2}/versions/{name}"] = self._pages[v2]
+            self._readiness.add(f"{v2}/versions/{name}/ready")
         if first:
             live = _json({"live": True})
             self._pages["/healthz"] = self._pages["/v2/health/live"] = lambda: live
@@ -99,8 +98,7 @@ class Service:
         return openapi.description(one.model, bool(self._api_keys), one.name, one is self._first)
 
     def _metadata(self, one: Endpoint) -> dict[str, Any]:
-        hashes = [hosted.model.version for hosted in one.hosted.values() if hosted.model is not None]
-        return protocol.v2_metadata(one.model, one.name, [*one.hosted, *hashes])
+        return protocol.v2_metadata(one.model, one.name, list(one.hosted))
 
     @property
     def _first(self) -> Endpoint:
@@ -146,6 +144,8 @@ class Service:
                 reply = endpoint.predict(exchange, dialect, variant)
         except Refused as refused:
             reply = refusal(refused)
+        except UsageError as error:  # a model that cannot be loaded to be described
+            reply = refusal(Refused(503, str(error)))
         if reply is not None:
             self.finish(exchange, reply)
 

@@ -40,6 +40,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -49,6 +50,7 @@ from typing import Any
 
 from joulewise.vocabulary.errors import UnknownName, UsageError
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 MANIFEST, CARD, SCHEMA = "model.toml", "README.md", 1
 
 
@@ -195,9 +197,10 @@ def _variant(place: Path, manifest: Path, table: Any) -> Variant:
     known = ("name", "file", "sha256", "precision", "device", "quality", "joules", "seconds", "cold_start_s", "cold_start_j")  # fmt: skip
     _only(manifest, "variant", table, known)
     file, name = _text(manifest, table, "file"), _text(manifest, table, "name")
-    if not name or not file.endswith(".onnx") or Path(file).name != file:
+    if not _NAME.fullmatch(name) or not file.endswith(".onnx") or Path(file).name != file:
         raise UsageError(
-            f"{manifest}: variant {name!r} with file {file!r} needs a name, and an .onnx file in the folder itself"
+            f"{manifest}: variant {name!r} with file {file!r} needs a name that can stand in a URL (letters, digits, '.', '_', '-'), "
+            "and an .onnx file in the folder itself"
         )
     quality = table.get("quality")
     if quality is not None:

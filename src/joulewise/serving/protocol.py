@@ -78,7 +78,7 @@ def v2_request(model: Model, body: bytes, headers: Headers = _NONE, name: str = 
     binaries = {
         spec.name: _parameter(wanted.get(spec.name, {}), "binary_data", usual) is True for _k, spec in chosen
     }
-    front: dict[str, Any] = {"model_name": name or model.name, "model_version": model.version}
+    front: dict[str, Any] = {"model_name": name or model.name, "model_version": model.name}
     if isinstance(asked.get("id"), str):
         front["id"] = asked["id"]
 

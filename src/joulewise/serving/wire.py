@@ -120,7 +120,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what came."""
-        if self._working or self._unread:
+        if self._working or self._unread or self._paused_s:
             self._unread.append(data)
             self._transport.pause_reading()
         elif not self._lingering:
@@ -145,12 +145,13 @@ class Connection(asyncio.Protocol):
         self._line.clear()
 
     def pause_writing(self) -> None:
-        """Note that the client does not take its answer."""
+        """Note that the client does not take its answers: until it does, it gets no more."""
         self._paused_s = time.monotonic()
 
     def resume_writing(self) -> None:
         """Go on."""
         self._paused_s = 0.0
+        asyncio.get_running_loop().call_soon(self._next)
 
     # what the parser calls
 
@@ -165,7 +166,7 @@ class Connection(asyncio.Protocol):
         self._raw_path = b""
         self._headers = {}
         self._parts = []
-        if self._turn is None and not self._line:
+        if self._turn is None and not self._line and not self._paused_s:
             self._turn = self._reading
 
     def on_url(self, url: bytes) -> None:
@@ -229,11 +230,25 @@ class Connection(asyncio.Protocol):
                 last.keep = False
             elif not self._lingering:
                 self._end(early=False)
+        except httptools.HttpParserCallbackError as error:
+            self._fault(error)
         except httptools.HttpParserError as error:
             self._wrong(f"this is not HTTP: {' '.join(str(error).split())[:100]}")
         else:
             if self._head_bytes > _MOST_HEAD_BYTES and not self._headed:
                 self._wrong(f"the headers are larger than {_MOST_HEAD_BYTES} bytes", 431)
+
+    def _fault(self, error: Exception) -> None:
+        """Answer what failed in our own hands with 500, tell the loop, and close."""
+        asyncio.get_running_loop().call_exception_handler(
+            {"message": "joulewise failed on a request", "exception": error.__context__ or error}
+        )
+        exchange, self._reading, self._headed = self._turn, None, False
+        if exchange is not None and not exchange.done:
+            exchange.keep = False
+            self._service.refuse(exchange, 500, "the server failed on this request")
+        elif not self._lingering:
+            self._end(early=False)
 
     def _wrong(self, reason: str, status: int = 400) -> None:
         """Tell the client that we do not understand it, or end after the answers to what it asked before; then close."""
@@ -295,6 +310,8 @@ class Connection(asyncio.Protocol):
 
     def _next(self) -> None:
         """Give the turn to the next in line, or to what is being read; then go on reading."""
+        if self._paused_s:
+            return
         if self._turn is None and not self._lingering:
             service = self._service
             exchange = self._line.popleft() if self._line else self._reading
@@ -308,7 +325,13 @@ class Connection(asyncio.Protocol):
                 if whole and not exchange.done:
                     self._working = True
                     service.whole(exchange)
-        while self._unread and not self._working and not self._lingering and not self._line:
+        while (
+            self._unread
+            and not self._working
+            and not self._lingering
+            and not self._line
+            and not self._paused_s
+        ):
             self._feed(self._unread.popleft())
         if not self._unread and not self._transport.is_closing():
             self._transport.resume_reading()

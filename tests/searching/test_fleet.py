@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from joulewise.launching.local_jobs import LocalJobs
+from joulewise.launching.port import Unreachable
 from joulewise.launching.ray import Ray
 from joulewise.launching.slurm import Slurm
 from joulewise.ledger.store import open_store
@@ -73,6 +74,30 @@ def test_jobs_of_this_host(tmp_path):
     assert killed
     held(study, 3)
     assert any("another takes its place" in note for note in study.notes)
+
+
+def test_engine_out_of_reach(tmp_path):
+    """A job that an engine did not answer for is handed over again, under the same key."""
+    jobs = LocalJobs(tmp_path / "jobs")
+    keys: list[str] = []
+
+    class Hesitant:
+        name = "local"
+        status, cancel, logs = jobs.status, jobs.cancel, jobs.logs
+
+        def start(self, order):
+            keys.append(order.key)
+            if len(keys) == 1:
+                jobs.start(order)
+                raise Unreachable("it took the order, and did not say so")
+            return jobs.start(order)
+
+    study = fleet(Hesitant(), tmp_path).go()
+
+    held(study, 2)
+    assert keys[0] == keys[-1]
+    assert len(keys) == 3
+    assert len({line["worker"] for line in study.lines if line["kind"] == "joined"}) == 2
 
 
 def test_jobs_that_cannot_work(tmp_path):

@@ -12,6 +12,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import final
 
@@ -47,6 +48,7 @@ class Fleet:
         self._token = secrets.token_hex(4)  # this start of the fleet: keys are for ever
         self._places = range(workers)
         self._handles: dict[int, str] = {}
+        self._to_start = set(self._places)
         self._attempts = dict.fromkeys(self._places, 0)
         self._losses = 0
         self._epochs = 0
@@ -55,9 +57,9 @@ class Fleet:
         """Return the study, closed, when all jobs have ended; `shown` is told of it about once a second."""
         study = self._opened()
         try:
-            for place in self._places:
-                self._start(place, study.name)
-            while self._handles:
+            while self._handles or self._to_start:
+                for place in sorted(self._to_start):
+                    self._start(place, study.name)
                 time.sleep(_LOOK_S)
                 study.look()
                 self._judge(study)
@@ -80,7 +82,9 @@ class Fleet:
         order = Order(
             key, self._cluster.argv, os.getcwd(), own, f"{name}-{place}", resources=self._cluster.resources
         )
-        self._handles[place] = self._engine.start(order)
+        with suppress(Unreachable):  # whether it has the order is unknown: asked again with the same key
+            self._handles[place] = self._engine.start(order)
+            self._to_start.discard(place)
 
     def _judge(self, study: Study) -> None:
         """Let go of jobs that have ended; one that did not end by itself is started again while the study goes on."""
@@ -106,4 +110,4 @@ class Fleet:
                 )
             study.notes.append(f"{why}; another takes its place")
             self._attempts[place] += 1
-            self._start(place, study.name)
+            self._to_start.add(place)

@@ -33,8 +33,8 @@ bench: $(V)/.dev       ## the measuring programs: overhead, truth of the meters,
 bench-schedule: $(V)/.dev ## what forecasts and plans are worth: make bench-schedule DATA=DIR
 	$(BIN)/python bench/schedule.py $(DATA)
 
-bench-train: $(V)/.dev ## what stopping early saves and loses, beside patience: make bench-train [DATA=DIR]
-	$(BIN)/python bench/train_stopping.py $(DATA)
+bench-train: $(V)/.dev ## the whole table of training; parts whose needs are missing are named: make bench-train [DATA=DIR]
+	$(BIN)/python bench/train.py $(DATA)
 
 bench-features: $(V)/.dev ## features: online read, materialising, cache, training sets (some minutes)
 	$(BIN)/python bench/features.py

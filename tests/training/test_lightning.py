@@ -7,7 +7,7 @@ from joulewise.training.lightning import lightning_callback
 from joulewise.vocabulary.errors import UnknownName
 
 torch = pytest.importorskip("torch")
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.fixture(scope="module")

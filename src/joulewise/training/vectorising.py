@@ -49,44 +49,43 @@ def vectorise(function: Callable[[Any], Any], items: Sequence[Any], *, epochs: i
     """
     if len(items) < _LEAST:
         raise UsageError(f"{len(items)} items are too few to compare by; give at least {_LEAST} real ones")
-    per_item_s, one = _timed(lambda: [function(i) for i in items])
-    each_s = per_item_s / len(items)
+    whole_s, one = _timed(lambda: [function(i) for i in items])
+    each_s = whole_s / len(items)
     if not _equal(one, [function(i) for i in items]):
-        why = "it draws at random; RandomCrop and RandomFlip are whole-batch forms of the usual draws"
-        return Vectorised("per item", None, each_s, each_s, why)
-    found, why = [], []
-    for way, transform in _candidates(function, items[0]):
+        reason = "it draws at random; RandomCrop and RandomFlip are whole-batch forms of the usual draws"
+        return Vectorised("per item", None, each_s, each_s, reason)
+    found: list[tuple[float, str, Callable[[Any], Any]]] = []
+    why: list[str] = []
+    for way, function_of_batch in _candidates(function, items[0]):
         try:
-            batches = [_stacked(items[k : k + _BATCH]) for k in range(0, len(items), _BATCH)]
-            transform(batches[0])  # the first call pays for what it sets up
-            batch_s, outs = _timed(
-                lambda transform=transform, batches=batches: [transform(b) for b in batches]
-            )  # type: ignore[misc]
-            sizes = [len(items[k : k + _BATCH]) for k in range(0, len(items), _BATCH)]
-            rows = [row for out, size in zip(outs, sizes, strict=True) for row in _rows(out, size)]
-            if _equal(one, rows):
-                found.append((batch_s / len(items), way, transform))
-            else:
-                why.append(f"{way} gives other values")
+            batch_s = _measured(function_of_batch, items, one) / len(items)
         except (TypeError, ValueError, RuntimeError, IndexError, KeyError, AttributeError) as error:
             why.append(f"{way}: {(str(error).splitlines() or [type(error).__name__])[0][:80]}")
-    now_s, way, transform = min(found, key=lambda f: f[0], default=(each_s, "per item", None))
-    if each_s < _WORTH * now_s:
-        why += [f"{way} is hardly cheaper"] if transform is not None else []
-        now_s, way, transform = each_s, "per item", None
+            continue
+        if each_s < _WORTH * batch_s:
+            why.append(f"{way} is hardly cheaper")
+        else:
+            found.append((batch_s, way, function_of_batch))
+    now_s, way, transform = min(found, key=lambda f: f[0], default=(each_s, "one by one", None))
     kept_s = now_s / epochs + _handing_out(one)
     if now_s >= _WORTH * kept_s:
-        by = f"{way}, {1e6 * now_s:.3g} us an item" if transform is not None else "one by one"
-        return Vectorised(
-            "once",
-            transform,
-            each_s,
-            kept_s,
-            f"made {by}, before the first of {epochs} epochs; kept, they are equal",
-        )
+        reason = f"made {way} at {1e6 * now_s:.3g} us an item before the first of {epochs} epochs, and kept"
+        return Vectorised("once", transform, each_s, kept_s, reason)
     if transform is not None:
         return Vectorised(way, transform, each_s, now_s, f"equal on {len(items)} items")
     return Vectorised("per item", None, each_s, each_s, "; ".join(why))
+
+
+def _measured(function: Callable[[Any], Any], items: Sequence[Any], one: Sequence[Any]) -> float:
+    """Return the CPU seconds of all items by batches; raises ValueError where the output is not equal."""
+    parts = [items[k : k + _BATCH] for k in range(0, len(items), _BATCH)]
+    batches = [_stacked(part) for part in parts]
+    function(batches[0])  # the first call pays for what it sets up
+    seconds, outs = _timed(lambda: [function(batch) for batch in batches])
+    rows = [row for out, part in zip(outs, parts, strict=True) for row in _rows(out, len(part))]
+    if not _equal(one, rows):
+        raise ValueError("it gives other values")
+    return seconds
 
 
 def _handing_out(outputs: Sequence[Any]) -> float:

@@ -49,8 +49,8 @@ bench-slurm: $(V)/.dev ## a day of the queue on a real Slurm, an hour in 20 s (t
 bench-throttle: $(V)/.dev ## what a cap that follows the grid saves, and how long jobs wait for it: make bench-throttle DATA=DIR
 	$(BIN)/python bench/throttle.py $(DATA)
 
-bench-train: $(V)/.dev ## what stopping early saves and loses, beside patience: make bench-train [DATA=DIR]
-	$(BIN)/python bench/train_stopping.py $(DATA)
+bench-train: $(V)/.dev ## the whole table of training; parts whose needs are missing are named: make bench-train [DATA=DIR]
+	$(BIN)/python bench/train.py $(DATA)
 
 bench-queue: $(V)/.dev ## the queue: a week against first come, first served (DATA=DIR), 200 times kill -9, idle cost, 10,000 jobs
 	$(BIN)/python bench/queue_kills.py 200 && $(BIN)/python bench/queue_idle.py && $(BIN)/python bench/queue_scale.py

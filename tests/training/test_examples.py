@@ -27,7 +27,7 @@ def test_each_has_its_row():
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", NEEDS)
 def test_runs(name, tmp_path):
     """It ends well and prints the decision in one line."""

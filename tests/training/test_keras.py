@@ -8,7 +8,7 @@ import joulewise
 from joulewise.training.keras import keras_callback
 from joulewise.vocabulary.errors import UnknownName
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from joulewise.training.lightning import lightning_callback
 from joulewise.vocabulary.errors import UnknownName
 
 torch = pytest.importorskip("torch")
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def lightning():
 
 @pytest.fixture
 def fit(lightning, tmp_path):
-    class Module(lightning.LightningModule):
+    class Module(lightning.LightningModule):  # type: ignore[name-defined, misc] # it comes by importorskip
         """Its validation loss is scripted, and its one weight counts the epochs."""
 
         def __init__(self, losses) -> None:

@@ -15,7 +15,8 @@ SIZES = [8, 16, 32, 64, 128, 256]
 
 
 def walk(joules, default, runs, noise=0.0, seed=0, fails=()):
-    draw, history = random.Random(seed), []
+    draw = random.Random(seed)
+    history: list[Past] = []
     for _ in range(runs):
         plan = next_run(SIZES, default, history)
         used = joules[plan.batch_size] * (1 + draw.gauss(0, noise))

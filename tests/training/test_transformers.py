@@ -7,7 +7,7 @@ from joulewise.training.transformers import transformers_callback
 from joulewise.vocabulary.errors import UnknownName
 
 torch = pytest.importorskip("torch")
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def transformers():
 
 @pytest.fixture
 def train(transformers, tmp_path):
-    class Line(torch.nn.Module):
+    class Line(torch.nn.Module):  # type: ignore[name-defined, misc] # torch comes by importorskip
         def __init__(self) -> None:
             super().__init__()
             self.line = torch.nn.Linear(1, 1)

@@ -19,7 +19,7 @@ def keras_callback(stopping: Stopping, *, restore: bool = True) -> Any:
     """
     from keras.callbacks import Callback
 
-    class JoulewiseStopping(Callback):  # type: ignore[misc, unused-ignore] # untyped where keras is not installed
+    class JoulewiseStopping(Callback):  # type: ignore[misc] # the framework's types are not looked at
         """Asks `stopping` after each epoch."""
 
         def __init__(self) -> None:

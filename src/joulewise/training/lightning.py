@@ -25,7 +25,7 @@ def lightning_callback(stopping: Stopping, *, restore: bool = True) -> Any:
     except ModuleNotFoundError:
         from pytorch_lightning.callbacks import Callback
 
-    class JoulewiseStopping(Callback):  # type: ignore[misc, unused-ignore] # untyped where lightning is not installed
+    class JoulewiseStopping(Callback):  # type: ignore[misc] # the framework's types are not looked at
         """Asks `stopping` after each validation."""
 
         def __init__(self) -> None:

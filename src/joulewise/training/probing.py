@@ -454,10 +454,11 @@ class _Probe:
         self._plain = True
         plain = self._race(name, rate, size, max(8, _LONG * self._size // size)).loss
         self._plain = False
-        options = [Option("always", loss=always), Option("later", loss=plain)]
+        # plain samples first: they are the simpler, and the transform still comes in where validation asks for it
+        options = [Option("later", loss=plain), Option("always", loss=always)]
         best = lowest_loss(options).value
-        why = "more is learned from plain samples; it comes in once validation stands still"
-        self._take("transform", best, why if best == "later" else "plain samples teach no more", options)
+        why = "plain samples teach as much or more; it comes in once validation stands still"
+        self._take("transform", best, why if best == "later" else "plain samples teach less", options)
 
     # what is decided last
 

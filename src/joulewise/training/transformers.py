@@ -22,7 +22,7 @@ def transformers_callback(stopping: Stopping) -> Any:
     """
     from transformers import TrainerCallback
 
-    class JoulewiseStopping(TrainerCallback):  # type: ignore[misc, unused-ignore] # untyped where not installed
+    class JoulewiseStopping(TrainerCallback):  # type: ignore[misc] # the framework's types are not looked at
         """Asks `stopping` after each evaluation."""
 
         def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **_more: Any) -> Any:

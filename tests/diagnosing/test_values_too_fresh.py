@@ -22,13 +22,9 @@ def test_the_runs_between():
     full = found(full=True, made_every_s=300.0, needed_every_s=3600.0, fresh_why="tolerated")[0]
     part = found(made_every_s=300.0, needed_every_s=3600.0, fresh_why="reads")[0]
 
-    assert full.saving.cpu_s.value == full.saving.cpu_s.low == pytest.approx(100 * 11 / 12)
-    assert (
-        part.saving.cpu_s.low
-        < part.saving.cpu_s.value
-        < part.saving.cpu_s.high
-        == pytest.approx(100 * 11 / 12)
-    )
+    assert full.saving.cpu_s.value == pytest.approx(100 * 11 / 12)
+    assert part.saving.cpu_s.low < part.saving.cpu_s.value < full.saving.cpu_s.value
+    assert part.saving.cpu_s.high >= 100 * 11 / 12
     assert "every 5m 00s, every 1h 00m would do: every reader is content with older values" in full.evidence
     assert "it is read less often" in part.evidence
     assert full.remedy.text == 'every = "3600s" in view spend'

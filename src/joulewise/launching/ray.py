@@ -125,7 +125,8 @@ class Ray:
         if now.state in (State.QUEUED, State.HELD):
             self.hold(handle)
             return
-        asked = {"requeue_until": time.time() + checkpointing["grace_s"], "hold": True, "stopped": False}
+        grace_s = checkpointing["grace_s"]
+        asked = {"requeue_until": time.time() + grace_s, "grace_s": grace_s, "hold": True, "stopped": False}
         self._signal(handle, "requeued", None, checkpointing["signal"], whom="root", **asked)
 
     def cancel(self, handle: str, grace_s: float = 10.0) -> None:
@@ -135,7 +136,9 @@ class Ray:
             return
         folder = self._of(handle)
         if now.state is State.SUSPENDED and grace_s:  # it would be killed unheard
-            self._signal(handle, "cancelled", None, 15, cancel=time.time() + grace_s, stopped=False)
+            self._signal(
+                handle, "cancelled", None, 15, cancel=time.time() + grace_s, grace_s=grace_s, stopped=False
+            )
             return
         with locked(folder, "lock"):
             told = self._told(folder)
@@ -179,14 +182,13 @@ class Ray:
             raise Refused(f"no node of the Ray cluster has {words}")
 
     def _shelve(self, folder: str, order: Order) -> None:
-        lines = [f"export JOULEWISE_JOB={shlex.quote(os.path.basename(folder))}"]
-        lines += [f"export {name}={shlex.quote(value)}" for name, value in order.env.items()]
+        lines = [f"export {name}={shlex.quote(value)}" for name, value in order.env.items()]
         lines += [f"cd {shlex.quote(order.cwd)} || exit 125", f"exec {shlex.join(order.argv)}"]
         checkpointing = order.checkpointing
         needs = order.resources
         told = {
             "key": order.key,
-            "command": base64.b64encode("\n".join(lines).encode(errors="surrogateescape")).decode(),
+            "command": "\n".join(lines),
             "env": {name: value for name, value in order.env.items() if "$" not in value},
             "needs": [needs.cpus, needs.gpus, needs.memory_bytes],
             "tags": {**order.tags, "joulewise": order.key, "name": order.name},
@@ -199,6 +201,7 @@ class Ray:
             "stopped": False,
             "cancel": None,
             "requeue_until": None,
+            "grace_s": 0.0,
             "ended": None,
             "helpers": [],
             "helped": 0,
@@ -225,7 +228,10 @@ class Ray:
         seen = self._api.job(attempt)
         if seen is None:
             return _ended(told, State.LOST, None, "Ray does not know it any more")
+        told["helpers"] = [h for h in told["helpers"] if not _over(self._api.job(h))]
         for until in ("requeue_until", "cancel"):
+            if told[until] is not None and told["helpers"]:  # the grace begins when the signal has arrived
+                told[until] = time.time() + told["grace_s"]
             if told[until] is not None and time.time() > told[until] and seen["status"] == "RUNNING":
                 self._api.stop(attempt)
         if seen["status"] in ("PENDING", "RUNNING"):
@@ -235,7 +241,13 @@ class Ray:
         if told["cancel"] is not None:
             return _ended(told, State.CANCELLED, code, "cancelled")
         if told["requeue_until"] is not None:
-            told |= {"requeue_until": None, "shelf": True, "restarts": told["restarts"] + 1, "begin": None}
+            told |= {
+                "requeue_until": None,
+                "helpers": [],
+                "shelf": True,
+                "restarts": told["restarts"] + 1,
+                "begin": None,
+            }
             return self._look(name, told)
         if seen["status"] == "STOPPED":
             return _ended(told, State.CANCELLED, code, "stopped in Ray")
@@ -249,7 +261,6 @@ class Ray:
         restarts = told["restarts"]
         if seen["status"] == "PENDING":
             return Status(State.QUEUED, None, _one_line(seen.get("message")), restarts)
-        told["helpers"] = [h for h in told["helpers"] if not _over(self._api.job(h))]
         if told["cancel"] is not None:
             return Status(State.RUNNING, None, "asked to end", restarts)
         if told["requeue_until"] is not None:
@@ -267,17 +278,14 @@ class Ray:
 
     def _hand_over(self, name: str, told: dict[str, Any]) -> None:
         cpus, gpus, memory = told["needs"]
+        attempt = _attempt(name, told)  # the mark: a signal that comes late must not reach the next start
+        command = f"export JOULEWISE_JOB={attempt}\n{told['command']}".encode(errors="surrogateescape")
+        given = {"JOULEWISE_COMMAND": base64.b64encode(command).decode(), "JOULEWISE_RAY_JOB": attempt}
         self._api.submit(
             {
                 "entrypoint": _ENTRY,
-                "submission_id": _attempt(name, told),
-                "runtime_env": {
-                    "env_vars": {
-                        **told["env"],
-                        "JOULEWISE_COMMAND": told["command"],
-                        "JOULEWISE_RAY_JOB": name,
-                    }
-                },
+                "submission_id": attempt,
+                "runtime_env": {"env_vars": {**told["env"], **given}},
                 "metadata": told["tags"],
                 "entrypoint_num_cpus": cpus,
                 "entrypoint_num_gpus": gpus,
@@ -308,7 +316,8 @@ class Ray:
             write_json(folder, "job.json", told)
             if idle:
                 return
-            words = [f"JOULEWISE_JOB={handle}", f"JOULEWISE_RAY_JOB={handle}", str(number), whom]
+            attempt = _attempt(handle, told)
+            words = [f"JOULEWISE_JOB={attempt}", f"JOULEWISE_RAY_JOB={attempt}", str(number), whom]
             addresses = {w for node in self._api.nodes() for w in node if re.fullmatch(r"node:[\d.a-f:]+", w)}
             for address in sorted(addresses):
                 told["helped"] += 1

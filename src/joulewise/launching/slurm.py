@@ -54,7 +54,7 @@ from joulewise.launching.port import (
 from joulewise.launching.slurm_commands import SlurmCommands
 from joulewise.launching.slurm_directives import is_sbatch
 from joulewise.launching.slurm_script import script
-from joulewise.launching.slurm_states import status_of
+from joulewise.launching.slurm_states import STOPPED, status_of
 
 _START_S = 2.0  # from due to running, on a cluster with room: one round of the scheduler
 _CANCEL_SOON = '(sleep 3; exec scancel --quiet "$1") >/dev/null 2>&1 </dev/null &'
@@ -147,9 +147,10 @@ class Slurm:
     def resume(self, handle: str) -> None:
         """Let a suspended job go on."""
         job, folder = self._of(handle)
-        if self._live(handle, "resumed").state is not State.SUSPENDED:
+        now = self._live(handle, "resumed")
+        if now.state is not State.SUSPENDED:
             return
-        if (read_json(folder, "wish.json") or {}).get("stopped"):
+        if now.reason == STOPPED:
             self._commands.run("scancel", "--signal=CONT", "--full", job)
             self._change(folder, stopped=False)
         else:
@@ -284,8 +285,7 @@ class Slurm:
         if wish.get("requeue_of") == told.restarts and told.state is not State.CANCELLED:
             return self._requeueing(job, wish, told)
         if wish.get("stopped") and told.state is State.RUNNING:
-            reason = "stopped by SIGSTOP: it keeps its allocation, and its time limit runs on"
-            return replace(told, state=State.SUSPENDED, reason=reason)
+            return replace(told, state=State.SUSPENDED, reason=STOPPED)
         return told
 
     def _requeueing(self, job: str, wish: Mapping[str, Any], told: Status) -> Status:

@@ -24,7 +24,9 @@ _STATES = {
     "NODE_FAIL": State.LOST,
     "BOOT_FAIL": State.LOST,
 }
+STOPPED = "stopped by SIGSTOP: it keeps its allocation, and its time limit runs on"
 _WORDS = {
+    "STOPPED": STOPPED,
     "CONFIGURING": "its nodes wake up",
     "COMPLETING": "it ends",
     "TIMEOUT": "it ran into its time limit",

@@ -164,7 +164,9 @@ class TestKeras:
 
     def test_early_stop(self, tmp_path: Path):
         """Keras stops by its own callback and restores the best weights."""
-        code = KERAS.replace("EPOCHS", "200").replace("CALLBACKS", "")
+        code = (
+            KERAS.replace("EPOCHS", "200").replace("CALLBACKS", "").replace("y[:64]", "y[64:]")
+        )  # others' labels
         view, _ = seen(code, tmp_path, ["--with", "early-stop=2"], {"KERAS_BACKEND": "torch"})
 
         assert view.epochs is not None

@@ -456,14 +456,14 @@ def _quality(knob: str, pairs: Sequence[tuple[Side, Side]]) -> tuple[bool | None
             None,
             "a short piece cannot tell the quality of another batch: run it whole, then joulewise settle",
         )
-    befores, afters = (
+    plain, changed = (
         {p.step: p.values["loss"] for pair in pairs for p in pair[n].curve if "loss" in p.values}
         for n in (0, 1)
     )
-    both = sorted(befores.keys() & afters.keys())
+    both = sorted(plain.keys() & changed.keys())
     if not both:
         return None, "no losses of the same steps were seen in both sides"
-    one, other = [befores[s] for s in both], [afters[s] for s in both]
+    one, other = [plain[s] for s in both], [changed[s] for s in both]
     size = fmean(map(abs, one)) or 1.0
     apart = fmean(abs(a - b) for a, b in zip(one, other, strict=True)) / size
     if apart < _SAME_LOSS:

@@ -24,6 +24,7 @@ import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from math import ceil
@@ -54,7 +55,7 @@ from joulewise.launching.port import (
 from joulewise.launching.slurm_commands import SlurmCommands
 from joulewise.launching.slurm_directives import is_sbatch
 from joulewise.launching.slurm_script import script
-from joulewise.launching.slurm_states import STOPPED, status_of
+from joulewise.launching.slurm_states import ENDS, STOPPED, status_of
 
 _START_S = 2.0  # from due to running, on a cluster with room: one round of the scheduler
 _CANCEL_SOON = '(sleep 3; exec scancel --quiet "$1") >/dev/null 2>&1 </dev/null &'
@@ -188,8 +189,14 @@ class Slurm:
             self._commands.run("sh", "-c", _CANCEL_SOON, "sh", job)
             return
         if not grace_s:
-            self._commands.run("scancel", "--quiet", "--signal=KILL", "--full", job)
-        self._commands.run("scancel", "--quiet", job)
+            with suppress(Refused):  # what is ending hears nothing more
+                self._commands.run("scancel", "--quiet", "--signal=KILL", "--full", job)
+        try:
+            self._commands.run("scancel", "--quiet", job)
+        except Refused:
+            now = self._status(handle, fresh=True)
+            if now.live and now.reason != ENDS:
+                raise
 
     def logs(self, handle: str, offset: int = 0) -> bytes:
         """Return what the job wrote from byte `offset` on; of a user's own script, its standard output."""

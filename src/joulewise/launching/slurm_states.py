@@ -24,11 +24,12 @@ _STATES = {
     "NODE_FAIL": State.LOST,
     "BOOT_FAIL": State.LOST,
 }
+ENDS = "it ends"
 STOPPED = "stopped by SIGSTOP: it keeps its allocation, and its time limit runs on"
 _WORDS = {
     "STOPPED": STOPPED,
     "CONFIGURING": "its nodes wake up",
-    "COMPLETING": "it ends",
+    "COMPLETING": ENDS,
     "TIMEOUT": "it ran into its time limit",
     "DEADLINE": "Slurm saw that its deadline cannot be met",
     "PREEMPTED": "preempted by another job",

@@ -62,7 +62,7 @@ def private_ray(nodes: int = 2, *, cpus: int = 4) -> Iterator[str]:
                     with suppress(ProcessLookupError):
                         os.killpg(process.pid, signal.SIGTERM)
                     with suppress(subprocess.TimeoutExpired):
-                        process.wait(20)
+                        process.wait(5)
                     with suppress(ProcessLookupError):
                         os.killpg(process.pid, signal.SIGKILL)
         log.seek(0)

@@ -9,7 +9,7 @@ import pytest
 from joulewise.cli.export import FORMS
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", [form for form in FORMS if form != "mlflow"])  # which is no file
 def test_every_form(joulewise, recorded, form):
     """Every form of a real recording is printed, and read where something can read it."""
     recorded("one", "sum(range(30_000_000))")
@@ -39,6 +39,8 @@ def test_there_and_back(joulewise, recorded, home):
         (("export", "one", "--as", "xml"), "'xml' is not one of"),
         (("export", "one", "--as", "sci", "--unit", "tokens"), "counted no 'tokens'"),
         (("export", "one", "--as", "csv", "-o", "no/such/file"), "cannot be written"),
+        (("export", "one", "--as", "mlflow"), "mlflow is no file: give the server"),
+        (("export", "one", "--as", "csv", "--to", "http://x"), "--to sends otlp or mlflow"),
         (("import", "nope.csv", "--from", "codecarbon"), "does not exist"),
     ],
 )

@@ -42,8 +42,8 @@ class TestRecipe:
         assert recipe["precision"] == "bf16"
         assert "bf16  fewest joules [fp32 2 mJ; bf16 1 mJ]" in str(recipe)
         assert "the probe cost 12.3 J over 4096 samples (measured: a meter)" in str(recipe)
-        with pytest.raises(UnknownName, match="unknown knob 'precison'; did you mean precision"):
-            recipe["precison"]
+        with pytest.raises(UnknownName, match="unknown knob 'precisions'; did you mean precision"):
+            recipe["precisions"]
 
 
 class TestKept:

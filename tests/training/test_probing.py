@@ -101,7 +101,7 @@ class TestRecipe:
 
     def test_batch_size_by_loss_per_joule(self):
         """Where a sample costs the same in any batch, small batches learn more per joule; where a step costs, large ones."""
-        for price, sizes in ((lambda x, _: float(len(x)), (32, 64)), (lambda _x, _: 1.0, (128, 256))):
+        for price, sizes in ((lambda x, _: float(len(x)), (32, 64)), (lambda _x, _: 1.0, (64, 128, 256))):
             meter = Dear(price)
             keep = {"threads": 1, "precision": "fp32", "optimiser": "wsd"}
             found = recipe(
@@ -109,6 +109,8 @@ class TestRecipe:
             )
 
             assert found["batch_size"] in sizes
+            dear = {o.value for o in found.choices[4].options if o.why == "too dear a sample"}
+            assert dear == ({32, 128} if len(sizes) == 3 else set()) - {found["batch_size"]}
 
     def test_it_trains(self):
         """The recipe carried out learns the task, with the learning rate that it found."""

@@ -33,7 +33,6 @@ _BATCHES = (32, 64, 128, 256)
 _POOL = 8192  # samples that the probe looks at
 _HELD = 1024  # of which it never trains on
 _SHORT, _LONG = 32, 96  # steps of the race's two rounds, at the first batch size
-_FINALISTS = 3
 _ROUNDS = 3
 _HOPELESS = 1.5  # times the least joules so far: such an option is not measured again
 _COMPILE_S = 20.0  # CPU seconds that no cold compile is cheaper than: below, it is not even tried
@@ -320,9 +319,9 @@ class _Probe:
             lowest_loss([Option(r, loss=inf) for r in rates])
         step_j = {n: min(tried[n, r].joules for r in rates) / _SHORT for n in names}
         budget_j = _LONG * step_j[finite[0][0]]
-        lasting = {
-            (n, r): self._race(n, r, first, max(8, int(budget_j / step_j[n]))) for n, r in finite[:_FINALISTS]
-        }
+        # the best rate of each optimiser goes on: a short race says more of rates than of optimisers
+        finalists = [next(f for f in finite if f[0] == n) for n in names if any(f[0] == n for f in finite)]
+        lasting = {(n, r): self._race(n, r, first, max(8, int(budget_j / step_j[n]))) for n, r in finalists}
         # of rates that are as good, the lower: what is best for a short time is high for a long one
         ranked = sorted(lasting, key=lambda f: (names.index(f[0]), f[1]))
         name, rate = lowest_loss([Option(f, loss=lasting[f].loss) for f in ranked]).value

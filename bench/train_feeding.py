@@ -87,7 +87,7 @@ def main() -> None:
         ratio = found.per_item_s / found.now_s
         print(
             f"{name:34} {found.way:12} {1e6 * found.per_item_s:10.2f} {1e6 * found.now_s:8.2f} {ratio:10.1f} "
-            f"True"
+            f"{found.why}"
         )
     places = [(random.randint(0, 4), random.randint(0, 4), random.random() < 0.5) for _ in pictures]
 

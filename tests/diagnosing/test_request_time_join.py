@@ -21,7 +21,9 @@ def test_saved_is_all_but_the_get():
 
     assert finding.cause == "request_time_join"
     assert finding.saving.cpu_s.value == pytest.approx(30.0 - 1000 * 1e-5)
-    assert 0 < finding.saving.cpu_s.low <= 30.0 - 1000 * 1e-4  # at least what the get may cost, and the ranking's noise
+    assert (
+        0 < finding.saving.cpu_s.low <= 30.0 - 1000 * 1e-4
+    )  # at least what the get may cost, and the ranking's noise
     assert finding.saving.wall_s.value == 0
     assert "1000 requests each ran a statement with SUM, JOIN (30 CPU-ms)" in finding.evidence
     assert "600 of them with values that had been asked for before" in finding.evidence

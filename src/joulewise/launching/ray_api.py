@@ -80,7 +80,9 @@ class RayApi:
                 raise LookupError(said) from None
             if error.code in (401, 403):
                 raise Refused(f"Ray at {self._address} wants a token (RAY_AUTH_TOKEN): {said}") from None
-            if error.code in (502, 503, 504):
+            if (
+                error.code in (502, 503, 504) or "try again later" in said
+            ):  # no agent yet: the cluster is starting
                 raise Unreachable(f"Ray at {self._address} does not answer: {error.code} {said}") from None
             raise Refused(f"Ray: {said}") from None
         except (OSError, HTTPException, ValueError) as error:

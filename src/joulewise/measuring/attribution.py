@@ -111,6 +111,11 @@ class Attribution:
             if d.counted
         )
 
+    @property
+    def read_joules(self) -> float:
+        """The central joules of this work since the first reading: what came before says nothing of its power now."""
+        return sum(self._sums[d.id].work[0] for d in self._devices if d.counted)
+
     def tenants(self) -> dict[str, float]:
         """Return the central joules so far by whom they were used, over the devices that count.
 

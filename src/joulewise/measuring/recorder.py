@@ -373,17 +373,17 @@ class Recorder:
                     )
         if self._attribution is not None:
             with self._lock:
-                before_j = self._attribution.work_joules
+                before_j = self._attribution.read_joules
                 self._attribution.add(t_s, energy, counters, gauges)
-                used_j = self._attribution.work_joules
+                grown_j = self._attribution.read_joules - before_j
                 power_w = self._ticked[1] if self._ticked else None
                 span_s = t_s - self._shared_s
-                if self._ticked and (used_j > before_j or span_s > _IDLE_AFTER_S):
-                    power_w = (used_j - before_j) / max(span_s, 1e-3)
+                if self._ticked and (grown_j > 0 or span_s > _IDLE_AFTER_S):
+                    power_w = grown_j / max(span_s, 1e-3)
                     self._shared_s = t_s
                 self._ticked = (t_s, power_w)
                 self._work_cpu_s = sample.cpu_s
-                self._progress.mark(used_j, t_s)
+                self._progress.mark(self._attribution.work_joules, t_s)
             self._follow(t_s)
 
     def _follow(self, t_s: float) -> None:

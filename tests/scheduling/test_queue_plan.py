@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from importlib.util import find_spec
 
 import pytest
 
@@ -86,11 +87,15 @@ class TestAlone:
         assert planned.latest_utc == NOW + 24 * HOUR - timedelta(seconds=16200 + margin_s(16200))
 
 
+packs = pytest.mark.skipif(find_spec("numpy") is None, reason="packing needs the extra `schedule`")
+
+
 class TestRenew:
     def test_nothing(self, store):
         """An empty queue asks no grid."""
         assert renew(store, lambda *_: pytest.fail("the grid was asked"), NOW).planned == 0
 
+    @packs
     def test_under_capacity(self, store):
         """Jobs that want the same hours share them as far as there is room, and none misses its deadline."""
         enrol(store, Needs(2))
@@ -115,6 +120,7 @@ class TestRenew:
 
         assert all(NOW + HOUR <= s < NOW + 2 * HOUR for s in starts)
 
+    @packs
     def test_what_runs_takes_room(self, store):
         """A job that runs through the clean hours leaves no room in them."""
         mine = enrol(store, Needs(1))
@@ -130,6 +136,7 @@ class TestRenew:
 
         assert jobs.find(store, waits).start_utc == NOW + 11 * HOUR
 
+    @packs
     def test_memory_is_capacity(self, store):
         """Jobs that fill the memory are not planned beside each other, however many processors there are."""
         enrol(store, Needs(8, 0, 64 << 30))
@@ -139,6 +146,7 @@ class TestRenew:
 
         assert all(b - a >= 2 * HOUR for a, b in itertools.pairwise(starts))
 
+    @packs
     def test_without_room(self, store):
         """A job that finds no room before its deadline runs as soon as there is some, and that is said."""
         enrol(store, Needs(1))
@@ -162,6 +170,7 @@ class TestRenew:
         assert "the service does not answer" in done.grid["DE"]
         assert jobs.find(store, job_id).start_utc + 2 * HOUR <= NOW + 24 * HOUR
 
+    @packs
     def test_running_replanned(self, store):
         """A started job that may pause is planned anew where a newer forecast is worth it; one that may not is left."""
         mine = enrol(store, Needs(4))
@@ -192,6 +201,7 @@ class TestRenew:
         done = renew(store, always(grid()), NOW + HOUR)
         assert done.planned == 5
 
+    @packs
     def test_all_move_for_one_without_room(self, store):
         """Where the others leave no room for a job that comes, all are planned anew, and it finds some."""
         enrol(store, Needs(1))

@@ -11,7 +11,7 @@ from joulewise.vocabulary.finding import Cause, Saving, Settlement
 def test_words():
     """A cause is read without its underscores."""
     assert Cause.VALIDATION_TOO_OFTEN.words == "validation too often"
-    assert len(Cause) == 21
+    assert all(cause.words and "_" not in cause.words for cause in Cause)
 
 
 def test_share():

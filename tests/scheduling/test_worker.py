@@ -172,6 +172,17 @@ class TestKills:
 
         assert kills > 100
 
+    def test_found_standing_still(self, yard):
+        """A worker that was killed between pausing a job and writing it leaves no job standing still for good."""
+        plain = three(yard)[0]
+        yard.worker().round()
+        yard.engine.suspend(f"{plain}-1")
+        yard.pass_time(61)
+        yard.run(yard.worker())
+
+        assert yard.line(plain).stage is Stage.DONE
+        assert [d.what for d in jobs.story(yard.store, plain)].count("paused") == 1
+
     def test_one_after_the_other(self):
         """Workers that are killed again and again, each after a few steps, still bring every job to its end."""
         yard = Yard()

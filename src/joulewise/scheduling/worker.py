@@ -75,6 +75,7 @@ class _Hand:
     ran: list[tuple[datetime, datetime | None]]
     requeued: bool = False
     asked: bool = False
+    sure: bool = False  # whether the ledger says what the engine was last told
     told: set[str] = field(default_factory=set)
 
     @property
@@ -228,6 +229,22 @@ class Worker:
             hand.asked = self._ask(hand, lambda: self._engine.cancel(hand.handle))
         else:
             hand.requeued = status.state is State.HELD
+            if not hand.sure:
+                self._agree(hand, status, now)
+
+    def _agree(self, hand: _Hand, status: Status, now: datetime) -> None:
+        """Write what a worker told the engine and did not live, or had no ledger, to write: a pause, or its end."""
+        rests = status.state in (State.SUSPENDED, State.HELD)
+        if rests and not hand.paused:
+            begin = hand.ran[-1][0] if hand.ran else now
+            planned = [s.end_utc for s in hand.placement.stretches] if hand.placement else []
+            _close(hand.ran, max((end for end in planned if begin <= end <= now), default=now))
+            self._mark(hand, Stage.PAUSED, "paused", "found standing still", now)
+        elif status.state is State.RUNNING and hand.paused:
+            if not hand.ran or hand.ran[-1][1] is not None:
+                hand.ran.append((now, None))
+            self._mark(hand, Stage.RUNNING, "resumed", "found running", now)
+        hand.sure = True
 
     def _start(self, hand: _Hand, now: datetime) -> bool:
         line = hand.held.line
@@ -366,18 +383,22 @@ class Worker:
         long = until is None or (until - now).total_seconds() >= REQUEUE_FROM_S
         requeue = bool(hand.ticket.checkpoint) and REQUEUE in abilities and (long or SUSPEND not in abilities)
         act = self._engine.requeue if requeue else self._engine.suspend
+        hand.sure = False
         if self._ask(hand, lambda: act(hand.handle)):
             _close(hand.ran, now)
             hand.requeued = requeue
             how = "saves its state and ends for now" if requeue else "keeps its memory"
             self._mark(hand, Stage.PAUSED, "paused", f"{reason}; {how}", now)
+        hand.sure = True
 
     def _resume(self, hand: _Hand, reason: str, now: datetime) -> None:
         act = self._engine.release if hand.requeued else self._engine.resume
+        hand.sure = False
         if self._ask(hand, lambda: act(hand.handle)):
             hand.ran.append((now, None))
             hand.requeued = False
             self._mark(hand, Stage.RUNNING, "resumed", reason, now)
+        hand.sure = True
 
     def _mark(self, hand: _Hand, stage: Stage, what: str, reason: str, now: datetime) -> None:
         line = hand.held.line

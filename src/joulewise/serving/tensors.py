@@ -137,7 +137,7 @@ def _rows(spec: Spec, data: Any, code: str) -> Tensor | None:
         parts = [
             bytes(row) if code == "B" else array(code, row)
             for row in data
-            if type(row) is list and len(row) == size and type(row[0]) is int
+            if type(row) is list and row and len(row) == size and type(row[0]) is int
         ]
     except (TypeError, ValueError, OverflowError):
         return None

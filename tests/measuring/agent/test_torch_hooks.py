@@ -119,7 +119,7 @@ def test_every_second(loader_view: ProcessView):
         Phase.OPTIMISER,
         Phase.VALIDATION,
     } <= phases
-    assert loader_view.phase(Phase.WAITING).wall_s > 0.05
+    assert loader_view.phase(Phase.WAITING).wall_s > 0.02
 
 
 def test_loop_without_a_loader(tmp_path: Path):

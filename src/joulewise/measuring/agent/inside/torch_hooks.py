@@ -42,7 +42,7 @@ class TorchHooks:
     def reset(self) -> None:
         """Forget, as a forked child must; loaders keep their numbers."""
         self.loss_due_s = 0.0
-        self.told: dict[str, float] = {}
+        self.told: tuple[float, dict[str, float]] = (0.0, {})
         self.epoch: float | None = None
         self.epochs: set[float] = set()
         self.evaluating = False
@@ -106,10 +106,12 @@ class TorchHooks:
     def read_metrics(self) -> None:
         """Read the numbers of the calling code after an evaluation, once."""
         self.new_metrics = False
-        found = callers.metrics()
-        if found and found != self.told:
+        found = (self.line.page[at.EVALUATIONS], callers.metrics())
+        if (
+            found[1] and found != self.told
+        ):  # what stays the same from one evaluation to the next is a value, too
             self.told = found
-            self.point(found, clock())
+            self.point(found[1], clock())
 
     # ---- evaluations -----------------------------------------------------------------------------------------
     def evaluated(self, began_s: float, items: int, cpu_s: float) -> None:

@@ -111,7 +111,7 @@ def decide(
             why = (
                 "goes on: its reserve needs the time that is left"
                 if pressing
-                else "its planned hour has come"
+                else "its hour has come, and there is room"
             )
             claims.append(_Claim(one.line, pressing, one, why))
     actions = [Action(Act.PAUSE, one.line.id, why) for one, why in resting if not one.paused]

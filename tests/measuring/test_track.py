@@ -193,13 +193,16 @@ def test_odd_values_are_kept(folder):
 
 def test_a_call_that_holds_the_interpreter(home):
     """CPU seconds of one long call, during which no thread of Python runs, are counted from the start of the block."""
+    whole_s = time.process_time()
     with joulewise.track("held") as run:
         used_s = time.process_time()
         sum(range(30_000_000))
         used_s = time.process_time() - used_s
+    whole_s = time.process_time() - whole_s
 
     (account,) = joulewise.recordings("held")
-    assert account.usage.cpu_s == pytest.approx(used_s, abs=0.15)
+    assert account.usage.cpu_s is not None
+    assert 0.9 * used_s - 0.02 <= account.usage.cpu_s <= whole_s + 0.05
     assert account.footprint.total_j is not None
     assert account.footprint.total_j.value > 0
     assert run.recording is not None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
-import joulewise
 from joulewise.ledger.files import new_run_id, read_recording
 from joulewise.measuring.machine import machine
 from joulewise.measuring.recorder import Recorder, Work
@@ -191,18 +191,21 @@ def test_odd_values_are_kept(folder):
     assert (values["bound"], values["accuracy"]) == (float("-inf"), 0.25)
 
 
+HELD = """
+import time, joulewise
+with joulewise.track("held"):
+    used_s = time.process_time()
+    sum(range(30_000_000))
+    used_s = time.process_time() - used_s
+(account,) = joulewise.recordings("held")
+print(account.usage.cpu_s, used_s, account.footprint.total_j.value)
+"""
+
+
 def test_a_call_that_holds_the_interpreter(home):
     """CPU seconds of one long call, during which no thread of Python runs, are counted from the start of the block."""
-    whole_s = time.process_time()
-    with joulewise.track("held") as run:
-        used_s = time.process_time()
-        sum(range(30_000_000))
-        used_s = time.process_time() - used_s
-    whole_s = time.process_time() - whole_s
+    done = subprocess.run([sys.executable, "-c", HELD], capture_output=True, text=True, timeout=60)
+    counted_s, used_s, energy_j = map(float, done.stdout.split())
 
-    (account,) = joulewise.recordings("held")
-    assert account.usage.cpu_s is not None
-    assert 0.9 * used_s - 0.02 <= account.usage.cpu_s <= whole_s + 0.05
-    assert account.footprint.total_j is not None
-    assert account.footprint.total_j.value > 0
-    assert run.recording is not None
+    assert counted_s >= 0.9 * used_s - 0.02
+    assert energy_j > 0

@@ -12,6 +12,7 @@ def test_words():
     """A cause is read without its underscores."""
     assert Cause.VALIDATION_TOO_OFTEN.words == "validation too often"
     assert all(cause.words and "_" not in cause.words for cause in Cause)
+    assert len(Cause) == 25
 
 
 def test_share():

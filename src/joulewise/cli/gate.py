@@ -9,7 +9,7 @@ import click
 from joulewise import wiring
 from joulewise.cli.output import echo, echo_json, figure_fields, json_option, plain, write_text
 from joulewise.diagnosing.gating import MOST_REPEATS, Decision, Gate, Measure, gate
-from joulewise.diagnosing.quality import quality
+from joulewise.diagnosing.quality import Quality, quality
 from joulewise.measuring.accounting import Account
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.observed import observe
@@ -65,9 +65,7 @@ def command(
     found = gate(
         sides[0],
         sides[1],
-        tuple(
-            [quality(observe(a.recording), [p.values for p in a.recording.points]) for a in s] for s in sides
-        ),  # type: ignore[arg-type]  # two sides
+        (_qualities(sides[0]), _qualities(sides[1])),
         limit=limit,
         measure=Measure(measure),
         require_quality=require_quality,
@@ -84,6 +82,10 @@ def command(
 def _accounts(names: tuple[str, ...]) -> list[Account]:
     found = {r.run_id: r for name in names for r in wiring.repeats(name)}
     return [wiring.account(recording) for recording in found.values()]
+
+
+def _qualities(accounts: list[Account]) -> list[Quality | None]:
+    return [quality(observe(a.recording), [p.values for p in a.recording.points]) for a in accounts]
 
 
 def _lines(found: Gate) -> list[str]:

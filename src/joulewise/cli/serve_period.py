@@ -93,7 +93,7 @@ def become_parent(listening: Sequence[socket.socket]) -> None:
 
     program = found("joulewise.serving.parent")
     assert program is not None  # noqa: S101 - it is a file of ours
-    assert program.origin is not None  # noqa: S101
+    assert program.origin is not None  # noqa: S101 - a file has a place
     for one in listening:
         one.set_inheritable(True)
     fds = ",".join(str(one.fileno()) for one in listening)
@@ -109,7 +109,7 @@ def zygote(asked: Asked, listening: Sequence[socket.socket]) -> int:
 
     import onnxruntime  # noqa: F401 - what a worker would import
 
-    from joulewise.serving import hosting, running  # noqa: F401
+    from joulewise.serving import hosting, running  # noqa: F401 - as above
     from joulewise.serving.parent import Parent
 
     with suppress(ImportError):

@@ -117,14 +117,17 @@ class Client(asyncio.Protocol):
         self.got, self.answered, self.closed = b"", None, False
 
     def connection_made(self, transport):
+        """Keep the way to the server."""
         self.transport = transport
 
     def connection_lost(self, _error):
+        """Tell who waits that no answer will come."""
         self.closed = True
         if self.answered is not None and not self.answered.done():
             self.answered.set_exception(ConnectionError("the server closed the connection"))
 
     def data_received(self, data):
+        """Take in a part of an answer; what is no 200 is an error."""
         self.got += data
         end = self.got.find(b"\r\n\r\n")
         if end < 0:
@@ -140,6 +143,7 @@ class Client(asyncio.Protocol):
         self.got = b""
 
     def ask(self, asked):
+        """Send a request and return the future of its answer."""
         self.answered = asyncio.get_running_loop().create_future()
         self.transport.write(asked)
         return self.answered

@@ -26,6 +26,8 @@ SCHEMA = "0003"  # the newest migration; `schema.sql` creates a ledger that stan
 INDEX_TABLES = (
     "recordings",
     "minutes",
+    "months",
+    "wastes",
     "shards",
     "damaged",
 )  # a view of the recordings: may be dropped and rebuilt

@@ -11,7 +11,16 @@ from typing import Any
 import click
 
 from joulewise import wiring
-from joulewise.cli.output import echo, echo_json, figure_fields, figure_text, json_option, plain, table, write_text
+from joulewise.cli.output import (
+    echo,
+    echo_json,
+    figure_fields,
+    figure_text,
+    json_option,
+    plain,
+    table,
+    write_text,
+)
 from joulewise.ledger.months import BY, Filter
 from joulewise.measuring.totalling import Total, rolled, together
 from joulewise.vocabulary.errors import UsageError
@@ -25,11 +34,17 @@ NOBODY = "(not told)"
 
 @click.command("totals")
 @click.option("--by", type=click.Choice(BY), default="project", show_default=True, help="What the rows are.")
-@click.option("--month", metavar="MONTH", default="this", show_default=True, help="A month (2026-11), `this` or `last`.")
-@click.option("--months", type=click.IntRange(1, 1200), help="That month and those before it, so many in all.")
+@click.option(
+    "--month", metavar="MONTH", default="this", show_default=True, help="A month (2026-11), `this` or `last`."
+)
+@click.option(
+    "--months", type=click.IntRange(1, 1200), help="That month and those before it, so many in all."
+)
 @click.option("--project", metavar="P", help="Only this project's work.")
 @click.option("--person", metavar="P", help="Only this person's work.")
-@click.option("--csv", "csv_path", metavar="FILE", help="Write the rows month by month as CSV (`-` prints it).")
+@click.option(
+    "--csv", "csv_path", metavar="FILE", help="Write the rows month by month as CSV (`-` prints it)."
+)
 @json_option
 def command(
     by: str,
@@ -88,18 +103,19 @@ def as_csv(monthly: Sequence[Total], by: str) -> str:
     out = io.StringIO()
     ends = ("", "_low", "_high")
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(
-        ["month", by, "runs", "runs_unknown", "duration_s", *(f"energy_j{e}" for e in ends), "energy_basis"]
-        + [*(f"facility_j{e}" for e in ends), "grams_meaning", *(f"carbon_g{e}" for e in ends), "carbon_basis", "carbon_share_of_joules", "cost", "currency"]
-    )  # fmt: skip
+    writer.writerow([
+        "month", by, "runs", "runs_unknown", "duration_s", *(f"energy_j{e}" for e in ends), "energy_basis",
+        *(f"facility_j{e}" for e in ends), "grams_meaning", *(f"carbon_g{e}" for e in ends), "carbon_basis",
+        "carbon_share_of_joules", "cost", "currency",
+    ])  # fmt: skip
     for total in monthly:
         for meaning, grams in (total.grams or {"": None}).items():
-            writer.writerow(
-                [total.month, _safe(total.key), total.runs, total.unknown, f"{total.duration_s:.3f}", *_ends(total.energy_j)]
-                + [total.energy_j.basis.word if total.energy_j else "", *_ends(total.facility_j), meaning]
-                + [*_ends(grams.figure if grams else None), grams.figure.basis.word if grams else ""]
-                + [f"{grams.share:.4f}" if grams else "", f"{total.cost.value:.6g}" if total.cost else "", total.currency]
-            )  # fmt: skip
+            writer.writerow([
+                total.month, _safe(total.key), total.runs, total.unknown, f"{total.duration_s:.3f}", *_ends(total.energy_j),
+                total.energy_j.basis.word if total.energy_j else "", *_ends(total.facility_j), meaning,
+                *_ends(grams.figure if grams else None), grams.figure.basis.word if grams else "",
+                f"{grams.share:.4f}" if grams else "", f"{total.cost.value:.6g}" if total.cost else "", total.currency,
+            ])  # fmt: skip
     return out.getvalue()
 
 
@@ -165,7 +181,9 @@ def _row(total: Total, meanings: Sequence[str]) -> list[str]:
 def _notes(whole: Total) -> list[str]:
     notes = []
     if whole.unknown:
-        notes.append(f"{whole.unknown:,} of {whole.runs:,} recordings do not know their joules and are in no sum")
+        notes.append(
+            f"{whole.unknown:,} of {whole.runs:,} recordings do not know their joules and are in no sum"
+        )
     if whole.no_zone:
         notes.append(f"{whole.no_zone:,} recordings tell no zone: their grams are over the world's range")
     if len(whole.grams or {}) > 1:
@@ -218,7 +236,13 @@ def _document(
         "totals": [_fields(t) for t in rows],
         "months": [_fields(t) for t in monthly],
         "budgets": [
-            {"project": b.project, "person": b.person, "limit": b.limit, "unit": b.unit, "used": figure_fields(used)}
+            {
+                "project": b.project,
+                "person": b.person,
+                "limit": b.limit,
+                "unit": b.unit,
+                "used": figure_fields(used),
+            }
             for b, used in left
         ],
         "targets": [

@@ -128,11 +128,15 @@ def land(target: Target, months: Sequence[tuple[str, float]], baseline: float | 
     """Return where a target lands; `months` are the whole months so far, oldest first, with what each used."""
     goal, latest = target.goal(baseline), months[-1] if months else None
     if goal is None:
-        return Landing(target, goal, baseline, latest, None, Course.UNKNOWN, "the baseline's use is not known")
+        return Landing(
+            target, goal, baseline, latest, None, Course.UNKNOWN, "the baseline's use is not known"
+        )
     if len(months) < LEAST_MONTHS:
         short = f"{len(months)} whole months are known, a line needs {LEAST_MONTHS}"
         return Landing(target, goal, baseline, latest, None, Course.UNKNOWN, short)
-    expected = _foretold([(m, v / _scale(target, m)) for m, v in months], target.by).scaled(_scale(target, target.by))
+    expected = _foretold([(m, v / _scale(target, m)) for m, v in months], target.by).scaled(
+        _scale(target, target.by)
+    )
     if expected.high <= goal:
         course = Course.ON_COURSE
     elif expected.low > goal:
@@ -158,7 +162,9 @@ def _foretold(months: Sequence[tuple[str, float]], by: str) -> Figure:
     noise = sqrt(rest / (count - 2) * (1 + 1 / count + (at - mean_x) ** 2 / spread))
     arm = t95(count - 2) * noise
     value = max(0.0, value)
-    return Figure(value, max(0.0, value - arm), value + arm, Basis.MODELLED, f"the line through {count} months")
+    return Figure(
+        value, max(0.0, value - arm), value + arm, Basis.MODELLED, f"the line through {count} months"
+    )
 
 
 def _number(month: str) -> int:
@@ -177,7 +183,9 @@ def _checked(kind: str, row: Mapping[str, Any], source: str) -> dict[str, str]:
         if key not in _KEYS[kind]:
             raise UnknownName("key", key, _KEYS[kind], f"(of a {kind} in {source})")
         if not isinstance(value, str):
-            raise UsageError(f'{key} of a {kind} is {value!r} in {source}, but must be text: {key} = "{value}"')
+            raise UsageError(
+                f'{key} of a {kind} is {value!r} in {source}, but must be text: {key} = "{value}"'
+            )
     if "project" in row and "person" in row:
         raise UsageError(f"a {kind} in {source} names a project and a person; let it name one")
     return dict(row)
@@ -186,7 +194,9 @@ def _checked(kind: str, row: Mapping[str, Any], source: str) -> dict[str, str]:
 def _target(row: Mapping[str, str], source: str) -> Target:
     what = row.get("what", "joules")
     if what not in ("grams", "joules") and not (what.startswith("joules/") and what != "joules/"):
-        raise UsageError(f"what is {what!r} in {source}, but must be grams, joules or joules/THING (joules/samples)")
+        raise UsageError(
+            f"what is {what!r} in {source}, but must be grams, joules or joules/THING (joules/samples)"
+        )
     by = row.get("by", "")
     if not MONTH.fullmatch(by):
         raise UsageError(f"by is {by!r} in {source}, but must be a month: 2026-12")
@@ -214,7 +224,9 @@ def _budget(row: Mapping[str, str], source: str) -> MonthlyBudget:
         raise UsageError(f'a budget in {source} needs a limit: monthly = "40kWh"')
     _, unit = split_quantity(row["monthly"])
     kind = "g" if unit in MASS_UNITS else "J"
-    return MonthlyBudget(_amount(row["monthly"], kind, "monthly", source), kind, row.get("project"), row.get("person"))
+    return MonthlyBudget(
+        _amount(row["monthly"], kind, "monthly", source), kind, row.get("project"), row.get("person")
+    )
 
 
 def _amount(text: str, unit: str, key: str, source: str) -> float:

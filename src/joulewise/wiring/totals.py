@@ -59,7 +59,9 @@ def targets() -> tuple[list[Target], list[MonthlyBudget]]:
     try:
         return parse(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the targets in {path}: {getattr(error, 'strerror', None) or error}") from None
+        raise UsageError(
+            f"cannot read the targets in {path}: {getattr(error, 'strerror', None) or error}"
+        ) from None
 
 
 def landings(ledger: Store, wanted: Sequence[Target], now: datetime) -> list[Landing]:
@@ -88,7 +90,9 @@ def _used(ledger: Store, target: Target) -> list[tuple[str, float]]:
     for total in totals(ledger, "month", chosen):
         value = total.energy_j.value if target.what == "joules" and total.energy_j is not None else None
         if target.what == "grams":
-            value = next((g.figure.value for m, g in (total.grams or {}).items() if m.startswith("average")), None)
+            value = next(
+                (g.figure.value for m, g in (total.grams or {}).items() if m.startswith("average")), None
+            )
         if value is not None:
             used[total.month] = value
     return [(month, used.get(month, 0.0)) for month in months_between(min(used), max(used))] if used else []

@@ -43,6 +43,8 @@ LATER = (
     "jobs",
     "search_lines",
     "searches",
+    "months",
+    "wastes",
 )  # since the first schema
 
 
@@ -80,7 +82,7 @@ FOREIGN = "CREATE TABLE studies (study_id INTEGER PRIMARY KEY, study_name TEXT)"
 def third(place, *statements: str) -> None:
     """Make a ledger of the third schema, with tables beside it."""
     ledger = open_store(place)
-    for statement in ("DROP TABLE search_lines", "DROP TABLE searches", *statements):
+    for statement in (*(f"DROP TABLE {table}" for table in LATER[-4:]), *statements):
         ledger.execute(statement)
     ledger.execute("UPDATE joulewise_schema SET version_num = '0003'")
     ledger.close()
@@ -129,6 +131,36 @@ class TestFromTheFirst:
         assert Pot(ledger, "sweep").spent().spent.energy_j == 2.0
         ledger.close()
         assert (tmp_path / f"ledger.db.before-{NOW}").exists()
+
+
+class TestMonths:
+    def check(self, place, tmp_path) -> None:
+        """Make a ledger of the fourth schema that knows a recording, upgrade it, read the recording again."""
+        runs = tmp_path / "runs"
+        write_recording(runs)
+        ledger = open_store(place)
+        refresh(ledger, runs, summarise)
+        for table in ("months", "wastes"):
+            ledger.execute(f"DROP TABLE {table}")
+        ledger.execute("UPDATE joulewise_schema SET version_num = '0004'")
+        ledger.close()
+        ledger = open_store(place)
+        run = list_runs(ledger)[0]
+        rows = ledger.query("SELECT month, run_id, person, energy_j FROM months")
+
+        assert rows == [{"month": f"{run.started_utc:%Y-%m}", "run_id": run.run_id, "person": None, "energy_j": run.energy_j.value}]  # fmt: skip
+        refresh(ledger, runs, summarise)
+        assert [r["person"] for r in ledger.query("SELECT person FROM months")] != [None]
+        ledger.close()
+
+    def test_file(self, tmp_path):
+        """Totals of an older ledger hold from the first moment; who it was follows when the recording is read again."""
+        self.check(tmp_path / "ledger.db", tmp_path)
+
+    @pytest.mark.service
+    def test_server(self, postgres_url, tmp_path):
+        """The same on a server."""
+        self.check(postgres_url, tmp_path)
 
 
 class TestSearches:

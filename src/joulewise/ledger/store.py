@@ -22,10 +22,12 @@ from typing import Any, Protocol, final
 
 from joulewise.vocabulary.errors import LedgerError
 
-SCHEMA = "0004"  # the newest migration; `schema.sql` creates a ledger that stands there
+SCHEMA = "0005"  # the newest migration; `schema.sql` creates a ledger that stands there
 INDEX_TABLES = (
     "recordings",
     "minutes",
+    "months",
+    "wastes",
     "shards",
     "damaged",
 )  # a view of the recordings: may be dropped and rebuilt

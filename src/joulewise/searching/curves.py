@@ -142,7 +142,7 @@ class CurveModel:
         self._theta = beliefs.theta
         self._row = seen.row.astype(int)
         k = _kernel(self._theta, seen.features, self._row, seen.time)
-        self._whiten = _inverse(np.linalg.cholesky(k))
+        self._whiten = _inverse(np.asarray(np.linalg.cholesky(k), dtype=float))
         self._weights = self._whiten.T @ (self._whiten @ seen.value)
 
     def forecast(self, features: Vector, time: Vector, row: Vector) -> tuple[Vector, Vector]:

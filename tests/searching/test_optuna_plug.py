@@ -11,7 +11,8 @@ import pytest
 optuna = pytest.importorskip("optuna", reason="the plug for Optuna needs optuna")
 
 from joulewise.searching.front import front  # noqa: E402
-from joulewise.searching.optuna_plug import BEGAN, COSTS, RESUMES, OptunaPlug  # noqa: E402
+from joulewise.searching.optuna_plug import OptunaPlug  # noqa: E402
+from joulewise.searching.optuna_trials import BEGAN, COSTS, RESUMES  # noqa: E402
 from joulewise.vocabulary.errors import UsageError  # noqa: E402
 from tests.searching.doubles import Meter  # noqa: E402
 

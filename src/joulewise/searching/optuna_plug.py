@@ -29,6 +29,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
+from operator import itemgetter
 from typing import Any, final
 
 import optuna
@@ -57,6 +59,7 @@ from joulewise.searching.spending import Measure, ahead, moved, nearly
 from joulewise.searching.spending import told as spending
 from joulewise.searching.study import checked, unit_of
 from joulewise.vocabulary.budget import Budget, Spent, judge
+from joulewise.vocabulary.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +97,10 @@ class OptunaPlug:
     def begin(self, trial: optuna.Trial) -> Begun:
         """Return where this trial begins: at the checkpoint of the pruned trial that it goes on with, or at nothing."""
         self._before = self._counted()
-        number = trial.user_attrs.get(RESUMES)
-        earlier = next((t for t in trial.study.get_trials(deepcopy=False) if t.number == number), None)
+        told = trial.study.get_trials(deepcopy=False)
+        # what the sampler noted stands in the storage; the live trial may be a copy of before
+        number = next(t for t in told if t.number == trial.number).user_attrs.get(RESUMES)
+        earlier = next((t for t in told if t.number == number), None)
         if earlier is None or CHECKPOINT not in earlier.user_attrs:
             return Begun()
         epoch, path = earlier.user_attrs[CHECKPOINT]
@@ -120,6 +125,16 @@ class OptunaPlug:
         """Return whether the trial is to be frozen: something else promises more gain per joule, or the budget is spent."""
         told = trial.study.get_trials(deepcopy=False)
         return self.freezes(trial.study, next(t for t in told if t.number == trial.number))
+
+    def best(self, study: optuna.Study) -> tuple[float, FrozenTrial]:
+        """Return the best value of any epoch of any trial, and that trial; Optuna's own `best_trial` knows complete trials only."""
+        pick = min if study.directions[0] == optuna.study.StudyDirection.MINIMIZE else max
+        values = [
+            (pick(seen), t) for t in study.get_trials() if (seen := [v for v in values_of(t) if isfinite(v)])
+        ]
+        if not values:
+            raise UsageError("no trial of the study has reported a value")
+        return pick(values, key=itemgetter(0))
 
     def callback(self, study: optuna.Study, _trial: FrozenTrial) -> None:
         """Note what was spent, and stop the study when its budget is spent or nothing is worth its joules."""

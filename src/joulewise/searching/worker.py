@@ -71,6 +71,9 @@ class Worker:
         self._deciding_s = 0.0
         self._drivers: dict[int, Driver] = {}
         self._restored: set[int] = set()  # those that begin with a checkpoint which nobody has read yet
+        self._distrusted: set[int] = (
+            set()
+        )  # those whose checkpoint did not work; a second time they have failed
         self._beliefs: Beliefs | None = None
         self._before = 0.0
         self._offset_s = 0.0
@@ -193,7 +196,8 @@ class Worker:
         try:
             driver.advance(ready, take)
         except TrialFailed as failure:
-            if number in self._restored and epoch == resumed_at:
+            from_saved = number in self._restored or driver.begins_from_saved
+            if from_saved and epoch == resumed_at and number not in self._distrusted:
                 self._start_again(number, str(failure))
             else:
                 self._fail(number, str(failure))
@@ -224,6 +228,7 @@ class Worker:
     def _start_again(self, number: int, why: str) -> None:
         """Go on without a checkpoint that did not work: its epochs stand, and are repeated if it is promoted."""
         self._study.notes.append(f"the checkpoint of trial {number} is not used again: {why}")
+        self._distrusted.add(number)
         self._let_go(number)
         self._study.write({"kind": "saved", "trial": number, "epoch": 0, "state": "", "path": False})
         self._write("left", trial=number, state=State.PAUSED.value, resumable=False)

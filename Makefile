@@ -7,7 +7,7 @@ ifneq ($(strip $(PIP_FIND_LINKS)),)
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
 
-TORCH_TESTS := tests/measuring/agent/test_torch_hooks.py tests/diagnosing/remedies/test_torch_remedies.py tests/cli/test_try.py
+TORCH_TESTS := tests/measuring/agent/test_torch_hooks.py tests/diagnosing/remedies/test_torch_remedies.py tests/cli/test_try.py tests/searching/test_heard.py
 
 .PHONY: demo test test-integration lint types docs bare bench bench-schedule bench-diagnose clean constraints bench-features bench-serve bench-train bench-search bench-serve-sleep bench-serve-hostile test-torch bench-slurm bench-throttle bench-queue
 
@@ -71,6 +71,7 @@ bench-serve-sleep: $(V)/.dev ## memory and CPU asleep, and how fast `joulewise s
 bench-search: $(V)/.dev ## how much training a search needs, on LCBench's surrogate (--task ID for any task)
 	$(BIN)/python -m uv pip install -q -c constraints.txt -e '.[search-bench]'
 	$(BIN)/python bench/search.py $(BENCH_SEARCH)
+	$(if $(BENCH_SEARCH),,$(BIN)/python bench/search_deciding.py)
 
 constraints:           ## resolve constraints.txt anew (URL-free, for all platforms)
 	rm -f constraints.txt

@@ -113,6 +113,25 @@ def test_others_were_faster(flaky, tmp_path):
     other.close()
 
 
+def test_held_after_all(flaky, tmp_path):
+    """Where only the server's answer was lost, nothing is added twice, and what others added behind it is read."""
+    log, other = DatabaseLog(flaky, "s"), DatabaseLog(open_store(tmp_path / "s.db"), "s")
+
+    def go_on() -> None:
+        with other.alone():
+            other.add({"kind": "theirs"})
+
+    flaky.fails, flaky.between = ["AFTER COMMIT"], go_on
+    with log.alone():
+        log.add({"kind": "ours"})
+    with log.alone() as news:
+        assert news == [{"kind": "theirs"}]
+
+    assert lines_in(tmp_path / "s.db") == ["ours", "theirs"]
+    log.close()
+    other.close()
+
+
 def test_decides_anew(flaky, tmp_path):
     """A worker that was overtaken knows what the others did, in their order, and does what it does on top of that."""
     study = Study("s", SPACE, Rules(9), DatabaseLog(flaky, "s"))

@@ -340,6 +340,18 @@ def used(store: Store, since_utc: datetime, now_utc: datetime) -> dict[str, floa
     return sums
 
 
+def start_delays(store: Store, engine: str, most: int = 100) -> list[float]:
+    """Return the seconds from handing a job to an engine until it ran, of the last attempts that are over; in growing order."""
+    rows = store.query(
+        "SELECT job_attempts.begun_utc, job_attempts.ran FROM job_attempts JOIN jobs ON jobs.id = job_attempts.job "
+        "WHERE jobs.engine = :engine AND job_attempts.ended_utc <> '' "
+        "ORDER BY job_attempts.ended_utc DESC LIMIT :most",
+        {"engine": engine, "most": most},
+    )
+    begins = [(datetime.fromisoformat(r["begun_utc"]), stretches(r["ran"])) for r in rows]
+    return sorted(max(0.0, (ran[0][0] - begun).total_seconds()) for begun, ran in begins if ran)
+
+
 def line(row: Mapping[str, Any]) -> Line:
     """Return the line that a row of the table is."""
     return Line(

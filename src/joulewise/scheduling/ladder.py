@@ -239,24 +239,26 @@ class _Task:
         fresh = 0.0 if self.state is State.FRESH else inf
         on = 0.0 if self.state is State.RUNNING else inf
         off = inf if self.state is State.FRESH else 0.0
-        back: list[tuple[int, int]] = []  # where `on` and `off` came from: 0 fresh, 1 on, 2 off
+        done = inf
+        # where `on`, `off` and `done` came from: 0 fresh, 1 on, 2 off, 3 done
+        back: list[tuple[int, int, int]] = []
         for begin, end, price in self.slots:
             gain = (power * price - worth) * (end - begin)
             start, stay, again = fresh, on, off + worth * dead + joules * price
             best = min(start, stay, again)
             came = 1 if stay == best else 0 if start == best else 2
-            rest = min(on, off)
-            back.append((came, 1 if on < off else 2))
-            on, off = best + gain, rest
-        best = min(fresh, on, off)
-        at = 0 if fresh == best else 1 if on == best else 2
+            rest = min(on, off) + self.pause.idle_w * price * (end - begin)
+            back.append((came, 1 if on < off else 2, 1 if on < done else 3))
+            on, off, done = best + gain, rest, min(on, done)
+        best = min(fresh, on, done)
+        at = 0 if fresh == best else 1 if on == best else 3
         spans: list[tuple[float, float]] = []
-        for (begin, end, _), (came, rested) in zip(reversed(self.slots), reversed(back), strict=True):
+        for (begin, end, _), (came, rested, ended) in zip(reversed(self.slots), reversed(back), strict=True):
             if at == 1:
                 spans.append((begin, end))
                 at = came
-            elif at == 2:
-                at = rested
+            elif at:
+                at = rested if at == 2 else ended
         return best, _merge(spans[::-1])
 
     def _resumptions(self, spans: Sequence[tuple[float, float]]) -> list[float]:
@@ -271,7 +273,10 @@ class _Task:
 
     def _cost(self, spans: Sequence[tuple[float, float]]) -> float:
         run = sum(self.prices.between(a, b) for a, b in spans) * self.pace.power_w
-        return run + sum(self.pause.energy_j * self.prices.at(t) for t in self._resumptions(spans))
+        first = spans[0][0] if self.state is State.FRESH else self.slots[0][0]
+        rests = zip([first, *(b for _, b in spans)], (a for a, _ in spans), strict=False)
+        idle = sum(self.prices.between(end, begin) for end, begin in rests) * self.pause.idle_w
+        return run + idle + sum(self.pause.energy_j * self.prices.at(t) for t in self._resumptions(spans))
 
     def _fitted(self, spans: list[tuple[float, float]]) -> list[tuple[float, float]] | None:
         """Return the stretches trimmed or drawn out at their cheapest ends until they hold the work exactly."""
@@ -406,7 +411,7 @@ def _with_pauses(
         else:
             result[i] = Piece(begin, pieces[i].end_s, pieces[i].pace)
         extra += prices.between(begin, pieces[i].begin_s) * pieces[i].pace.power_w
-        extra += pause.energy_j * prices.at(begin)
+        extra += pause.energy_j * prices.at(begin) + pause.idle_w * prices.between(result[i - 1].end_s, begin)
     if late:
         last = result[-1]
         if last.end_s + late > latest_s + _EPS_S:

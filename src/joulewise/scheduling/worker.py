@@ -76,6 +76,7 @@ class _Hand:
     requeued: bool = False
     asked: bool = False
     sure: bool = False  # whether the ledger says what the engine was last told
+    awaited: bool = False  # the engine has it and has not begun: nothing of it has run yet
     told: set[str] = field(default_factory=set)
 
     @property
@@ -231,6 +232,18 @@ class Worker:
             hand.requeued = status.state is State.HELD
             if not hand.sure:
                 self._agree(hand, status, now)
+            self._await(hand, status, now)
+
+    def _await(self, hand: _Hand, status: Status, now: datetime) -> None:
+        """Let a stretch begin when the engine says that it runs: waiting for a cluster's room is no running."""
+        if hand.paused or not hand.ran or hand.ran[-1][1] is not None:
+            return
+        if status.state is State.QUEUED:
+            hand.ran[-1], hand.awaited = (now, None), True
+        elif status.state is State.RUNNING and hand.awaited:
+            line = hand.held.line
+            hand.awaited = False
+            self._leases.mark(line.id, line.fence, Stage.RUNNING, hand.handle, hand.ran, now)
 
     def _agree(self, hand: _Hand, status: Status, now: datetime) -> None:
         """Write what a worker told the engine and did not live, or had no ledger, to write: a pause, or its end."""

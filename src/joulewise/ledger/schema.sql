@@ -60,6 +60,27 @@ CREATE TABLE minutes (
     PRIMARY KEY (run_id, minute, component)
 )
  WITHOUT ROWID;
+CREATE TABLE months (
+    month TEXT NOT NULL,
+    run_id TEXT NOT NULL,
+    person TEXT,
+    project TEXT,
+    host TEXT,
+    zone TEXT,
+    device TEXT,
+    site TEXT,
+    role TEXT,
+    inside TEXT,
+    duration_s DOUBLE NOT NULL,
+    energy_j DOUBLE,
+    energy_low_j DOUBLE,
+    energy_high_j DOUBLE,
+    energy_basis TEXT,
+    boundary TEXT NOT NULL,
+    PRIMARY KEY (month, run_id)
+)
+ WITHOUT ROWID;
+CREATE INDEX months_run ON months (run_id);
 CREATE TABLE pots (
     name TEXT NOT NULL,
     limits TEXT NOT NULL,
@@ -127,12 +148,27 @@ CREATE TABLE savings (
     settled_utc TEXT NOT NULL,
     PRIMARY KEY (before_run, after_run)
 );
+CREATE TABLE searches (
+    name TEXT NOT NULL,
+    lines BIGINT NOT NULL,
+    PRIMARY KEY (name)
+);
 CREATE TABLE shards (
     root TEXT NOT NULL,
     day TEXT NOT NULL,
     mtime_ns BIGINT NOT NULL,
     scanned_ns BIGINT NOT NULL,
     PRIMARY KEY (root, day)
+)
+ WITHOUT ROWID;
+CREATE TABLE wastes (
+    run_id TEXT NOT NULL,
+    waste TEXT NOT NULL,
+    share DOUBLE NOT NULL,
+    low DOUBLE NOT NULL,
+    high DOUBLE NOT NULL,
+    revision INTEGER NOT NULL,
+    PRIMARY KEY (run_id, waste)
 )
  WITHOUT ROWID;
 CREATE TABLE workers (
@@ -201,4 +237,11 @@ CREATE TABLE pot_spending (
     PRIMARY KEY (pot, run_id),
     FOREIGN KEY(pot) REFERENCES pots (name)
 );
-INSERT INTO joulewise_schema (version_num) VALUES ('0003');
+CREATE TABLE search_lines (
+    search TEXT NOT NULL,
+    number BIGINT NOT NULL,
+    line TEXT NOT NULL,
+    PRIMARY KEY (search, number),
+    FOREIGN KEY(search) REFERENCES searches (name)
+);
+INSERT INTO joulewise_schema (version_num) VALUES ('0005');

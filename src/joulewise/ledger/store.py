@@ -22,10 +22,12 @@ from typing import Any, Protocol, final
 
 from joulewise.vocabulary.errors import LedgerError
 
-SCHEMA = "0003"  # the newest migration; `schema.sql` creates a ledger that stands there
+SCHEMA = "0005"  # the newest migration; `schema.sql` creates a ledger that stands there
 INDEX_TABLES = (
     "recordings",
     "minutes",
+    "months",
+    "wastes",
     "shards",
     "damaged",
 )  # a view of the recordings: may be dropped and rebuilt
@@ -39,6 +41,8 @@ PRIMARY_TABLES = (  # known nowhere else: never dropped
     "job_decisions",
     "leases",
     "workers",
+    "searches",
+    "search_lines",
 )
 
 _MAGIC = b"SQLite format 3\x00"

@@ -340,6 +340,27 @@ def used(store: Store, since_utc: datetime, now_utc: datetime) -> dict[str, floa
     return sums
 
 
+def open_work(store: Store, engine: str, zone: str, most: int = 2000) -> list[tuple[Line, datetime | None]]:
+    """Return the open jobs of an engine in a zone, the most pressing `most` of them, and since when those that run do."""
+    rows = store.query(
+        f"SELECT {LINE}, job_attempts.begun_utc FROM jobs LEFT JOIN job_attempts "  # noqa: S608 - names of ours
+        "ON job_attempts.job = jobs.id AND job_attempts.fence = jobs.fence "
+        "WHERE jobs.stage IN ('queued', 'running', 'paused') AND jobs.engine = :engine AND jobs.zone = :zone "
+        "ORDER BY jobs.latest_utc LIMIT :most",
+        {"engine": engine, "zone": zone, "most": most},
+    )
+    return [(line(row), _moment(row["begun_utc"] or "")) for row in rows]
+
+
+def withdraw(store: Store, job_id: str) -> None:
+    """Take back what `add` wrote of a job, as if it had never been submitted."""
+    with store.transaction():
+        for table, column in (
+            ("leases", "name"), ("job_attempts", "job"), ("job_decisions", "job"), ("job_papers", "job"), ("jobs", "id"),
+        ):  # fmt: skip
+            store.execute(f"DELETE FROM {table} WHERE {column} = :id", {"id": job_id})  # noqa: S608 - names of ours
+
+
 def start_delays(store: Store, engine: str, most: int = 100) -> list[float]:
     """Return the seconds from handing a job to an engine until it ran, of the last attempts that are over; in growing order."""
     rows = store.query(

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from joulewise.ledger import jobs as queue
 from joulewise.ledger.store import Store
+from joulewise.scheduling.admission import Admission
 from joulewise.scheduling.plan import DEFAULT_TERMS, Grid, Terms
-from joulewise.scheduling.queue_plan import planned_alone
+from joulewise.scheduling.queue_plan import admission, planned_alone
 from joulewise.scheduling.saved import placement_from_json
 from joulewise.vocabulary.errors import UsageError
-from joulewise.vocabulary.job import Placement
+from joulewise.vocabulary.job import Placement, after
 from joulewise.vocabulary.ticket import Ticket
 
 # of the submitter's environment; everything else is the worker's, or named (--env): a ledger is no place for secrets
@@ -36,21 +37,46 @@ class Submitted:
 
 
 def submit(
-    store: Store, ticket: Ticket, grid: Grid, now_utc: datetime, terms: Terms = DEFAULT_TERMS
+    store: Store,
+    ticket: Ticket,
+    grid: Grid,
+    now_utc: datetime,
+    terms: Terms = DEFAULT_TERMS,
+    *,
+    late: bool = False,
 ) -> Submitted:
-    """Put a job into the queue and return its id and its first plan; the planner looks at everybody's room later.
+    """Put a job into the queue and return its id and its first plan; the planner packs it with the others later.
 
-    UsageError, with nothing written, where its deadline cannot be met (the earliest finish is said), or where its
-    command or folder is not there (asked only for the engine `local`: a cluster's nodes have their own).
+    UsageError, with nothing written, where its deadline cannot be met, alone or beside all that is queued (the earliest
+    finish is said; with `late` it is taken all the same), or where its command or folder is not there (asked only for
+    the engine `local`: a cluster's nodes have their own).
     """
     if ticket.engine == "local":
         require_command(ticket.argv[0], ticket.cwd, ticket.env)
     planned = planned_alone(ticket, grid, now_utc, terms)
+    told = admission(store, ticket, planned.zone, now_utc)
+    if told is not None and not told.admitted:
+        crowded = _crowded(ticket, told, now_utc)
+        if not late:
+            raise UsageError(f"{ticket.job.name}: {crowded}; or take it as it comes with --late")
+        planned = replace(
+            planned, start_utc=max(now_utc, ticket.job.release_utc), reason=f"taken late: {crowded}"
+        )
     job_id = queue.add(store, ticket, planned, now_utc)
     if planned.placement is None:
         return Submitted(job_id, planned.reason, None)
     told = planned.placement
     return Submitted(job_id, planned.reason, placement_from_json(told), told["signal"])
+
+
+def _crowded(ticket: Ticket, told: Admission, now_utc: datetime) -> str:
+    if told.finish_s == float("inf"):
+        return f"it takes {ticket.needs}, and no worker that is there has as much"
+    finish = after(now_utc, told.finish_s)
+    return (
+        f"beside what is queued it ends {finish:%Y-%m-%d %H:%M} UTC at the earliest, after its deadline "
+        f"({ticket.job.deadline_utc:%Y-%m-%d %H:%M} UTC); give it until then"
+    )
 
 
 def carried(environment: Mapping[str, str], named: Mapping[str, str] | None = None) -> dict[str, str]:

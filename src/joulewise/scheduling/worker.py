@@ -14,20 +14,16 @@ Deciding is queue.py's, planning queue_plan.py's (in a process of its own, so th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from signal import Signals
 from typing import final
 
 from joulewise.launching.port import (
     REQUEUE,
     SUSPEND,
-    Checkpointing,
     Engine,
-    Order,
     Refused,
-    Resources,
     State,
     Status,
     Unreachable,
@@ -35,6 +31,7 @@ from joulewise.launching.port import (
 from joulewise.ledger import jobs as queue
 from joulewise.ledger.leases import LEASE_S, Held, Leases, due
 from joulewise.ledger.store import Store
+from joulewise.scheduling.handing import BOUND, Wrap, order_of
 from joulewise.scheduling.queue import NOTHING, Act, Action, Going, decide
 from joulewise.scheduling.saved import placement_from_json
 from joulewise.vocabulary.clock import Clock
@@ -42,10 +39,10 @@ from joulewise.vocabulary.errors import EngineError, LedgerError
 from joulewise.vocabulary.job import Placement
 from joulewise.vocabulary.ticket import Needs, Stage, Ticket
 
-BOUND = frozenset({"local"})  # engines whose jobs live and die with their host
 MOST_ATTEMPTS = 20  # a job that takes its machine down each time is not started for ever
 REQUEUE_FROM_S = 600.0  # a shorter pause is not worth saving the state for
 PLAN_EVERY_S = 15.0  # new jobs are planned within this time
+PATIENCE_S = 60.0  # how long jobs that need not start yet wait for a planning that is due
 FAIR_S = 7 * 86400.0  # how far back fair shares look
 _NEVER_AGAIN = frozenset({3, 125, 126, 127})  # a budget stopped it, or it could not be started at all
 
@@ -87,11 +84,12 @@ class _Hand:
     def paused(self) -> bool:
         return self.held.line.stage is Stage.PAUSED
 
+    def begins_later(self, now_utc: datetime) -> bool:
+        """Whether it was handed over ahead, and its engine begins it at an hour that has not come."""
+        return self.paused and not self.ran and self.held.line.start_utc > now_utc
+
     def ran_s(self, now_utc: datetime) -> float:
         return sum(((end or now_utc) - begin).total_seconds() for begin, end in self.ran)
-
-
-Wrap = Callable[[Ticket, str], Sequence[str]]
 
 
 @final
@@ -116,6 +114,7 @@ class Worker:
         self._hands: dict[str, _Hand] = {}
         self._renew_at = self._adopt_at = self._plan_at = self._used_at = float("-inf")
         self._used: dict[str, float] = {}
+        self._turned_s: float | None = None
         self._silent = ""
         self._unsure = True  # whether a claim may have been written whose answer was lost
 
@@ -138,6 +137,14 @@ class Worker:
             return max(self._post.poll_s, 5.0)
         return self._post.poll_s if self._hands else self._post.idle_s
 
+    def catch_up(self) -> None:
+        """Write down how jobs without a worker do, end those that are to be ended, and leave; nothing is started or paused."""
+        now = self._clock.now_utc()
+        self._adopt(now)
+        for hand in list(self._hands.values()):
+            self._look(hand, now)
+        self.leave()
+
     def leave(self) -> None:
         """Go: what runs, runs on, and the next worker here adopts it."""
         self._leases.leave()
@@ -156,18 +163,36 @@ class Worker:
         self._take_stock()
         for hand in list(self._hands.values()):
             self._look(hand, now)
+        fresh = self._planned(now, now_s)
         waiting = due(self._store, self._engine.name, self._post.zone, self._post.owners, now)
         if waiting or self._hands:
-            going = [self._going(hand, now) for hand in self._hands.values()]
+            going = [self._going(h, now) for h in self._hands.values() if not h.begins_later(now)]
             lines = {line.id: line for line in waiting}
             for action in decide(
                 waiting, going, self._post.room, now, self._shares(now, now_s) if waiting else {}
             ):
-                self._act(action, lines, now)
-        if self._plan is not None and now_s >= self._plan_at:
+                unplanned = action.act is Act.START and lines[action.job].planned_utc is None
+                if fresh or action.act is Act.PAUSE or action.pressing or unplanned:
+                    self._act(action, lines, now)
+
+    def _planned(self, now: datetime, now_s: float) -> bool:
+        """See to it that what waits is planned; return whether plans are new enough to start and to resume jobs by them.
+
+        Where the hour has turned, the old plan's next stretch may be what the new one puts off: a minute is worth waiting.
+        """
+        if self._plan is None:
+            return True
+        unplanned, turned = self._stale(now)
+        if (unplanned or turned) and now_s >= self._plan_at:
             self._plan_at = now_s + PLAN_EVERY_S
-            if self._stale(now) and self._leases.take_planner():
+            if self._leases.take_planner():
                 self._plan()
+                turned = self._stale(now)[1]
+        if not turned:
+            self._turned_s = None
+        elif self._turned_s is None:
+            self._turned_s = now_s
+        return self._turned_s is None or now_s - self._turned_s >= PATIENCE_S
 
     def _take_stock(self) -> None:
         """Bring what this worker has up to date with the ledger; let go of what is no longer its own."""
@@ -197,10 +222,26 @@ class Worker:
                 if held.line.id not in self._hands:
                     self._take(held)
             self._unsure = False
-        for held in self._leases.orphans(self._engine.name, bound=self._engine.name in BOUND):
+        bound = self._engine.name in BOUND
+        for held in self._leases.orphans(self._engine.name, bound=bound):
             if self._leases.adopt(held, now):
                 self._take(replace(held, worker=self._post.name))
                 self._say(f"{held.line.id} ({held.line.name}) adopted from {held.worker}")
+        for job_id, fence in self._leases.strays(self._engine.name, bound=bound):
+            self._stop(job_id, fence)
+
+    def _stop(self, job_id: str, fence: int) -> None:
+        """End the copy of a job that was given up, if it is found alive here after all."""
+        try:
+            handle = self._engine.find(f"{job_id}-{fence}")
+            if handle is not None and self._engine.status(handle).live:
+                self._engine.cancel(handle)
+                self._say(f"{job_id} was given up, but runs here: asked to end")
+                return
+        except EngineError as error:
+            self._say(f"{job_id} was given up: {error}")
+            return
+        self._leases.bury(job_id, fence)
 
     def _take(self, held: Held) -> _Hand:
         ticket = queue.ticket(self._store, held.line.id)
@@ -230,7 +271,10 @@ class Worker:
             hand.asked = self._ask(hand, lambda: self._engine.cancel(hand.handle))
         else:
             hand.requeued = status.state is State.HELD
-            if not hand.sure:
+            began = (
+                hand.paused and not hand.ran and status.state is State.RUNNING
+            )  # its engine began it by itself
+            if not hand.sure or began:
                 self._agree(hand, status, now)
             self._await(hand, status, now)
 
@@ -262,7 +306,8 @@ class Worker:
     def _start(self, hand: _Hand, now: datetime) -> bool:
         line = hand.held.line
         try:
-            handle = self._engine.start(self._order(hand))
+            order = order_of(self._engine, hand.ticket, hand.key, self._wrap, hand.held.attempt.devices)
+            handle = self._engine.start(order)
         except Unreachable as error:
             self._tell(hand, f"{line.id}: {error}; asked again with the same key")
             return False
@@ -278,28 +323,6 @@ class Worker:
         hand.handle, hand.ran = handle, ran
         self._say(f"{line.id} ({line.name}) started: {line.reason}")
         return True
-
-    def _order(self, hand: _Hand) -> Order:
-        ticket, devices = hand.ticket, hand.held.attempt.devices
-        env = dict(ticket.env)
-        if self._engine.name in BOUND and (devices or ticket.needs.gpus == 0):  # a cluster hands out its own
-            env.setdefault("CUDA_VISIBLE_DEVICES", ",".join(map(str, devices)))
-        saving = (
-            Checkpointing(Signals[ticket.checkpoint], ticket.checkpoint_grace_s)
-            if ticket.checkpoint
-            else None
-        )
-        needs = ticket.needs
-        return Order(
-            hand.key,
-            tuple(self._wrap(ticket, hand.key)),
-            ticket.cwd,
-            env,
-            ticket.job.name,
-            resources=Resources(needs.cpus, needs.memory_bytes or None, needs.gpus),
-            checkpointing=saving,
-            tags={"joulewise": hand.key, "owner": ticket.owner},
-        )
 
     def _ended(self, hand: _Hand, status: Status, now: datetime) -> None:
         line, ticket, code = hand.held.line, hand.ticket, status.exit_code
@@ -439,13 +462,15 @@ class Worker:
             self._used_at = now_s + 60.0
         return self._used
 
-    def _stale(self, now: datetime) -> bool:
-        """Whether something waits that was not planned since it came, or since the hour turned."""
+    def _stale(self, now: datetime) -> tuple[bool, bool]:
+        """Whether something waits that was never planned, and something whose plan is older than the hour."""
         rows = self._store.query(
-            "SELECT MIN(planned_utc) AS oldest, COUNT(*) AS count FROM jobs WHERE stage = 'queued'"
+            "SELECT COUNT(*) AS count, MIN(planned_utc) AS oldest, MIN(NULLIF(planned_utc, '')) AS planned "
+            "FROM jobs WHERE stage = 'queued'"
         )
-        hour = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-        return bool(rows[0]["count"]) and rows[0]["oldest"] < queue.iso(hour)
+        hour = queue.iso(now.astimezone(UTC).replace(minute=0, second=0, microsecond=0))
+        planned = rows[0]["planned"]
+        return bool(rows[0]["count"]) and rows[0]["oldest"] == "", planned is not None and planned < hour
 
 
 def _close(ran: list[tuple[datetime, datetime | None]], now: datetime) -> None:

@@ -11,7 +11,7 @@ import click
 from joulewise.cli.output import echo, echo_json, json_option, local_time, plain
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.quantities import format_duration, format_si
-from joulewise.vocabulary.ticket import OPEN, Stage
+from joulewise.vocabulary.ticket import HELD, OPEN, Stage
 
 if TYPE_CHECKING:
     from joulewise.ledger.jobs import Attempt, Decision, Line
@@ -79,6 +79,8 @@ def _list(store: Store, owner: str | None, limit: int | None, *, everything: boo
 
     stages = tuple(Stage) if everything else OPEN
     found = jobs.lines(store, stages, owner=owner, limit=limit or (50 if everything else None))
+    if _looked_after(store, found):
+        found = jobs.lines(store, stages, owner=owner, limit=limit or (50 if everything else None))
     found.sort(key=lambda x: (x.stage is Stage.QUEUED, x.start_utc, x.id))
     if as_json:
         echo_json({"jobs": [line_fields(line) for line in found]})
@@ -94,6 +96,17 @@ def _list(store: Store, owner: str | None, limit: int | None, *, everything: boo
     if any(x.stage is Stage.QUEUED for x in found) and not any(w.alive for w in workers(store)):
         echo("no worker is there to run them; start one: joulewise worker")
     return 0
+
+
+def _looked_after(store: Store, found: Sequence[Line]) -> bool:
+    """See how jobs do that a cluster's scheduler has and no worker looks after; return whether there were any."""
+    from joulewise import wiring
+
+    if not any(line.engine != "local" and line.stage in HELD for line in found):
+        return False
+    for said in wiring.catch_up(store):
+        click.echo(plain(said, 300), err=True)
+    return True
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> str:
@@ -127,6 +140,8 @@ def _one(store: Store, text: str, as_json: bool, *, chart: bool) -> int:
     from joulewise.scheduling.saved import placement_from_json
 
     line = jobs.find(store, text)
+    if _looked_after(store, [line]):
+        line = jobs.find(store, line.id)
     ticket, told = jobs.ticket(store, line.id), jobs.placement(store, line.id)
     story, attempts = jobs.story(store, line.id), jobs.attempts(store, line.id)
     placed = None if told is None else placement_from_json(told)

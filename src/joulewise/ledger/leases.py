@@ -278,8 +278,11 @@ class Leases:
             {"id": job_id, "fence": fence, "state": GIVEN_UP},
         )
 
-    def adopt(self, held: Held, now_utc: datetime) -> bool:
-        """Take over a job that was another's, under the same fence; False where somebody was first."""
+    def adopt(self, held: Held, now_utc: datetime, *, said: bool = True) -> bool:
+        """Take over a job that was another's, under the same fence; False where somebody was first.
+
+        Without `said` its story stays as it is: somebody only looks.
+        """
         clock, now_s = self._clock(self._store)
         with self._store.transaction():
             taken = self._store.execute(
@@ -290,7 +293,7 @@ class Leases:
                     "id": held.line.id, "old": held.worker, "fence": held.line.fence,
                 },
             )  # fmt: skip
-            if taken:
+            if taken and said:
                 decide(self._store, now_utc, (held.line.id, "adopted", f"from {held.worker}, which is gone"),
                        who=self.worker)  # fmt: skip
         return bool(taken)

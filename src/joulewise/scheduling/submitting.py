@@ -27,13 +27,14 @@ CARRIED = ("PATH", "VIRTUAL_ENV", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "PYTHONPA
 class Submitted:
     """A job that is in the queue: its id, why it runs when it does, its placement as if it were alone, and by which signal.
 
-    `placement` is None for a job that runs as soon as there is room.
+    `placement` is None for a job that runs as soon as there is room. `handed` names it where a cluster's scheduler has it already.
     """
 
     id: str
     reason: str
     placement: Placement | None
     signal: str = ""
+    handed: str = ""
 
 
 def submit(
@@ -44,19 +45,21 @@ def submit(
     terms: Terms = DEFAULT_TERMS,
     *,
     late: bool = False,
+    pausing: bool = True,
 ) -> Submitted:
     """Put a job into the queue and return its id and its first plan; the planner packs it with the others later.
 
     UsageError, with nothing written, where its deadline cannot be met, alone or beside all that is queued (the earliest
     finish is said; with `late` it is taken all the same), or where its command or folder is not there (asked only for
-    the engine `local`: a cluster's nodes have their own).
+    the engine `local`: a cluster's nodes have their own). Without `pausing` it is planned to run in one go.
     """
     if ticket.engine == "local":
         require_command(ticket.argv[0], ticket.cwd, ticket.env)
-    planned = planned_alone(ticket, grid, now_utc, terms)
-    told = admission(store, ticket, planned.zone, now_utc)
-    if told is not None and not told.admitted:
-        crowded = _crowded(ticket, told, now_utc)
+    whole = ticket if pausing else replace(ticket, job=replace(ticket.job, interruptible=None))
+    planned = planned_alone(whole, grid, now_utc, terms)
+    beside = admission(store, ticket, planned.zone, now_utc)
+    if beside is not None and not beside.admitted:
+        crowded = _crowded(ticket, beside, now_utc)
         if not late:
             raise UsageError(f"{ticket.job.name}: {crowded}; or take it as it comes with --late")
         planned = replace(

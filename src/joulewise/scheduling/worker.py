@@ -140,7 +140,9 @@ class Worker:
     def catch_up(self) -> None:
         """Write down how jobs without a worker do, end those that are to be ended, and leave; nothing is started or paused."""
         now = self._clock.now_utc()
-        self._adopt(now)
+        for held in self._leases.orphans(self._engine.name, bound=self._engine.name in BOUND):
+            if self._leases.adopt(held, now, said=False):
+                self._take(replace(held, worker=self._post.name))
         for hand in list(self._hands.values()):
             self._look(hand, now)
         self.leave()

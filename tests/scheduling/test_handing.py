@@ -69,6 +69,17 @@ def test_adopted(yard):
     assert yard.engine.ran(job) == [(CLEAN, CLEAN + HOUR)]
 
 
+def test_moved(yard):
+    """A worker whose hour for it comes earlier moves its begin."""
+    job = handed(yard)
+    yard.store.execute("UPDATE jobs SET start_utc = :s", {"s": jobs.iso(NOW)})
+    yard.store.execute("UPDATE job_papers SET placement = ''")
+    yard.run(yard.worker())
+
+    assert yard.engine.ran(job) == [(NOW, NOW + HOUR)]
+    assert yard.line(job).stage is Stage.DONE
+
+
 def test_cancelled(yard):
     """Cancelled before its hour with no worker there, it is taken from the engine by whoever catches up."""
     job = handed(yard)

@@ -17,9 +17,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import final
 
 from joulewise.launching.port import (
+    BEGIN,
     REQUEUE,
     SUSPEND,
     Engine,
@@ -431,6 +433,8 @@ class Worker:
 
     def _resume(self, hand: _Hand, reason: str, now: datetime) -> None:
         act = self._engine.release if hand.requeued else self._engine.resume
+        if not hand.ran and BEGIN in self._engine.abilities:  # handed over ahead, and not begun
+            act = partial(self._engine.begin, when_utc=now)
         hand.sure = False
         if self._ask(hand, lambda: act(hand.handle)):
             hand.ran.append((now, None))

@@ -77,9 +77,11 @@ class SimulatedEngine:
         """Return where the job is."""
         return self._now(handle)
 
-    def begin(self, handle: str, when_utc: datetime) -> None:  # noqa: ARG002 - the port names it
-        """Refuse: what is started here runs at once."""
-        raise Refused(f"{handle} runs already")
+    def begin(self, handle: str, when_utc: datetime) -> None:
+        """Move the start of a job that waits for its begin."""
+        if self._now(handle).state is not State.QUEUED:
+            raise Refused(f"{handle} runs already")
+        self._job(handle).due = max(when_utc, self._clock.now_utc()) + timedelta(seconds=self.start_s)
 
     def hold(self, handle: str) -> None:
         """Refuse: what is started here runs at once."""

@@ -14,7 +14,8 @@ against that, times the share that such forecasts kept in the month before (`tru
 that was realised, what the plans' own hours are worth in the actual grid ("by plan"), what starting took, pauses and missed
 deadlines; exit code 1 where a goal is missed. Takes a quarter of an hour, mostly of waiting.
 
-`--simulated` runs all sixteen days over an engine in simulated time that starts at once (minutes): the same without Slurm.
+One zone and one date (`DIR ZONE 2023-05-10`) run that day alone and print it as a line of JSON; `--told FILE` prints the table
+of such lines. `--simulated` runs all sixteen days over an engine in simulated time that starts at once (minutes): the same without Slurm.
 """
 
 from __future__ import annotations
@@ -223,7 +224,7 @@ def one_day(zone: str, date: datetime, *, simulated: bool) -> dict[str, Any]:
                 first = planned_alone(ticket, grid_of((), now, now), now)
                 ids[queue.add(store, ticket, first, now)] = ticket
             worker.round()
-            clock.sleep(STEP_S if simulated else 0.2 * SCALE)
+            clock.sleep(STEP_S if simulated else 0.4 * SCALE)
         ran = {
             t.job.name: engine.ran(i) if simulated else stretches(folder / t.job.name, clock)  # type: ignore[arg-type]
             for i, t in ids.items()
@@ -277,6 +278,8 @@ def _tell(
 
 def main() -> int:
     words = [a for a in sys.argv[2:] if not a.startswith("-")]
+    if "--told" in sys.argv:
+        return show([json.loads(line) for line in Path(words[0]).read_text().splitlines()])
     simulated = "--simulated" in sys.argv
     if len(words) == 2:
         print(

@@ -14,7 +14,7 @@ standard library only: one job over a week of hours takes milliseconds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from math import inf
 
@@ -101,7 +101,18 @@ def best_stretches(
         cost = sum(prices.between(a, b) for a, b in spans) * pace.power_w
         return Choice(tuple(Piece(a, b, pace) for a, b in spans), cost, cost)
     task = _Task(prices, slots, length, pace, pause, state)
-    return task.solve()
+    chosen = task.solve()
+    if not pause.idle_w or chosen is None:
+        return chosen
+    # what would be best if standing still were free has shorter stretches than any price of work finds
+    free = best_stretches(prices, work_s, pace, latest_s, replace(pause, idle_w=0.0), state)
+    if free is None:
+        return chosen
+    bound = max(chosen.bound, free.bound)
+    cost = task.cost([(p.begin_s, p.end_s) for p in free.pieces])
+    if cost < chosen.cost:
+        return Choice(free.pieces, cost, min(bound, cost))
+    return Choice(chosen.pieces, chosen.cost, min(bound, chosen.cost))
 
 
 def best_paces(
@@ -225,7 +236,7 @@ class _Task:
         begin = self.slots[0][0]
         resume = self.pause.dead_s if self.state is State.PAUSED else 0.0
         found.append([(begin, begin + self.length + resume)])  # run on at once
-        kept = [(self._cost(spans), spans) for spans in found if spans is not None]
+        kept = [(self.cost(spans), spans) for spans in found if spans is not None]
         kept = [k for k in kept if k[1] and k[1][-1][1] <= self.slots[-1][1] + _EPS_S]
         if not kept:
             return None
@@ -271,7 +282,8 @@ class _Task:
     def _work(self, spans: Sequence[tuple[float, float]]) -> float:
         return sum(b - a for a, b in spans) - self.pause.dead_s * len(self._resumptions(spans))
 
-    def _cost(self, spans: Sequence[tuple[float, float]]) -> float:
+    def cost(self, spans: Sequence[tuple[float, float]]) -> float:
+        """Return what stretches cost, with their pauses."""
         run = sum(self.prices.between(a, b) for a, b in spans) * self.pace.power_w
         first = spans[0][0] if self.state is State.FRESH else self.slots[0][0]
         rests = zip([first, *(b for _, b in spans)], (a for a, _ in spans), strict=False)
@@ -292,7 +304,7 @@ class _Task:
 
     def _trimmed(self, spans: list[tuple[float, float]], excess: float) -> list[tuple[float, float]]:
         dropped = [
-            (self._cost(spans) - self._cost(rest), rest)
+            (self.cost(spans) - self.cost(rest), rest)
             for i in range(len(spans))
             if len(spans) > 1 and self._work(rest := spans[:i] + spans[i + 1 :]) >= self.length - _EPS_S
         ]

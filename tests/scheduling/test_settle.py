@@ -111,7 +111,10 @@ def test_joules_bought_are_shown():
 def test_idle_power_of_pauses():
     """A run that stood still is settled with what it drew meanwhile, whatever was planned."""
     pausing = placed_of(job(2, 8, interruptible=Checkpoint(0.0, 0.0, 100.0)), grid(FORECAST), NOW)
-    ran = [Stretch(NOW, NOW + timedelta(hours=1)), Stretch(NOW + timedelta(hours=3), NOW + timedelta(hours=4))]
+    ran = [
+        Stretch(NOW, NOW + timedelta(hours=1)),
+        Stretch(NOW + timedelta(hours=3), NOW + timedelta(hours=4)),
+    ]
     settled = settle_placement(pausing, {"DE": signal(FORECAST)}, ran=ran)
 
     assert settled.ran_g == pytest.approx(400 + 100 + 0.1 * (300 + 200))

@@ -33,16 +33,19 @@ from joulewise.launching.port import (
 from joulewise.ledger import jobs as queue
 from joulewise.ledger.leases import LEASE_S, Held, Leases, due
 from joulewise.ledger.store import Store
+from joulewise.scheduling.floor import Floor, Sharing
 from joulewise.scheduling.handing import BOUND, Wrap, order_of
 from joulewise.scheduling.queue import NOTHING, Act, Action, Going, decide
 from joulewise.scheduling.saved import placement_from_json
+from joulewise.scheduling.sharing import WHOLE
 from joulewise.vocabulary.clock import Clock
 from joulewise.vocabulary.errors import EngineError, LedgerError
-from joulewise.vocabulary.job import Placement
+from joulewise.vocabulary.job import Placement, Stretch
 from joulewise.vocabulary.ticket import Needs, Stage, Ticket
 
 MOST_ATTEMPTS = 20  # a job that takes its machine down each time is not started for ever
 REQUEUE_FROM_S = 600.0  # a shorter pause is not worth saving the state for
+IDLE_REST_S = 3600.0  # how long a job whose GPU idled stands still
 PLAN_EVERY_S = 15.0  # new jobs are planned within this time
 PATIENCE_S = 60.0  # how long jobs that need not start yet wait for a planning that is due
 FAIR_S = 7 * 86400.0  # how far back fair shares look
@@ -74,6 +77,7 @@ class _Hand:
     ran: list[tuple[datetime, datetime | None]]
     requeued: bool = False
     asked: bool = False
+    idle_until: datetime | None = None  # its GPU was taken back until then
     sure: bool = False  # whether the ledger says what the engine was last told
     awaited: bool = False  # the engine has it and has not begun: nothing of it has run yet
     told: set[str] = field(default_factory=set)
@@ -85,6 +89,10 @@ class _Hand:
     @property
     def paused(self) -> bool:
         return self.held.line.stage is Stage.PAUSED
+
+    @property
+    def devices(self) -> tuple[int, ...]:
+        return () if self.requeued else self.held.attempt.devices
 
     def begins_later(self, now_utc: datetime) -> bool:
         """Whether it was handed over ahead, and its engine begins it at an hour that has not come."""
@@ -109,10 +117,13 @@ class Worker:
         plan: Callable[[], None] | None = None,
         say: Callable[[str], None] = lambda _line: None,
         leases: Leases | None = None,
+        sharing: Sharing | None = None,
     ) -> None:
         self._store, self._engine, self._post, self._clock = store, engine, post, clock
         self._wrap, self._plan, self._say = wrap, plan, say
         self._leases = leases or Leases(store, post.name, post.place, post.lease_s)
+        self._floor = Floor(post.room, sharing)
+        self._tickets: dict[str, Ticket] = {}
         self._hands: dict[str, _Hand] = {}
         self._renew_at = self._adopt_at = self._plan_at = self._used_at = float("-inf")
         self._used: dict[str, float] = {}
@@ -167,17 +178,44 @@ class Worker:
         self._take_stock()
         for hand in list(self._hands.values()):
             self._look(hand, now)
+        self._watch(now, now_s)
         fresh = self._planned(now, now_s)
         waiting = due(self._store, self._engine.name, self._post.zone, self._post.owners, now)
         if waiting or self._hands:
             going = [self._going(h, now) for h in self._hands.values() if not h.begins_later(now)]
             lines = {line.id: line for line in waiting}
+            counted = self._counted(waiting)
             for action in decide(
-                waiting, going, self._post.room, now, self._shares(now, now_s) if waiting else {}
+                counted, going, self._floor.room, now, self._shares(now, now_s) if waiting else {}
             ):
                 unplanned = action.act is Act.START and lines[action.job].planned_utc is None
                 if fresh or action.act is Act.PAUSE or action.pressing or unplanned:
                     self._act(action, lines, now)
+
+    def _counted(self, waiting: list[queue.Line]) -> list[queue.Line]:
+        """Return the lines of jobs that wait with what they count as here."""
+        if not self._floor.measures:
+            return [self._floor.counted(line, None) for line in waiting]
+        fresh = [line.id for line in waiting if line.id not in self._tickets]
+        known = self._tickets | (queue.tickets(self._store, fresh) if fresh else {})
+        self._tickets = {line.id: known[line.id] for line in waiting}
+        return [self._floor.counted(line, self._tickets[line.id]) for line in waiting]
+
+    def _watch(self, now: datetime, now_s: float) -> None:
+        """Write down who is slowed by whom, and take an idle GPU back where its job can save its state."""
+        begun = {job: hand for job, hand in self._hands.items() if hand.handle and hand.ran}
+        for word in self._floor.look(begun, now_s):
+            hand = self._hands[word.job]
+            can = word.idle and bool(hand.ticket.checkpoint) and REQUEUE in self._engine.abilities
+            told = (
+                word.reason
+                if can or not word.idle
+                else f"{word.reason}; it cannot save its state, so it keeps it"
+            )
+            queue.decide(self._store, now, (word.job, word.what, told), who=self._post.name)
+            self._say(f"{word.job} ({hand.held.line.name}) {word.what}: {told}")
+            if can:
+                hand.idle_until = now + timedelta(seconds=IDLE_REST_S)
 
     def _planned(self, now: datetime, now_s: float) -> bool:
         """See to it that what waits is planned; return whether plans are new enough to start and to resume jobs by them.
@@ -311,6 +349,9 @@ class Worker:
         line = hand.held.line
         try:
             order = order_of(self._engine, hand.ticket, hand.key, self._wrap, hand.held.attempt.devices)
+            if self._engine.name in BOUND:
+                own = self._floor.environment(hand.ticket, hand.held.attempt.devices)
+                order = replace(order, env={**order.env, **own})
             handle = self._engine.start(order)
         except Unreachable as error:
             self._tell(hand, f"{line.id}: {error}; asked again with the same key")
@@ -389,20 +430,26 @@ class Worker:
         duration = ticket.job.duration
         may_rest = SUSPEND in abilities or (bool(ticket.checkpoint) and REQUEUE in abilities)
         ready = bool(hand.handle) and not hand.held.line.wanted
+        needs = self._floor.counts(ticket)
+        stretches = hand.placement.stretches if hand.placement else ()
+        if hand.idle_until is not None and hand.idle_until > now:
+            stretches = (Stretch(hand.idle_until, hand.held.line.deadline_utc),)
         return Going(
-            hand.held.line,
+            replace(hand.held.line, needs=needs),
             hand.paused,
             hand.ran_s(now),
             max(duration.reserve_s or 0.0, duration.expected_s or 0.0),
-            hand.placement.stretches if hand.placement else (),
+            stretches,
             ticket.pausable and duration.known and may_rest and ready,
-            NOTHING if hand.requeued else ticket.needs.at_rest,
+            NOTHING if hand.requeued else needs.at_rest,
         )
 
     def _act(self, action: Action, waiting: dict[str, queue.Line], now: datetime) -> None:
         if action.act is Act.START:
             line = waiting[action.job]
-            devices = self._free_devices(line.needs.gpus)
+            devices = self._devices(line)
+            if devices is None:
+                return
             fence = self._leases.claim(line.id, line.fence, action.reason, now, devices)
             if fence is not None:
                 for held in self._leases.held():
@@ -413,9 +460,12 @@ class Worker:
         else:
             self._resume(self._hands[action.job], action.reason, now)
 
-    def _free_devices(self, count: int) -> list[int]:
-        taken = {d for hand in self._hands.values() for d in hand.held.attempt.devices}
-        return [d for d in range(self._post.room.gpus) if d not in taken][:count]
+    def _devices(self, line: queue.Line) -> tuple[int, ...] | None:
+        """Return the GPUs for a job that is to start; None where none has room for it."""
+        if not line.needs.gpus or self._engine.name not in BOUND:  # a cluster hands out its own
+            return ()
+        ticket = self._tickets.get(line.id) or queue.ticket(self._store, line.id)
+        return self._floor.devices(ticket, self._hands.values())
 
     def _pause(self, hand: _Hand, reason: str, now: datetime) -> None:
         abilities = self._engine.abilities
@@ -433,6 +483,9 @@ class Worker:
 
     def _resume(self, hand: _Hand, reason: str, now: datetime) -> None:
         act = self._engine.release if hand.requeued else self._engine.resume
+        others = (h for h in self._hands.values() if h is not hand)
+        if hand.requeued and not self._floor.holds(hand.ticket, hand.held.attempt.devices, others):
+            return  # its GPU is another's now
         if not hand.ran and BEGIN in self._engine.abilities:  # handed over ahead, and not begun
             act = partial(self._engine.begin, when_utc=now)
         hand.sure = False
@@ -464,7 +517,8 @@ class Worker:
 
     def _shares(self, now: datetime, now_s: float) -> dict[str, float]:
         if now_s >= self._used_at:
-            self._used = queue.used(self._store, now - timedelta(seconds=FAIR_S), now)
+            used = queue.used(self._store, now - timedelta(seconds=FAIR_S), now)
+            self._used = {owner: seconds * WHOLE for owner, seconds in used.items()}
             self._used_at = now_s + 60.0
         return self._used
 

@@ -269,7 +269,7 @@ class TestEngines:
         renew(store, always(grid()), NOW)
 
         assert jobs.find(store, late).latest_utc == before - timedelta(minutes=30)
-        placed = placement_from_json(jobs.placement(store, late))
+        placed = placement_from_json(jobs.placement(store, late) or {})
         assert sum(s.duration_s for s in placed.stretches) == 2.5 * 3600
         assert placed.predicted.energy_j == pytest.approx(200 * 7200)  # waiting draws nothing
 
@@ -279,4 +279,4 @@ class TestEngines:
         job = add(store, ticket("last", 2.0))
         renew(store, always(grid([500.0] * 22 + [100.0] * 26)), NOW)
 
-        assert placement_from_json(jobs.placement(store, job)).end_utc <= NOW + 22 * HOUR
+        assert placement_from_json(jobs.placement(store, job) or {}).end_utc <= NOW + 22 * HOUR

@@ -87,7 +87,9 @@ def test_beside_each_other(joulewise, home):
     for _ in range(2):
         joulewise("run", "--quiet", "--", *command)
     for name in ("one", "two"):
-        joulewise("submit", "--deadline", "+1h", "--zone", "DE", "--duration", "3s", "--name", name, "--", *command)
+        joulewise(
+            "submit", "--deadline", "+1h", "--zone", "DE", "--duration", "3s", "--name", name, "--", *command
+        )
     store = queue_store()
     store.execute("UPDATE jobs SET start_utc = submitted_utc")  # whatever the hour is
     store.close()

@@ -37,7 +37,9 @@ _HEADS = ("job", "name", "owner", "stage", "start", "deadline", "CPUs", "zone", 
 @click.option("--workers", "show_workers", is_flag=True, help="Show the workers.")
 @click.option("--output", is_flag=True, help="With a JOB: print what it wrote so far.")
 @click.option(
-    "--chart", is_flag=True, help="With a JOB: draw the forecast from now on with the hours of its plan."
+    "--chart",
+    is_flag=True,
+    help="Draw the forecast with the processors planned in each hour; with a JOB: with the hours of its plan.",
 )
 @click.option(
     "--plan", "renew", is_flag=True, help="Plan what waits anew, now (workers do it by themselves)."
@@ -57,8 +59,6 @@ def command(
     """Show what waits and runs; with a JOB (id or its beginning, name, latest) its story, step by step, with reasons."""
     from joulewise import wiring
 
-    if chart and job is None:
-        raise UsageError("--chart is for one job; name it: joulewise queue JOB --chart")
     if output and job is None:
         raise UsageError("--output is for one job; name it: joulewise queue JOB --output")
     store = wiring.queue_store()
@@ -69,12 +69,14 @@ def command(
             return _workers(store, as_json)
         if job is not None:
             return _output(store, job) if output else _one(store, job, as_json, chart=chart)
-        return _list(store, owner, limit, everything=everything, as_json=as_json)
+        return _list(store, owner, limit, everything=everything, as_json=as_json, chart=chart)
     finally:
         store.close()
 
 
-def _list(store: Store, owner: str | None, limit: int | None, *, everything: bool, as_json: bool) -> int:
+def _list(
+    store: Store, owner: str | None, limit: int | None, *, everything: bool, as_json: bool, chart: bool
+) -> int:
     from joulewise.ledger import jobs
 
     stages = tuple(Stage) if everything else OPEN
@@ -95,7 +97,27 @@ def _list(store: Store, owner: str | None, limit: int | None, *, everything: boo
 
     if any(x.stage is Stage.QUEUED for x in found) and not any(w.alive for w in workers(store)):
         echo("no worker is there to run them; start one: joulewise worker")
+    if chart:
+        from joulewise.cli.queue_chart import queue_chart
+
+        echo(f"\n{queue_chart(store, [x for x in found if x.stage in OPEN], datetime.now(UTC))}")
+    if everything:
+        _settled(store)
     return 0
+
+
+def _settled(store: Store, job_id: str = "") -> None:
+    """Say what was saved of what was promised, over the jobs that were settled, or by one of them."""
+    from joulewise.ledger.savings import plans
+
+    wanted = f"job-{job_id}" if job_id else ""
+    parts = [s for name, s in plans(store) if (name == wanted if wanted else name.startswith("job-"))]
+    if not parts:
+        return
+    saved, promised = sum(p.saved_g for p in parts), sum(p.promised_g for p in parts)
+    share = f" ({saved / promised:.0%})" if promised > 0 else ""
+    whose = f"  settled   {parts[0].verdict}; " if job_id else f"{len(parts)} settled: "
+    echo(f"{whose}{format_si(saved, 'g')} saved of {format_si(promised, 'g')} promised{share}")
 
 
 def _looked_after(store: Store, found: Sequence[Line]) -> bool:
@@ -180,9 +202,14 @@ def _one(store: Store, text: str, as_json: bool, *, chart: bool) -> int:
                 f"  plan      {local_time(stretch.start_utc)} to {local_time(stretch.end_utc)} in {placed.zone}"
             )
         echo(f"  carbon    {_carbon(placed)}")
+        if placed.trust < 1 and placed.promised_g > 0:
+            echo(
+                f"  promise   {format_si(placed.promised_g, 'g')} less; such forecasts kept {placed.trust:.0%} in the last month"
+            )
         for note in placed.notes:
             echo(f"  note      {plain(note, 300)}")
         echo(f"  grid      {plain((told or {}).get('signal', ''), 300)}")
+    _settled(store, line.id)
     if chart:
         echo(_drawn(line, placed))
     echo("")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,6 +21,19 @@ if TYPE_CHECKING:
     from joulewise.ledger.store import Store
     from joulewise.vocabulary.job import Placement
 
+_COLUMNS = (
+    "id",
+    "name",
+    "owner",
+    "engine",
+    "stage",
+    "start_utc",
+    "ended_utc",
+    "deadline_utc",
+    "cpus",
+    "zone",
+    "reason",
+)
 _HEADS = ("job", "name", "owner", "stage", "start", "deadline", "CPUs", "zone", "because")
 
 
@@ -80,27 +95,30 @@ def _list(
     from joulewise.ledger import jobs
 
     stages = tuple(Stage) if everything else OPEN
-    found = jobs.lines(store, stages, owner=owner, limit=limit or (50 if everything else None))
+    most = limit or (50 if everything else None)
+    found = jobs.rows(store, stages, _COLUMNS, owner=owner, limit=most)
     if _looked_after(store, found):
-        found = jobs.lines(store, stages, owner=owner, limit=limit or (50 if everything else None))
-    found.sort(key=lambda x: (x.stage is Stage.QUEUED, x.start_utc, x.id))
+        found = jobs.rows(store, stages, _COLUMNS, owner=owner, limit=most)
     if as_json:
-        echo_json({"jobs": [line_fields(line) for line in found]})
+        lines = jobs.lines(store, stages, owner=owner, limit=most)
+        lines.sort(key=lambda x: (x.stage is Stage.QUEUED, x.start_utc, x.id))
+        echo_json({"jobs": [line_fields(line) for line in lines]})
         return 0
     if not found:
         echo("nothing waits and nothing runs; joulewise submit -- COMMAND submits a job")
         return 0
-    echo(_columns([_row(line) for line in found]))
-    counts = ", ".join(f"{n} {stage}" for stage in Stage if (n := sum(x.stage is stage for x in found)))
-    echo(f"\n{counts}")
+    found.sort(key=lambda row: (row["stage"] == Stage.QUEUED.value, row["start_utc"], row["id"]))
+    echo(_columns([_row(row) for row in found]))
+    counts = Counter(row["stage"] for row in found)
+    echo("\n" + ", ".join(f"{counts[stage.value]} {stage}" for stage in Stage if counts[stage.value]))
     from joulewise.ledger.leases import workers
 
-    if any(x.stage is Stage.QUEUED for x in found) and not any(w.alive for w in workers(store)):
+    if counts[Stage.QUEUED.value] and not any(w.alive for w in workers(store)):
         echo("no worker is there to run them; start one: joulewise worker")
     if chart:
         from joulewise.cli.queue_chart import queue_chart
 
-        echo(f"\n{queue_chart(store, [x for x in found if x.stage in OPEN], datetime.now(UTC))}")
+        echo(f"\n{queue_chart(store, jobs.lines(store, owner=owner, limit=limit), datetime.now(UTC))}")
     if everything:
         _settled(store)
     return 0
@@ -120,11 +138,11 @@ def _settled(store: Store, job_id: str = "") -> None:
     echo(f"{whose}{format_si(saved, 'g')} saved of {format_si(promised, 'g')} promised{share}")
 
 
-def _looked_after(store: Store, found: Sequence[Line]) -> bool:
+def _looked_after(store: Store, found: Sequence[Mapping[str, Any]]) -> bool:
     """See how jobs do that a cluster's scheduler has and no worker looks after; return whether there were any."""
     from joulewise import wiring
 
-    if not any(line.engine != "local" and line.stage in HELD for line in found):
+    if not any(row["engine"] != "local" and row["stage"] in HELD for row in found):
         return False
     for said in wiring.catch_up(store):
         click.echo(plain(said, 300), err=True)
@@ -133,24 +151,29 @@ def _looked_after(store: Store, found: Sequence[Line]) -> bool:
 
 def _columns(rows: Sequence[Sequence[str]]) -> str:
     """Return rows in columns; written here because ten thousand of them take a table library over a second."""
-    widths = [max(len(head), *(len(row[n]) for row in rows)) for n, head in enumerate(_HEADS[:-1])]
+    widths = [max(map(len, column)) for column in zip(_HEADS, *rows, strict=True)][:-1]
     layout = "  ".join(f"{{:<{w}}}" for w in widths) + "  {}"
     return "\n".join([layout.format(*_HEADS), *(layout.format(*row) for row in rows)])
 
 
-def _row(line: Line) -> tuple[str, ...]:
-    when = line.ended_utc or line.start_utc
+def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
     return (
-        line.id,
-        _short(line.name, 24),
-        _short(line.owner, 12),
-        line.stage.value,
-        str(when.astimezone())[:16],  # as local_time says it, in a third of the time
-        str(line.deadline_utc.astimezone())[:16],
-        str(line.needs.cpus),
-        line.zone,
-        _short(line.reason, 70),
+        row["id"],
+        _short(row["name"], 24),
+        _short(row["owner"], 12),
+        row["stage"],
+        _minute((row["ended_utc"] or row["start_utc"])[:16]),
+        _minute(row["deadline_utc"][:16]),
+        str(row["cpus"]),
+        row["zone"],
+        _short(row["reason"], 70),
     )
+
+
+@cache
+def _minute(utc: str) -> str:
+    """Return a minute of the table's as `local_time` says it; many jobs share one."""
+    return str(datetime.fromisoformat(f"{utc}+00:00").astimezone())[:16]
 
 
 def _short(text: str, most: int) -> str:
@@ -162,7 +185,7 @@ def _one(store: Store, text: str, as_json: bool, *, chart: bool) -> int:
     from joulewise.scheduling.saved import placement_from_json
 
     line = jobs.find(store, text)
-    if _looked_after(store, [line]):
+    if _looked_after(store, [{"engine": line.engine, "stage": line.stage}]):
         line = jobs.find(store, line.id)
     ticket, told = jobs.ticket(store, line.id), jobs.placement(store, line.id)
     story, attempts = jobs.story(store, line.id), jobs.attempts(store, line.id)

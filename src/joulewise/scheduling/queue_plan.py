@@ -123,7 +123,7 @@ def admission(store: Store, ticket: Ticket, zone: str, now_utc: datetime) -> Adm
     """Return whether a job meets its deadline beside all that waits and runs where it would run; None where nobody knows.
 
     Nobody does where its length is unknown, or no worker of its engine is there. Jobs of unknown length are not counted,
-    and of more than 2,000 open ones the most pressing.
+    and of more than 1,000 that wait the most pressing.
     """
     pool = [w for w in workers(store) if w.alive and w.engine == ticket.engine and w.zone in ("", zone)]
     job = ticket.job
@@ -133,14 +133,13 @@ def admission(store: Store, ticket: Ticket, zone: str, now_utc: datetime) -> Adm
     if not any(ticket.needs.within(w.capacity) or not w.capacity.memory_bytes for w in pool):
         return Admission(False, float("inf"))
     booked = []
-    for line, begun in queue.open_work(store, ticket.engine, zone):
-        length_s = (line.deadline_utc - line.latest_utc).total_seconds()
-        runs = line.stage is Stage.RUNNING and begun is not None
-        if runs and begun is not None:
-            length_s = max(60.0, length_s - (now_utc - begun).total_seconds())
+    for work in queue.open_work(store, ticket.engine, zone):
+        length_s = (work.deadline_utc - work.latest_utc).total_seconds()
+        if work.begun_utc is not None:
+            length_s = max(60.0, length_s - (now_utc - work.begun_utc).total_seconds())
         if length_s > 0:
-            due_s = (line.deadline_utc - now_utc).total_seconds()
-            booked.append(Booked(units_of(line.needs, room), length_s, due_s, runs))
+            due_s = (work.deadline_utc - now_utc).total_seconds()
+            booked.append(Booked(units_of(work.needs, room), length_s, due_s, work.begun_utc is not None))
     reserve_s = max(job.duration.reserve_s or 0.0, job.duration.expected_s or 0.0)
     due_s = (job.deadline_utc - now_utc).total_seconds()
     from_s = max(0.0, (job.release_utc - now_utc).total_seconds())

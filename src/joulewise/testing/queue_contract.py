@@ -224,8 +224,9 @@ class QueueContract:
         waits, runs = add(store), add(store, needs=Needs(2))
         leases(store, "w1", LeaseClock()).claim(runs, 0, "its hour", NOW + HOUR)
 
-        told = {line.id: begun for line, begun in jobs.open_work(store, "local", "DE")}
-        assert told == {waits: None, runs: NOW + HOUR}
+        told = [(work.needs.cpus, work.begun_utc) for work in jobs.open_work(store, "local", "DE")]
+        assert told == [(2, NOW + HOUR), (1, None)]
+        assert jobs.find(store, waits).stage is Stage.QUEUED
         assert jobs.open_work(store, "slurm", "DE") == jobs.open_work(store, "local", "FR") == []
 
     def test_start_delays(self, store: Store) -> None:

@@ -320,6 +320,7 @@ class _Running:
             line, before = self._lines[key], self._plans.get(key)
             if before is None or placed.stretches != before.remaining_from(self._board.now):
                 told = placement_as_json(replace(placed, job=self._tickets[key].job))
+                told["signal"] = self._board.grid.said()[placed.zone]
                 changed += queue.replace_placement(self._store, key, line.fence, told, self._board.now)
         return changed
 

@@ -228,9 +228,9 @@ def test_kept():
         right[t, : len(actual[t : t + 48])] = actual[t : t + 48]
     noise = np.random.default_rng(1).normal(actual.mean(), actual.std(), right.shape)
 
-    assert kept(actual, right) > 0.98
+    assert kept(actual, right) == pytest.approx(1.0)
     assert kept(actual, noise) < 0.4
-    assert kept(actual[: 9 * 24], right[: 9 * 24 + 1]) == 0.9  # too little to count
+    assert kept(actual[: 9 * 24], right[: 9 * 24 + 1]) == 1.0  # too little to count
     poisoned = actual.copy()
     poisoned[30 * 24 :] = TRAP
     made = blend(poisoned, None, 48).values[: 30 * 24 + 1]

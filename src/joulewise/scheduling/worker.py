@@ -127,6 +127,7 @@ class Worker:
         self._hands: dict[str, _Hand] = {}
         self._renew_at = self._adopt_at = self._plan_at = self._used_at = float("-inf")
         self._used: dict[str, float] = {}
+        self._lag_s = 0.0  # what 19 of 20 starts here stay below: a resumption may take as long
         self._turned_s: float | None = None
         self._silent = ""
         self._unsure = True  # whether a claim may have been written whose answer was lost
@@ -185,9 +186,7 @@ class Worker:
             going = [self._going(h, now) for h in self._hands.values() if not h.begins_later(now)]
             lines = {line.id: line for line in waiting}
             counted = self._counted(waiting)
-            for action in decide(
-                counted, going, self._floor.room, now, self._shares(now, now_s) if waiting else {}
-            ):
+            for action in decide(counted, going, self._floor.room, now, self._shares(now, now_s)):
                 unplanned = action.act is Act.START and lines[action.job].planned_utc is None
                 if fresh or action.act is Act.PAUSE or action.pressing or unplanned:
                     self._act(action, lines, now)
@@ -359,6 +358,7 @@ class Worker:
         except EngineError as error:
             self._end(hand, Stage.FAILED, f"it could not be started: {error}", now)
             return False
+        now = self._clock.now_utc()  # a cluster's commands take their time: it did not run meanwhile
         ran = hand.ran or [(now, None)]
         said = ("started", line.reason)
         if not self._leases.mark(line.id, line.fence, Stage.RUNNING, handle, ran, now, said):
@@ -438,7 +438,8 @@ class Worker:
             replace(hand.held.line, needs=needs),
             hand.paused,
             hand.ran_s(now),
-            max(duration.reserve_s or 0.0, duration.expected_s or 0.0),
+            max(duration.reserve_s or 0.0, duration.expected_s or 0.0)
+            + (self._lag_s if hand.paused else 0.0),
             stretches,
             ticket.pausable and duration.known and may_rest and ready,
             NOTHING if hand.requeued else needs.at_rest,
@@ -490,6 +491,7 @@ class Worker:
             act = partial(self._engine.begin, when_utc=now)
         hand.sure = False
         if self._ask(hand, lambda: act(hand.handle)):
+            now = self._clock.now_utc()  # as for a start
             hand.ran.append((now, None))
             hand.requeued = False
             self._mark(hand, Stage.RUNNING, "resumed", reason, now)
@@ -517,6 +519,8 @@ class Worker:
 
     def _shares(self, now: datetime, now_s: float) -> dict[str, float]:
         if now_s >= self._used_at:
+            told = queue.start_delays(self._store, self._engine.name)
+            self._lag_s = told[int(0.95 * len(told))] if told else 0.0
             used = queue.used(self._store, now - timedelta(seconds=FAIR_S), now)
             self._used = {owner: seconds * WHOLE for owner, seconds in used.items()}
             self._used_at = now_s + 60.0

@@ -51,7 +51,7 @@ def test_a_day_without_the_service():
     engine = SimulatedEngine(clock)
     worker = Worker(
         store, engine, Post("w", "here/1", Needs(3)), clock,
-        plan=lambda: renew(store, lambda *_: grid_at(clock.now_utc()), clock.now_utc()),  # type: ignore[arg-type, return-value]
+        plan=lambda: renew(store, lambda *_: grid_at(clock.now_utc()), clock.now_utc()),  # type: ignore[arg-type]
         leases=Leases(store, "w", "here/1", clock=lease_clock),
     )  # fmt: skip
     ids: list[str] = []

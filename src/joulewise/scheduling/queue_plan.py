@@ -21,7 +21,6 @@ from joulewise.ledger import jobs as queue
 from joulewise.ledger.jobs import Line, Planned
 from joulewise.ledger.leases import Held, WorkerLine, holders, workers
 from joulewise.ledger.store import Store
-from joulewise.scheduling.admission import Admission, Booked, admit
 from joulewise.scheduling.plan import DEFAULT_TERMS, Grid, Terms, place, replan
 from joulewise.scheduling.queue import NOTHING, margin_s
 from joulewise.scheduling.saved import placement_as_json, placement_from_json
@@ -117,35 +116,6 @@ def _lag(store: Store, engine: str) -> _Lag:
     if len(told) < _TELLING:
         return _Lag()
     return _Lag(told[len(told) // 2], told[min(len(told) - 1, ceil(0.95 * len(told)))])
-
-
-def admission(store: Store, ticket: Ticket, zone: str, now_utc: datetime) -> Admission | None:
-    """Return whether a job meets its deadline beside all that waits and runs where it would run; None where nobody knows.
-
-    Nobody does where its length is unknown, or no worker of its engine is there. Jobs of unknown length are not counted,
-    and of more than 1,000 that wait the most pressing.
-    """
-    pool = [w for w in workers(store) if w.alive and w.engine == ticket.engine and w.zone in ("", zone)]
-    job = ticket.job
-    if not pool or not job.duration.known:
-        return None
-    room = sum((w.capacity for w in pool), NOTHING)
-    if not any(ticket.needs.within(w.capacity) or not w.capacity.memory_bytes for w in pool):
-        return Admission(False, float("inf"))
-    booked = []
-    for work in queue.open_work(store, ticket.engine, zone):
-        length_s = (work.deadline_utc - work.latest_utc).total_seconds()
-        if work.begun_utc is not None:
-            length_s = max(60.0, length_s - (now_utc - work.begun_utc).total_seconds())
-        if length_s > 0:
-            due_s = (work.deadline_utc - now_utc).total_seconds()
-            booked.append(Booked(units_of(work.needs, room), length_s, due_s, work.begun_utc is not None))
-    reserve_s = max(job.duration.reserve_s or 0.0, job.duration.expected_s or 0.0)
-    due_s = (job.deadline_utc - now_utc).total_seconds()
-    from_s = max(0.0, (job.release_utc - now_utc).total_seconds())
-    # a job whose window does not hold its reserve is taken at its risk: it is booked for what is likely
-    length_s = reserve_s if reserve_s <= due_s - from_s else job.duration.expected_s or reserve_s
-    return admit(Booked(units_of(ticket.needs, room), length_s, due_s), booked, room.cpus, from_s)
 
 
 def units_of(needs: Needs, room: Needs) -> int:

@@ -35,6 +35,7 @@ from joulewise.ledger.leases import LEASE_S, Held, Leases, due
 from joulewise.ledger.store import Store
 from joulewise.scheduling.floor import Floor, Sharing
 from joulewise.scheduling.handing import BOUND, Wrap, order_of
+from joulewise.scheduling.outcome import Outcome, outcome
 from joulewise.scheduling.queue import NOTHING, Act, Action, Going, decide
 from joulewise.scheduling.saved import placement_from_json
 from joulewise.scheduling.sharing import WHOLE
@@ -43,13 +44,11 @@ from joulewise.vocabulary.errors import EngineError, LedgerError
 from joulewise.vocabulary.job import Placement, Stretch
 from joulewise.vocabulary.ticket import Needs, Stage, Ticket
 
-MOST_ATTEMPTS = 20  # a job that takes its machine down each time is not started for ever
 REQUEUE_FROM_S = 600.0  # a shorter pause is not worth saving the state for
 IDLE_REST_S = 3600.0  # how long a job whose GPU idled stands still
 PLAN_EVERY_S = 15.0  # new jobs are planned within this time
 PATIENCE_S = 60.0  # how long jobs that need not start yet wait for a planning that is due
 FAIR_S = 7 * 86400.0  # how far back fair shares look
-_NEVER_AGAIN = frozenset({3, 125, 126, 127})  # a budget stopped it, or it could not be started at all
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,7 +303,7 @@ class Worker:
             self._tell(hand, f"{hand.held.line.id}: {error}")
             return
         except EngineError as error:
-            self._end(hand, Stage.FAILED, f"nobody can say how it does: {error}", now)
+            self._end(hand, Outcome(Stage.FAILED, f"nobody can say how it does: {error}"), now)
             return
         if not status.live:
             self._ended(hand, status, now)
@@ -356,7 +355,7 @@ class Worker:
             self._tell(hand, f"{line.id}: {error}; asked again with the same key")
             return False
         except EngineError as error:
-            self._end(hand, Stage.FAILED, f"it could not be started: {error}", now)
+            self._end(hand, Outcome(Stage.FAILED, f"it could not be started: {error}"), now)
             return False
         now = self._clock.now_utc()  # a cluster's commands take their time: it did not run meanwhile
         ran = hand.ran or [(now, None)]
@@ -370,60 +369,23 @@ class Worker:
         return True
 
     def _ended(self, hand: _Hand, status: Status, now: datetime) -> None:
-        line, ticket, code = hand.held.line, hand.ticket, status.exit_code
-        why = status.reason
-        if line.wanted == "cancel" and status.state is not State.LOST:
-            self._end(hand, Stage.CANCELLED, "cancelled while it ran", now, code)
-        elif status.state is State.FINISHED and code == 0:
-            self._end(hand, Stage.DONE, f"done after {hand.ran_s(now):.0f} s of running", now, code)
-        elif status.state is State.LOST:
-            if line.wanted == "cancel":
-                self._end(hand, Stage.CANCELLED, f"cancelled; {why}", now)
-            elif not ticket.restartable:
-                self._end(
-                    hand, Stage.FAILED, f"{why or 'it was interrupted'}; it is not declared restartable", now
-                )
-            elif line.fence >= MOST_ATTEMPTS:
-                self._end(
-                    hand, Stage.FAILED, f"{why or 'interrupted'}; given up after {line.fence} attempts", now
-                )
-            else:
-                self._end(hand, Stage.QUEUED, f"{why or 'it was interrupted'}; starts again", now)
-        elif status.state is State.FINISHED and code not in _NEVER_AGAIN and line.failures < ticket.retries:
-            left = ticket.retries - line.failures - 1
-            self._end(
-                hand,
-                Stage.QUEUED,
-                f"failed with {code}; tried again ({left} more left)",
-                now,
-                code,
-                failed=True,
-            )
-        elif status.state is State.FINISHED:
-            words = (
-                "stopped by its budget" if code == 3 and ticket.budget else f"failed with exit code {code}"
-            )
-            self._end(hand, Stage.FAILED, f"{words}{f': {why}' if why else ''}", now, code, failed=True)
-        else:
-            self._end(hand, Stage.FAILED, f"ended by the engine: {why or 'no reason given'}", now, code)
+        self._end(hand, outcome(hand.held.line, hand.ticket, status, hand.ran_s(now)), now)
 
-    def _end(
-        self,
-        hand: _Hand,
-        stage: Stage,
-        reason: str,
-        now: datetime,
-        exit_code: int | None = None,
-        *,
-        failed: bool = False,
-    ) -> None:
+    def _end(self, hand: _Hand, end: Outcome, now: datetime) -> None:
         line = hand.held.line
         _close(hand.ran, now)
         self._leases.finish(
-            line.id, line.fence, stage, reason, hand.ran, now, exit_code=exit_code, failed=failed
+            line.id,
+            line.fence,
+            end.stage,
+            end.reason,
+            hand.ran,
+            now,
+            exit_code=end.exit_code,
+            failed=end.failed,
         )
         self._hands.pop(line.id, None)
-        self._say(f"{line.id} ({line.name}) {stage}: {reason}")
+        self._say(f"{line.id} ({line.name}) {end.stage}: {end.reason}")
 
     def _going(self, hand: _Hand, now: datetime) -> Going:
         ticket, abilities = hand.ticket, self._engine.abilities

@@ -30,7 +30,7 @@ def family(name, components, *meters, missing=()):
 
 
 def chosen(monkeypatch, *families):
-    monkeypatch.setattr(wiring, "FAMILIES", families)
+    monkeypatch.setattr(wiring.meters, "FAMILIES", families)
     return list(wiring.survey(Settings(), 1))
 
 

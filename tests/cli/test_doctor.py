@@ -51,7 +51,7 @@ def families(monkeypatch):
         "modelled": (Component.CPU, lambda _settings, _pid: Found((meters["model"],))),
     }
     chosen = tuple(wiring.Family(n, frozenset({c}), find) for n, (c, find) in found.items())
-    monkeypatch.setattr(wiring, "FAMILIES", chosen)
+    monkeypatch.setattr(wiring.meters, "FAMILIES", chosen)
     return meters
 
 
@@ -98,7 +98,7 @@ def test_family_that_fails_is_told(monkeypatch):
             raise MeterError("the driver says no")
         return Found()
 
-    monkeypatch.setattr(wiring, "FAMILIES", (wiring.Family("nvml", frozenset({Component.GPU}), find),))
+    monkeypatch.setattr(wiring.meters, "FAMILIES", (wiring.Family("nvml", frozenset({Component.GPU}), find),))
 
     assert asked()["families"][0]["missing"][0]["why"] == "the driver says no"
 

@@ -87,7 +87,7 @@ def test_per_s(tmp_path):
 def test_two_nodes(tmp_path):
     """Two replicas on two Ray nodes answer rightly, with our headers; a wrong request has our error."""
     program = f"""
-import json, urllib.error, urllib.request
+import json, time, urllib.error, urllib.request
 import ray
 from ray import serve
 from ray.cluster_utils import Cluster
@@ -100,6 +100,14 @@ ray.init(address=cluster.address, logging_level="ERROR", log_to_driver=False)
 serve.start(http_options={{"host": "127.0.0.1", "port": 18765}})
 app = application([{str(models.double(tmp_path))!r}], scaling=Scaling(least=2, most=2), begin=wiring.serving_period)
 serve.run(app, route_prefix="/")
+def routed():
+    try:
+        with urllib.request.urlopen("http://127.0.0.1:18765/-/routes") as told:
+            return "/" in json.load(told)
+    except urllib.error.URLError:
+        return False
+while not routed():  # an application is ready before Ray's proxy has heard of it
+    time.sleep(0.1)
 def ask(body):
     return urllib.request.urlopen(urllib.request.Request("http://127.0.0.1:18765/predict", body))
 for k in range(20):

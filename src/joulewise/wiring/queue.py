@@ -1,0 +1,200 @@
+"""The queue: its engines, its ledger, what a job takes along."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from joulewise import settings as settings_room
+from joulewise.vocabulary.clock import SystemClock
+from joulewise.vocabulary.errors import UnknownName, UsageError
+from joulewise.wiring.chosen import settings
+from joulewise.wiring.grid import planning_grid
+from joulewise.wiring.ledger import refresh
+
+if TYPE_CHECKING:
+    from joulewise.launching.port import Engine
+    from joulewise.ledger.store import Store
+    from joulewise.scheduling.queue_plan import Renewed
+    from joulewise.scheduling.submitting import Submitted
+    from joulewise.vocabulary.job import Duration
+    from joulewise.vocabulary.ticket import Needs, Ticket
+
+
+ENGINES = ("local", "slurm", "ray", "kubernetes")
+
+
+SHARES_FILES = frozenset(
+    {"local", "slurm"}
+)  # engines whose machines have this one's files, programs among them
+
+
+def engine(name: str) -> Engine:
+    """Return the engine of this name: somewhere that the queue's jobs run.
+
+    Ray is asked at RAY_API_SERVER_ADDRESS; Kubernetes by the user's kube configuration, with the image, namespace and
+    Kueue queue of JOULEWISE_KUBERNETES_IMAGE, _NAMESPACE and _QUEUE.
+    """
+    if name not in ENGINES:
+        raise UnknownName("engine", name, ENGINES, f"(known are {', '.join(ENGINES)})")
+    if name == "slurm":
+        from joulewise.launching.slurm import Slurm
+
+        return Slurm(jobs_folder() / ".slurm")
+    if name == "ray":
+        from joulewise.launching.ray import Ray
+
+        address = os.environ.get("RAY_API_SERVER_ADDRESS") or "http://127.0.0.1:8265"
+        return Ray(jobs_folder() / ".ray", address)
+    if name == "kubernetes":
+        return _kubernetes()
+    from joulewise.launching.local_jobs import LocalJobs
+
+    return LocalJobs(jobs_folder())
+
+
+def engine_room(engine: Engine) -> Needs | None:
+    """Return what an engine's cluster has in all; None where that is this machine, or not known."""
+    from joulewise.launching.ray import Ray
+    from joulewise.launching.slurm import Slurm
+    from joulewise.vocabulary.ticket import Needs
+
+    if not isinstance(engine, Slurm | Ray):
+        return None
+    has = engine.room()
+    return Needs(has.cpus, has.gpus, has.memory_bytes or 0)
+
+
+def _kubernetes() -> Engine:
+    image = os.environ.get("JOULEWISE_KUBERNETES_IMAGE")
+    if not image:
+        raise UsageError("say which image runs the jobs, for instance JOULEWISE_KUBERNETES_IMAGE=python:3.11")
+    try:
+        from kubernetes import client, config
+    except ImportError:
+        raise UsageError(
+            "the Kubernetes client is not installed: pip install 'joulewise[kubernetes]'"
+        ) from None
+    from joulewise.launching.kubernetes import Kubernetes
+
+    try:
+        config.load_config()  # type: ignore[no-untyped-call,unused-ignore]
+    except config.ConfigException as error:
+        raise UsageError(f"no Kubernetes cluster is configured: {error}") from None
+    namespace = os.environ.get("JOULEWISE_KUBERNETES_NAMESPACE", "default")
+    return Kubernetes(client.ApiClient(), image, namespace, os.environ.get("JOULEWISE_KUBERNETES_QUEUE", ""))
+
+
+def jobs_folder() -> Path:
+    """Return where local jobs are kept; it is made, for its user alone."""
+    folder = settings_room.jobs_folder()
+    if folder is None:
+        raise UsageError("there is no place for jobs: no home folder is known; set JOULEWISE_HOME")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def jobs_place() -> str:
+    """Return the name of the place whose local jobs a worker here may judge: this host, and an id kept beside its jobs."""
+    from secrets import token_hex
+
+    file = jobs_folder() / "place"
+    try:
+        with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as fresh:
+            fresh.write(token_hex(4))
+    except FileExistsError:
+        pass
+    return f"{os.uname().nodename}/{file.read_text('ascii')}"
+
+
+def queue_store() -> Store:
+    """Return the ledger as the queue needs it: several hosts may write to it, so SQLite on a network disk is refused."""
+    from joulewise.ledger.store import open_store
+
+    chosen = settings()
+    if not chosen.ledger:
+        raise UsageError("there is no place for the ledger: no home folder is known; set JOULEWISE_HOME")
+    return open_store(chosen.ledger, shared=True)
+
+
+def learnt(command: Sequence[str]) -> tuple[Duration, float | None]:
+    """Return how long finished runs of this command took, and their mean watts (None: not known).
+
+    A run of the queue counts by the time that it really ran, without its pauses.
+    """
+    import shlex
+
+    from joulewise.ledger.index import like_runs
+    from joulewise.ledger.jobs import attempts
+    from joulewise.measuring.metadata import redacted
+    from joulewise.vocabulary.job import Duration
+
+    seconds, watts = [], []
+    ledger = refresh()
+    try:
+        for run in like_runs(ledger, shlex.join(redacted(command))[:500]):
+            key = next((t.removeprefix("job:") for t in run.tags or () if t.startswith("job:")), "")
+            ran = (
+                [a for a in attempts(ledger, key.partition("-")[0]) if key.endswith(f"-{a.fence}")]
+                if key
+                else []
+            )
+            ran_s = (
+                sum((end - begin).total_seconds() for a in ran for begin, end in a.ran if end)
+                or run.duration_s
+            )
+            if ran_s > 0:
+                seconds.append(ran_s)
+                if run.energy_j is not None:
+                    watts.append(run.energy_j.value / ran_s)
+    finally:
+        ledger.close()
+    count = len(seconds)
+    told = f"{count} run{'s' if count != 1 else ''} of this command"
+    return Duration.learnt(seconds, told), sum(watts) / len(watts) if watts else None
+
+
+def submit(ticket: Ticket, histories: Mapping[str, str] | None = None) -> Submitted:
+    """Put a job into the queue of the settings' ledger and return its id and first plan."""
+    from joulewise.scheduling.submitting import submit as submit_to
+
+    now = SystemClock().now_utc()
+    engine(ticket.engine)
+    grid = planning_grid(ticket.job.zones, now, ticket.job.deadline_utc, histories or {})
+    ledger = queue_store()
+    try:
+        return submit_to(ledger, ticket, grid, now)
+    finally:
+        ledger.close()
+
+
+def renew_queue(ledger: Store) -> Renewed:
+    """Plan what waits in the queue anew, by the best outlook at hand."""
+    from joulewise.scheduling.queue_plan import renew
+
+    return renew(
+        ledger, lambda zones, start, end: planning_grid(zones, start, end, {}), SystemClock().now_utc()
+    )
+
+
+def recorded(ticket: Ticket, key: str) -> list[str]:
+    """Return the command that runs a ticket's command under `joulewise run`, tagged with the attempt's key.
+
+    An sbatch line stays as it is; on machines with other files joulewise records where it is installed there.
+    """
+    from joulewise.launching.slurm_directives import is_sbatch
+
+    if ticket.engine == "slurm" and is_sbatch(ticket.argv):
+        return list(ticket.argv)
+    zone = ticket.job.zones[0]
+    options = ["--quiet", "--name", ticket.job.name, "--tag", f"job:{key}"]
+    options += ["--zone", zone] if zone else []
+    options += ["--budget", ticket.budget] if ticket.budget else []
+    if ticket.engine in SHARES_FILES:
+        return [sys.executable, "-m", "joulewise", "run", *options, "--", *ticket.argv]
+    run = f'command -v joulewise >/dev/null || exec "$@"; exec joulewise run {shlex.join(options)} -- "$@"'
+    return ["sh", "-c", run, "sh", *ticket.argv]

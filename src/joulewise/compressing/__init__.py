@@ -13,3 +13,25 @@ Everything is loaded from ONNX and safetensors; nothing is unpickled.
 
 Start reading at compress.py. Terms: a candidate is a variant before the gates; a drop is how much worse its metric is than fp32's.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from joulewise.compressing.adapters import merge as merge
+    from joulewise.compressing.pruning import prune as prune
+
+_NAMES = {"merge": "adapters", "prune": "pruning"}
+__all__ = ["merge", "prune"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module 'joulewise.compressing' has no attribute {name!r}")
+    return getattr(import_module(f"joulewise.compressing.{_NAMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

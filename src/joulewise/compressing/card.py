@@ -17,23 +17,31 @@ def fields(told: Compressed) -> dict[str, Any]:
     for one in out["kept"]:
         one["file"] = f"{one['name']}.onnx"
         del one["path"]
-    out["pays_after"] = {size: requests if isfinite(requests) else None for size, requests in told.pays_after.items()}
+    out["pays_after"] = {
+        size: requests if isfinite(requests) else None for size, requests in told.pays_after.items()
+    }
     return out
 
 
 def markdown(told: Compressed) -> str:
     """Return the card as Markdown."""
-    sizes = list(told.kept[0].cpu_s)
-    head = ["variant", told.metric, "90 %", "drop", *(f"{_unit(told)} at batch {n}" for n in sizes), "beside fp32", "cold start"]
+    heads = head(told)
+    better, by = (
+        "smaller" if told.lower_is_better else "larger",
+        "its energy counters" if told.counted else "CPU time",
+    )
+    judged = (
+        f"Judged by {told.metric} on {told.rows:,} rows (the {better} the better; a drop of at most {told.most_drop:.4g}), "
+        f"measured on this host ({told.device}) by {by}, in turn with fp32."
+    )
     lines = [
         f"# {told.name}",
         "",
-        f"Judged by {told.metric} on {told.rows:,} rows ({'the smaller' if told.lower_is_better else 'the larger'} the better; a drop of at "
-        f"most {told.most_drop:.4g}), measured on this host ({told.device}) {'by its energy counters' if told.counted else 'by CPU time'}, in turn with fp32.",
+        judged,
         "",
-        "| " + " | ".join(head) + " |",
-        "|" + "---|" * len(head),
-        *("| " + " | ".join(row(told, one)) + " |" for one in told.kept),
+        "| " + " | ".join(heads) + " |",
+        "|" + "---|" * len(heads),
+        *("| " + " | ".join(row(one)) + " |" for one in told.kept),
         "",
     ]
     if told.left_out:
@@ -42,7 +50,14 @@ def markdown(told: Compressed) -> str:
     return "\n".join(lines)
 
 
-def row(told: Compressed, one: Kept) -> list[str]:
+def head(told: Compressed) -> list[str]:
+    """Return the heads of the table's columns."""
+    sizes = list(told.kept[0].cpu_s)
+    costs = [f"{_unit(told)} at batch {n}" for n in sizes]
+    return ["variant", told.metric, "90 %", "drop", *costs, "beside fp32", "cold start"]
+
+
+def row(one: Kept) -> list[str]:
     """Return a variant's line of the table."""
     ratios = ", ".join(f"{span.value:.2f}x" for span in one.ratios.values()) or "1"
     drop = "" if one.drop is None else f"{one.drop.value:.4g} ({one.drop.low:.2g} to {one.drop.high:.2g})"
@@ -53,7 +68,8 @@ def row(told: Compressed, one: Kept) -> list[str]:
         drop,
         *(_cost(one, size) for size in one.cpu_s),
         ratios,
-        f"{one.cold_start_s:.2f} s" + ("" if one.cold_start_j is None else f", {format_si(one.cold_start_j, 'J')}"),
+        f"{one.cold_start_s:.2f} s"
+        + ("" if one.cold_start_j is None else f", {format_si(one.cold_start_j, 'J')}"),
     ]
 
 

@@ -1,6 +1,6 @@
 """One cold start, as a program: load a model, answer one request, print the CPU seconds since the process began.
 
-    python -m joulewise.compressing.cold MODEL.onnx ROW.npz DEVICE THREADS
+python -m joulewise.compressing.cold MODEL.onnx ROW.npz DEVICE THREADS
 """
 
 import sys

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +54,9 @@ class Ask:
     variants: tuple[str, ...] = VARIANTS
     device: str = "cpu"
     threads: int = 1
-    extra: Mapping[str, Path] = field(default_factory=dict)  # candidates that the user has made: pruned, distilled
-    tuning_j: float | None = None  # what making those took; None is not known
+    extra: Mapping[str, Path] = field(
+        default_factory=dict
+    )  # candidates that the user has made: pruned, distilled
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +90,10 @@ class Compressed:
     counted: bool  # joules by counters, else by CPU time
     kept: tuple[Kept, ...]
     left_out: Mapping[str, str]
-    spent_j: float | None  # by compressing, tuning included
-    pays_after: Mapping[int, float]  # requests by batch size, for the first variant; empty if nothing is saved or known
+    spent_j: float | None = None  # by compressing, tuning included
+    pays_after: Mapping[int, float] = field(
+        default_factory=dict
+    )  # requests by batch size, for the first variant
 
 
 def compress(base: Path, data: Data, ask: Ask, folder: Path, name: str, gauge: Gauge) -> Compressed:
@@ -128,7 +131,9 @@ def compress(base: Path, data: Data, ask: Ask, folder: Path, name: str, gauge: G
     costs = measure(runs, held, sizes, gauge)
     counted = gauge.counted_j() is not None
     if ask.device != "cpu" and not counted:
-        left_out |= dict.fromkeys(judged, f"no meter here tells the joules of {ask.device}: CPU time is not its cost")
+        left_out |= dict.fromkeys(
+            judged, f"no meter here tells the joules of {ask.device}: CPU time is not its cost"
+        )
         judged = {}
     gates = _energy(judged, costs, counted=counted)
     left_out |= {one: gate.why for one, gate in gates.items() if not gate.passes}
@@ -157,11 +162,31 @@ def compress(base: Path, data: Data, ask: Ask, folder: Path, name: str, gauge: G
 
     kept = sorted(map(keep, passed), key=lambda one: _together(one.cpu_s if not counted else one.joules))
     kept.sort(key=lambda one: one.name == BASE)
-    spent_j = _spent(gauge.spent_j(), ask)
     return Compressed(
-        name, ask.metric.name, ask.metric.lower_is_better, most, held.rows, ask.device, counted, tuple(kept), left_out, spent_j,
-        _pays(kept, spent_j),
-    )  # fmt: skip
+        name,
+        ask.metric.name,
+        ask.metric.lower_is_better,
+        most,
+        held.rows,
+        ask.device,
+        counted,
+        tuple(kept),
+        left_out,
+    )
+
+
+def paid(told: Compressed, own_j: float | None, tuning_j: float | None = 0.0) -> Compressed:
+    """Return the same with what it took, own and tuning (None: not known), and from how many requests on that is saved."""
+    if own_j is None or tuning_j is None:
+        return told
+    spent_j = own_j + tuning_j
+    first, base = told.kept[0], told.kept[-1]
+    after = {
+        size: break_even(spent_j, base.joules[size], joules)
+        for size, joules in first.joules.items()
+        if first is not base
+    }
+    return replace(told, spent_j=spent_j, pays_after=after)
 
 
 def outputs(session: Any, data: Data, at_once: int) -> Outputs:
@@ -170,7 +195,9 @@ def outputs(session: Any, data: Data, at_once: int) -> Outputs:
     parts: list[list[Any]] = []
     try:
         for first in range(0, data.rows, at_once):
-            feed = data.feed(first, at_once)  # the last batch is filled up from the beginning: a model may want whole ones
+            feed = data.feed(
+                first, at_once
+            )  # the last batch is filled up from the beginning: a model may want whole ones
             parts.append([np.asarray(one) for one in session.run(names, feed)])
     except runtime.runtime_errors() as error:
         raise UsageError(f"the model cannot take the data: {' '.join(str(error).split())[:300]}") from None
@@ -180,12 +207,16 @@ def outputs(session: Any, data: Data, at_once: int) -> Outputs:
             raise UsageError(f"output {name!r} has no row for each row of the inputs")
         values = np.concatenate([part[place] for part in parts])[: data.rows]
         if values.dtype.kind == "f" and not np.all(np.isfinite(values)):
-            raise UsageError(f"output {name!r} is not finite on {int(np.sum(~np.isfinite(values)))} numbers of the validation rows")
+            raise UsageError(
+                f"output {name!r} is not finite on {int(np.sum(~np.isfinite(values)))} numbers of the validation rows"
+            )
         whole[name] = values
     return whole
 
 
-def _candidates(base: Path, folder: Path, calibration: Data, ask: Ask) -> tuple[dict[str, Path], dict[str, str]]:
+def _candidates(
+    base: Path, folder: Path, calibration: Data, ask: Ask
+) -> tuple[dict[str, Path], dict[str, str]]:
     maker = Maker(base, folder, calibration, ask.device)
     files, left_out = dict(ask.extra), {}
     for one in ask.variants:
@@ -199,7 +230,9 @@ def _candidates(base: Path, folder: Path, calibration: Data, ask: Ask) -> tuple[
 def _alike(base: Any, other: Any, name: str) -> None:
     told = [(inputs_of(one), [node.name for node in one.get_outputs()]) for one in (base, other)]
     if told[0] != told[1]:
-        raise UsageError(f"{name} takes {', '.join(told[1][0])} and gives {', '.join(told[1][1])}: not what fp32 takes and gives")
+        raise UsageError(
+            f"{name} takes {', '.join(told[1][0])} and gives {', '.join(told[1][1])}: not what fp32 takes and gives"
+        )
 
 
 def _run(session: Any) -> Run:
@@ -226,20 +259,6 @@ def _together(costs: Mapping[int, float]) -> float:
     return float(np.mean(np.log(list(costs.values()))))
 
 
-def _spent(own_j: float | None, ask: Ask) -> float | None:
-    if own_j is None or (ask.extra and ask.tuning_j is None):
-        return None
-    return own_j + (ask.tuning_j or 0.0)
-
-
-def _pays(kept: Sequence[Kept], spent_j: float | None) -> dict[int, float]:
-    first, base = kept[0], kept[-1]
-    if spent_j is None or first is base or not first.joules or not base.joules:
-        return {}
-    return {size: break_even(spent_j, base.joules[size], joules) for size, joules in first.joules.items()}
-
-
 def inputs(base: Path) -> dict[str, Any]:
     """Return the inputs of a model as ONNX Runtime sees them: the numpy type of each. Raises UsageError."""
     return inputs_of(runtime.session(base))
-

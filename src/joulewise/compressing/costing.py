@@ -44,9 +44,6 @@ class Gauge(Protocol):
     def j_per_cpu_s(self) -> float | None:
         """Return the joules at the wall of a CPU-second of this process."""
 
-    def spent_j(self) -> float | None:
-        """Return the joules that all of this has taken so far."""
-
 
 @dataclass(frozen=True, slots=True)
 class Unmetered:
@@ -68,16 +65,14 @@ class Unmetered:
         """Return None: nothing was recorded."""
         return None
 
-    def spent_j(self) -> float | None:
-        """Return None: nothing was recorded."""
-        return None
-
 
 @dataclass(slots=True)
 class Cost:
     """What was measured of one form, a number a round, by batch size."""
 
-    each: dict[int, list[float]] = field(default_factory=dict)  # of a request: joules if counted, else CPU seconds
+    each: dict[int, list[float]] = field(
+        default_factory=dict
+    )  # of a request: joules if counted, else CPU seconds
     cpu_s: dict[int, list[float]] = field(default_factory=dict)  # of a request
     seconds: dict[int, list[float]] = field(default_factory=dict)  # of a batch
 
@@ -99,7 +94,9 @@ def measure(
     runs: Mapping[str, Run], data: Data, sizes: Sequence[int], gauge: Gauge, rounds: int = ROUNDS
 ) -> dict[str, Cost]:
     """Return what each form costs at each batch size."""
-    costs = {name: Cost({n: [] for n in sizes}, {n: [] for n in sizes}, {n: [] for n in sizes}) for name in runs}
+    costs = {
+        name: Cost({n: [] for n in sizes}, {n: [] for n in sizes}, {n: [] for n in sizes}) for name in runs
+    }
     feeds = {size: data.feed(0, size) for size in sizes}
     calls = {(name, size): _calls(run, feeds[size], gauge) for name, run in runs.items() for size in sizes}
     names = list(runs)
@@ -139,7 +136,9 @@ class Cold:
     cpu_s: float
 
 
-def cold_starts(paths: Mapping[str, Path], data: Data, device: str, threads: int, rounds: int = COLD_ROUNDS) -> dict[str, Cold]:
+def cold_starts(
+    paths: Mapping[str, Path], data: Data, device: str, threads: int, rounds: int = COLD_ROUNDS
+) -> dict[str, Cold]:
     """Return the median cold start of each form, in turn. Raises UsageError."""
     told: dict[str, list[tuple[float, float]]] = {name: [] for name in paths}
     with TemporaryDirectory() as folder:
@@ -148,7 +147,10 @@ def cold_starts(paths: Mapping[str, Path], data: Data, device: str, threads: int
         for _ in range(rounds):
             for name, path in paths.items():
                 told[name].append(_cold(path, rows, device, threads))
-    return {name: Cold(median(s for s, _ in all_of), median(c for _, c in all_of)) for name, all_of in told.items()}
+    return {
+        name: Cold(median(s for s, _ in all_of), median(c for _, c in all_of))
+        for name, all_of in told.items()
+    }
 
 
 def _cold(path: Path, rows: Path, device: str, threads: int) -> tuple[float, float]:
@@ -157,5 +159,7 @@ def _cold(path: Path, rows: Path, device: str, threads: int) -> tuple[float, flo
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     took_s = time.perf_counter() - began_s
     if done.returncode:
-        raise UsageError(f"{path.name} does not answer in a fresh process: {' '.join(done.stderr.split())[-300:]}")
+        raise UsageError(
+            f"{path.name} does not answer in a fresh process: {' '.join(done.stderr.split())[-300:]}"
+        )
     return took_s, float(done.stdout)

@@ -57,7 +57,9 @@ def read(path: Path, inputs: Mapping[str, Any], target: str = "y") -> Data:
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
     except (ValueError, BadZipFile, AttributeError) as error:
-        raise UsageError(f"cannot read {path} as .npz with plain arrays (nothing is unpickled): {error}") from None
+        raise UsageError(
+            f"cannot read {path} as .npz with plain arrays (nothing is unpickled): {error}"
+        ) from None
     return of_arrays(held, inputs, target, str(path))
 
 
@@ -69,12 +71,18 @@ def of_arrays(held: Mapping[str, Array], inputs: Mapping[str, Any], target: str,
             f"{place} holds {', '.join(held) or 'nothing'}, but the model's inputs are {', '.join(inputs)}: there is no {missing[0]!r}"
         )
     if target in inputs:
-        raise UsageError(f"{target!r} is an input of the model: say which array holds what should come out, --target NAME")
+        raise UsageError(
+            f"{target!r} is an input of the model: say which array holds what should come out, --target NAME"
+        )
     rows = {name: _cast(place, name, held[name], dtype) for name, dtype in inputs.items()}
     targets = held.get(target)
-    counts = {name: len(values) for name, values in rows.items()} | ({} if targets is None else {target: len(targets)})
+    counts = {name: len(values) for name, values in rows.items()} | (
+        {} if targets is None else {target: len(targets)}
+    )
     if len(set(counts.values())) > 1:
-        raise UsageError(f"{place}: arrays differ in rows: {', '.join(f'{n} {c}' for n, c in counts.items())}")
+        raise UsageError(
+            f"{place}: arrays differ in rows: {', '.join(f'{n} {c}' for n, c in counts.items())}"
+        )
     if not next(iter(counts.values())):
         raise UsageError(f"{place} has no rows")
     return Data(rows, targets)
@@ -82,10 +90,10 @@ def of_arrays(held: Mapping[str, Array], inputs: Mapping[str, Any], target: str,
 
 def _cast(place: str, name: str, values: Array, dtype: Any) -> Array:
     if values.ndim == 0 or values.dtype.kind not in "fiub":
-        raise UsageError(f"{place}: {name} is {values.dtype} of shape {values.shape}, but must be rows of numbers")
+        raise UsageError(
+            f"{place}: {name} is {values.dtype} of shape {values.shape}, but must be rows of numbers"
+        )
     cast = np.ascontiguousarray(values, dtype=dtype)
     if values.dtype.kind == "f" and cast.dtype.kind != "f" and not np.array_equal(cast, values):
         raise UsageError(f"{place}: {name} has fractions, but the model takes {np.dtype(dtype)}")
     return cast
-
-

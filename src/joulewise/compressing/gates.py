@@ -40,7 +40,9 @@ class Gate:
 
     outcome: Outcome
     why: str
-    ratios: Mapping[int, Span] = field(default_factory=dict)  # cost beside fp32's by batch size; of the energy gate
+    ratios: Mapping[int, Span] = field(
+        default_factory=dict
+    )  # cost beside fp32's by batch size; of the energy gate
 
     @property
     def passes(self) -> bool:
@@ -64,7 +66,10 @@ def quality_gate(metric: str, base: float, drop: Span, most: float, *, points: b
         return Gate(Outcome.PASSES, f"{told}; {bound}")
     if drop.low > most:
         return Gate(Outcome.FAILS, f"{told}; {bound}")
-    return Gate(Outcome.CANNOT_TELL, f"{told}: that it is {bound.removesuffix(' allowed')} cannot be told from so few rows")
+    return Gate(
+        Outcome.CANNOT_TELL,
+        f"{told}: that it is {bound.removesuffix(' allowed')} cannot be told from so few rows",
+    )
 
 
 def energy_gate(ratios: Mapping[int, Sequence[float]], of: str) -> Gate:
@@ -74,8 +79,13 @@ def energy_gate(ratios: Mapping[int, Sequence[float]], of: str) -> Gate:
     """
     spans = {size: interval(rounds) for size, rounds in ratios.items()}
     count = min(len(rounds) for rounds in ratios.values())
-    together = interval([exp(sum(log(rounds[i]) for rounds in ratios.values()) / len(ratios)) for i in range(count)])
-    told = ", ".join(f"{span.value:.2f}x ({span.low:.2f} to {span.high:.2f}) at batch {size}" for size, span in spans.items())
+    together = interval(
+        [exp(sum(log(rounds[i]) for rounds in ratios.values()) / len(ratios)) for i in range(count)]
+    )
+    told = ", ".join(
+        f"{span.value:.2f}x ({span.low:.2f} to {span.high:.2f}) at batch {size}"
+        for size, span in spans.items()
+    )
     text = f"{of} of a request beside fp32: {told}"
     dear = [size for size, span in spans.items() if span.low > 1]
     if dear or together.low >= 1:

@@ -121,7 +121,9 @@ def compare(metric: Metric, base: Scored, other: Scored, rows: int, seed: int = 
         twos.append(other.resampled(counts))
     first, second = np.concatenate(ones), np.concatenate(twos)
     least = _Z * sqrt(2) / (rows + 2) if metric.points else 0.0
-    return Compared(_span(one, first, 0.0), _span(two, second, 0.0), _span(drop, sign * (second - first), least))
+    return Compared(
+        _span(one, first, 0.0), _span(two, second, 0.0), _span(drop, sign * (second - first), least)
+    )
 
 
 def _span(value: float, drawn: Array, least: float) -> Span:
@@ -150,7 +152,9 @@ def metric(name: str, *, lower_is_better: bool = False) -> Metric:
     if ":" in name:
         return of_function(load(name), name, lower_is_better=lower_is_better)
     if lower_is_better:
-        raise UsageError(f"whether lower is better is known of {name}; --lower-is-better is for a function of your own")
+        raise UsageError(
+            f"whether lower is better is known of {name}; --lower-is-better is for a function of your own"
+        )
     nearest = re.fullmatch(r"recall@(\d{1,4})", name)
     if nearest and int(nearest[1]) > 0:
         return Metric(name, lambda outputs, _targets, reference: _recall(outputs, reference, int(nearest[1])))
@@ -171,7 +175,11 @@ def of_function(function: Callable[..., Any], name: str = "", *, lower_is_better
         rows = len(next(iter(outputs.values())))
 
         def call(places: Array | slice) -> Any:
-            told = (_plain(outputs, places), None if targets is None else targets[places], _plain(reference, places))
+            told = (
+                _plain(outputs, places),
+                None if targets is None else targets[places],
+                _plain(reference, places),
+            )
             return np.asarray(function(*told[: min(takes, 3)]), dtype=np.float64)
 
         def whole(places: Array) -> float:
@@ -201,10 +209,14 @@ def load(name: str) -> Callable[..., Any]:
         try:
             held = vars(importlib.import_module(place))
         except ModuleNotFoundError as error:
-            raise UsageError(f"cannot import {error.name} for the metric {name!r}; give FILE.py:FUNCTION or MODULE:FUNCTION") from None
+            raise UsageError(
+                f"cannot import {error.name} for the metric {name!r}; give FILE.py:FUNCTION or MODULE:FUNCTION"
+            ) from None
     found = held.get(function)
     if not callable(found):
-        raise UnknownName("function", function, [n for n, v in held.items() if callable(v) and n[0] != "_"], f"in {place}")
+        raise UnknownName(
+            "function", function, [n for n, v in held.items() if callable(v) and n[0] != "_"], f"in {place}"
+        )
     return found  # type: ignore[no-any-return]  # a callable of the user's
 
 
@@ -223,7 +235,9 @@ def _first(outputs: Outputs) -> tuple[str, Array]:
 
 def _needed(name: str, targets: Array | None) -> Array:
     if targets is None:
-        raise UsageError(f"{name} needs what should come out: add it to the data as y, or name it with --target")
+        raise UsageError(
+            f"{name} needs what should come out: add it to the data as y, or name it with --target"
+        )
     return targets
 
 
@@ -268,7 +282,9 @@ def _numbers(name: str, outputs: Outputs, targets: Array | None) -> tuple[Array,
     right = _needed(name, targets).astype(np.float64).reshape(len(answers), -1)
     told = answers.astype(np.float64).reshape(len(answers), -1)
     if told.shape != right.shape:
-        raise UsageError(f"{name}: output {label!r} has shape {answers.shape}, but the targets have {right.shape}")
+        raise UsageError(
+            f"{name}: output {label!r} has shape {answers.shape}, but the targets have {right.shape}"
+        )
     return told, right
 
 
@@ -292,7 +308,9 @@ def _r2(outputs: Outputs, targets: Array | None, _reference: Outputs) -> Scored:
 def _recall(outputs: Outputs, reference: Outputs, k: int) -> Scored:
     label, vectors = _first(outputs)
     if vectors.ndim != 2 or len(vectors) <= k:
-        raise UsageError(f"recall@{k} needs a vector for each of more than {k} rows; output {label!r} has shape {vectors.shape}")
+        raise UsageError(
+            f"recall@{k} needs a vector for each of more than {k} rows; output {label!r} has shape {vectors.shape}"
+        )
     ours, theirs = nearest(vectors, k), nearest(_first(reference)[1], k)
     shared = [len(np.intersect1d(a, b, assume_unique=True)) / k for a, b in zip(ours, theirs, strict=True)]
     return Means(np.array(shared)[:, None], _only)

@@ -18,7 +18,9 @@ _PICKLED = {".pt", ".pth", ".pkl", ".pickle", ".joblib", ".bin", ".ckpt", ".h5",
 _MOST_BYTES = 2_000_000_000  # what one ONNX file can hold
 
 
-def to_onnx(model: Any, path: Path, example: Mapping[str, Array] | None = None, weights: Path | None = None) -> None:
+def to_onnx(
+    model: Any, path: Path, example: Mapping[str, Array] | None = None, weights: Path | None = None
+) -> None:
     """Write a model as one ONNX file; `example` holds rows by the inputs' names. Raises UsageError."""
     if isinstance(model, str | Path):
         _copied(Path(model), path)
@@ -72,7 +74,9 @@ def _written(model: Any, path: Path, name: str) -> None:
 
     size = model.ByteSize()
     if size > _MOST_BYTES:
-        raise UsageError(f"{name} has {size / 1e9:.1f} GB, but a model folder holds one file of at most 2 GB for each variant")
+        raise UsageError(
+            f"{name} has {size / 1e9:.1f} GB, but a model folder holds one file of at most 2 GB for each variant"
+        )
     if not model.graph.node:
         raise UsageError(f"cannot read the model {name}: it is not ONNX, or computes nothing")
     onnx.save(model, str(path))
@@ -92,12 +96,25 @@ def _of_sklearn(model: Any, path: Path, example: Mapping[str, Array] | None) -> 
         raise UsageError("a scikit-learn model needs rows to see what it takes: data")
     classes = getattr(model, "classes_", None)
     if classes is not None and np.asarray(classes).dtype.kind not in "iub":
-        raise UsageError("the estimator's classes are text, but answers are numbers: fit it on encoded labels")
+        raise UsageError(
+            "the estimator's classes are text, but answers are numbers: fit it on encoded labels"
+        )
     rows = np.asarray(next(iter(example.values()))[:1], dtype=np.float32)
     try:
-        told = converted(model, rows, options={"zipmap": False} if classes is not None else None, initial_types=None)
-    except (MissingConverter, MissingShapeCalculator, NotImplementedError, RuntimeError, ValueError, TypeError) as error:
-        raise UsageError(f"skl2onnx cannot convert {type(model).__name__}: {' '.join(str(error).split())[:300]}") from None
+        told = converted(
+            model, rows, options={"zipmap": False} if classes is not None else None, initial_types=None
+        )
+    except (
+        MissingConverter,
+        MissingShapeCalculator,
+        NotImplementedError,
+        RuntimeError,
+        ValueError,
+        TypeError,
+    ) as error:
+        raise UsageError(
+            f"skl2onnx cannot convert {type(model).__name__}: {' '.join(str(error).split())[:300]}"
+        ) from None
     _renamed(told, next(iter(example)))
     _written(told, path, type(model).__name__)
 
@@ -126,7 +143,9 @@ def _of_torch(model: Any, path: Path, example: Mapping[str, Array] | None, weigh
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the exporter's own deprecations are not the user's to mend
             answers = model(*rows)
-            outputs = ["y"] if isinstance(answers, torch.Tensor) else [f"y{place}" for place in range(len(answers))]
+            outputs = (
+                ["y"] if isinstance(answers, torch.Tensor) else [f"y{place}" for place in range(len(answers))]
+            )
             torch.onnx.export(
                 model,
                 tuple(rows),
@@ -138,7 +157,9 @@ def _of_torch(model: Any, path: Path, example: Mapping[str, Array] | None, weigh
                 dynamo=False,
             )
     except (RuntimeError, TypeError, ValueError, torch.onnx.errors.OnnxExporterError) as error:
-        raise UsageError(f"torch.onnx cannot export {type(model).__name__}: {' '.join(str(error).split())[:300]}") from None
+        raise UsageError(
+            f"torch.onnx cannot export {type(model).__name__}: {' '.join(str(error).split())[:300]}"
+        ) from None
     finally:
         model.train(was_training)
 
@@ -146,7 +167,9 @@ def _of_torch(model: Any, path: Path, example: Mapping[str, Array] | None, weigh
 def load_weights(model: Any, path: Path) -> None:
     """Load a .safetensors file into a PyTorch module, whole and exactly. Raises UsageError."""
     if path.suffix != ".safetensors":
-        raise UsageError(f"{path} does not end in .safetensors: weights are loaded from that form only, nothing is unpickled")
+        raise UsageError(
+            f"{path} does not end in .safetensors: weights are loaded from that form only, nothing is unpickled"
+        )
     try:
         from safetensors import SafetensorError
         from safetensors.torch import load_file

@@ -20,7 +20,14 @@ from joulewise.compressing import runtime
 from joulewise.compressing.data import Array, Data
 
 _CALIBRATE_AT_ONCE = 16
-_INTEGER_OPS = {"DynamicQuantizeLinear", "QuantizeLinear", "MatMulInteger", "ConvInteger", "QLinearMatMul", "QLinearConv"}
+_INTEGER_OPS = {
+    "DynamicQuantizeLinear",
+    "QuantizeLinear",
+    "MatMulInteger",
+    "ConvInteger",
+    "QLinearMatMul",
+    "QLinearConv",
+}
 _VNNI = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}
 _HALF = {"asimdhp"}  # ONNX Runtime has half-precision kernels for ARM's processors only
 
@@ -33,7 +40,14 @@ class CannotMake(Exception):  # noqa: N818 - it names the state
 class Maker:
     """Makes variants of one model, whose graph is folded once for all of them."""
 
-    def __init__(self, base: Path, folder: Path, calibration: Data, device: str = "cpu", flags: frozenset[str] | None = None) -> None:
+    def __init__(
+        self,
+        base: Path,
+        folder: Path,
+        calibration: Data,
+        device: str = "cpu",
+        flags: frozenset[str] | None = None,
+    ) -> None:
         self.base = base
         self._folder = folder
         self._calibration = calibration
@@ -71,7 +85,9 @@ class Maker:
     def _dynamic(self, path: Path) -> None:
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
-        quantize_dynamic(self._fold(), path, weight_type=QuantType.QInt8, per_channel=True, reduce_range=self._seven_bits)
+        quantize_dynamic(
+            self._fold(), path, weight_type=QuantType.QInt8, per_channel=True, reduce_range=self._seven_bits
+        )
         _changed(path)
 
     def _static(self, path: Path) -> None:
@@ -125,7 +141,8 @@ class _Reader:
         step = fixed or _CALIBRATE_AT_ONCE
         last = data.rows - data.rows % step if fixed else data.rows
         self._batches: Iterator[dict[str, Array]] = (
-            {name: values[first : first + step] for name, values in data.inputs.items()} for first in range(0, last, step)
+            {name: values[first : first + step] for name, values in data.inputs.items()}
+            for first in range(0, last, step)
         )
 
     def get_next(self) -> dict[str, Array] | None:

@@ -24,7 +24,7 @@ BATCH = 256
 
 def images(name):
     """Return an array of an IDX file."""
-    raw = gzip.open(HOME / f"{name}.gz").read()
+    raw = gzip.decompress((HOME / f"{name}.gz").read_bytes())
     shape = [int.from_bytes(raw[4 + 4 * i : 8 + 4 * i], "big") for i in range(raw[3])]
     return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape)
 

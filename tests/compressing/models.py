@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,9 @@ from joulewise.compressing import runtime
 WIDTH, CLASSES = 256, 5
 
 
-def dense(path: Path, *, margin: float = 1.0, rows: object = "n", hidden: int = WIDTH, seed: int = 1) -> Path:
+def dense(
+    path: Path, *, margin: float = 1.0, rows: str | int = "n", hidden: int = WIDTH, seed: int = 1
+) -> Path:
     """Write x (8 numbers) -> tanh -> `hidden` -> relu -> five scores; with a small margin the scores lie close together."""
     draw = np.random.default_rng(seed)
     weights = {
@@ -33,7 +35,12 @@ def dense(path: Path, *, margin: float = 1.0, rows: object = "n", hidden: int = 
 
 
 def save(
-    path: Path, nodes: list[object], width: int, gives: int, weights: Mapping[str, object], rows: object = "n"
+    path: Path,
+    nodes: Sequence[onnx.NodeProto],
+    width: int,
+    gives: int,
+    weights: Mapping[str, object],
+    rows: str | int = "n",
 ) -> Path:
     """Write a graph from x (rows of `width`) to y (rows of `gives`)."""
     graph = helper.make_graph(

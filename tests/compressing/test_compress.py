@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from joulewise.compressing import card, costing
+from joulewise.compressing import card, costing, runtime
 from joulewise.compressing import compress as room
 from joulewise.compressing.compress import Ask, compress, paid, parse_drop
 from joulewise.compressing.costing import Unmetered
@@ -72,7 +72,7 @@ def test_what_loses_too_much_is_not_measured(tmp_path, costs):
 
 def _regression(folder):
     x = rows_for(dense(folder / "r.onnx"))["x"]
-    session = room.runtime.session(folder / "r.onnx")
+    session = runtime.session(folder / "r.onnx")
     return {"x": x, "y": session.run(None, {"x": x})[0]}
 
 

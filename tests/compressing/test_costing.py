@@ -37,12 +37,18 @@ def test_counters_are_believed_before_cpu_time():
 
 def test_forms_take_turns():
     """No form is always the first of its round."""
-    bench, order = Bench(), []
-    runs = {
-        name: lambda feed, name=name, run=run: (order.append(name), run(feed))
-        for name, run in bench.runs({"a": 0.02, "b": 0.02, "c": 0.02}).items()
-    }
-    measure(runs, ROWS, (1,), bench, rounds=3)
+    bench = Bench()
+    order: list[str] = []
+
+    def noted(name, run):
+        def both(feed) -> None:
+            order.append(name)
+            run(feed)
+
+        return both
+
+    runs = bench.runs({"a": 0.02, "b": 0.02, "c": 0.02})
+    measure({name: noted(name, run) for name, run in runs.items()}, ROWS, (1,), bench, rounds=3)
 
     assert [order[place] for place in (6, 9, 12)] == ["a", "b", "c"]  # six calls to warm up, one call a block
 

@@ -20,6 +20,7 @@ def test_split():
     assert (calibration.rows, held.rows) == (200, 800)
     assert not set(calibration.inputs["x"]) & set(held.inputs["x"])
     assert np.all(np.diff(held.inputs["x"]) > 0)
+    assert held.targets is not None
     assert np.array_equal(held.inputs["x"], held.targets)
     assert np.array_equal(data.split()[0].inputs["x"], calibration.inputs["x"])
 

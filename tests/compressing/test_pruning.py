@@ -16,7 +16,7 @@ from joulewise.compressing import prune  # noqa: E402
 pytestmark = pytest.mark.slow
 
 
-class Residual(torch.nn.Module):
+class Residual(torch.nn.Module):  # type: ignore[misc,name-defined]
     """A convolution with a residual around it, then classes: layers that depend on each other."""
 
     def __init__(self) -> None:

@@ -46,7 +46,7 @@ def test_seven_bits_without_vnni(tmp_path):
 
     def largest(flags: str) -> int:
         made = maker(path, flags=frozenset({flags})).make("int8-dynamic")
-        return max(
+        return max(  # type: ignore[no-any-return]
             np.abs(onnx.numpy_helper.to_array(one).astype(int)).max()
             for one in onnx.load(made).graph.initializer
             if one.data_type == onnx.TensorProto.INT8

@@ -22,7 +22,7 @@ from tests.serving.asking import ask
 def model(home):
     """Return a model and its rows as files in the working folder."""
     path = dense(home / "m.onnx")
-    np.savez(home / "val.npz", **rows_for(path))
+    np.savez(home / "val.npz", allow_pickle=False, **rows_for(path))
     return path
 
 

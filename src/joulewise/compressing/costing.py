@@ -143,7 +143,7 @@ def cold_starts(
     told: dict[str, list[tuple[float, float]]] = {name: [] for name in paths}
     with TemporaryDirectory() as folder:
         rows = Path(folder) / "row.npz"
-        np.savez(rows, **data.feed(0, 1))
+        np.savez(rows, allow_pickle=False, **data.feed(0, 1))
         for _ in range(rounds):
             for name, path in paths.items():
                 told[name].append(_cold(path, rows, device, threads))

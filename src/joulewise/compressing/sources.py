@@ -52,7 +52,7 @@ def _is_a(model: Any, module: str) -> bool:
 
 def _copied(source: Path, path: Path) -> None:
     import onnx
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # no stubs are published with it
 
     if source.suffix == ".safetensors":
         raise UsageError(

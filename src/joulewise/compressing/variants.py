@@ -58,9 +58,15 @@ class Maker:
     def make(self, name: str) -> Path:
         """Return the file of a variant. Raises CannotMake, and KeyError for a name that is none of `VARIANTS`."""
         path = self._folder / f"{name}.onnx"
+        failures: tuple[type[Exception], ...] = (
+            *runtime.runtime_errors(),
+            ValueError,
+            RuntimeError,
+            NotImplementedError,
+        )
         try:
             _MAKERS[name](self, path)
-        except (*runtime.runtime_errors(), ValueError, RuntimeError, NotImplementedError) as error:
+        except failures as error:
             raise CannotMake(f"it could not be made: {' '.join(str(error).split())[:200]}") from None
         return path
 

@@ -102,7 +102,7 @@ def compress(
             )
             told = room.compress(base, rows, ask, folder, title, gauge)
         total_j = account(gauge.recording, zone).footprint.total_j
-        told = room.paid(told, total_j and total_j.value, tuning_j if candidates else 0.0)
+        told = room.paid(told, None if total_j is None else total_j.value, tuning_j if candidates else 0.0)
         folder_of(told, place_out, Life(training_j=training_j))
     return told
 

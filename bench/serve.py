@@ -104,9 +104,11 @@ def request(kind, number, plain):
 
 
 def cpu_s(pid):
-    """Return the CPU seconds of a process's threads."""
-    return (
-        sum(int((t / "schedstat").read_text().split()[0]) for t in Path(f"/proc/{pid}/task").iterdir()) / 1e9
+    """Return the CPU seconds of a process's threads, and of its children's."""
+    threads = list(Path(f"/proc/{pid}/task").iterdir())
+    children = [int(child) for t in threads for child in (t / "children").read_text().split()]
+    return sum(int((t / "schedstat").read_text().split()[0]) for t in threads) / 1e9 + sum(
+        map(cpu_s, children)
     )
 
 

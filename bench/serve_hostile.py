@@ -275,7 +275,9 @@ async def kill(port, parent, kills, seed):
     if seen["wrong"]:
         faults.append(f"{seen['wrong']} wrong answers")
     if seen["told"] + seen["broken"] > CLIENTS * kills:
-        faults.append(f"{seen['told'] + seen['broken']} requests were lost, but at most {CLIENTS * kills} were inside")
+        faults.append(
+            f"{seen['told'] + seen['broken']} requests were lost, but at most {CLIENTS * kills} were inside"
+        )
     if seen["broken"] > kills:  # a kill while an answer is being written
         faults.append(f"{seen['broken']} requests got neither an answer nor an error")
     return faults

@@ -219,8 +219,8 @@ def command(
     shown = f"[{host}]" if ":" in host else host
     told = ", ".join(names)
     click.echo(f"joulewise: serving {told} on http://{shown}:{listening[0].getsockname()[1]}/docs", err=True)
-    if not asked.may_sleep and asked.replicas[1] == 1:
-        serve_period(asked, listening)
+    if sys.platform != "linux":  # the parent hands memory and connections over as Linux does
+        serve_period(replace(asked, may_sleep=False), listening)
     elif zygote:
         sys.exit(zygote_period(asked, listening))
     else:

@@ -20,6 +20,7 @@ replaced at the next connection, too, or at once if it left connections; after t
 pauses between, up to a minute. SIGTERM and SIGINT are handed on, and end the parent with the first worker's code.
 """
 
+import _socket  # what `socket` is made of, at a tenth of its size
 import posix
 import select
 import sys
@@ -34,16 +35,6 @@ from _signal import (  # type: ignore[import-not-found]
     set_wakeup_fd,
     signal,
 )
-from _socket import (
-    AF_UNIX,
-    CMSG_SPACE,
-    MSG_CMSG_CLOEXEC,
-    MSG_DONTWAIT,
-    SCM_RIGHTS,
-    SOCK_SEQPACKET,
-    SOL_SOCKET,
-)
-from _socket import socketpair as pair
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -157,7 +148,7 @@ class Parent:
     def _start(self) -> None:
         taken = {worker.number for worker in self._workers}
         number = next(n for n in range(MOST_WORKERS + 1) if n not in taken)
-        ours, theirs = pair(AF_UNIX, SOCK_SEQPACKET)
+        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         journal = posix.memfd_create("joulewise-journal", 0)
         posix.ftruncate(journal, JOURNAL_BYTES)
         posix.lseek(self._board, 0, 0)
@@ -197,7 +188,7 @@ class Parent:
         while True:
             try:
                 text, passed, _flags, _from = worker.channel.recvmsg(
-                    64, CMSG_SPACE(4), MSG_DONTWAIT | MSG_CMSG_CLOEXEC
+                    64, _socket.CMSG_SPACE(4), _socket.MSG_DONTWAIT | _socket.MSG_CMSG_CLOEXEC
                 )
             except (BlockingIOError, ConnectionError):
                 return
@@ -225,7 +216,11 @@ class Parent:
         """Say something to a worker; returns False if it does not listen now."""
         passed = b"".join(fd.to_bytes(4, sys.byteorder) for fd in fds)
         try:
-            worker.channel.sendmsg([text], [(SOL_SOCKET, SCM_RIGHTS, passed)] if fds else [], MSG_DONTWAIT)
+            worker.channel.sendmsg(
+                [text],
+                [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, passed)] if fds else [],
+                _socket.MSG_DONTWAIT,
+            )
         except (BlockingIOError, ConnectionError):
             return False
         return True
@@ -269,9 +264,10 @@ class Parent:
                 posix.close(connection)
         posix.close(worker.journal)
         if lost:
-            self._failures += 1
+            lived = time.monotonic() - worker.began_s >= _LIVED_S
+            self._failures = 1 if lived else self._failures + 1
             _say(f"joulewise: the worker ended with {_named(code)}; the next request starts another one\n")
-            if self._failures > 2 and time.monotonic() - worker.began_s < _LIVED_S:
+            if self._failures > 2 and not lived:
                 self._pause_until_s = time.monotonic() + min(_LONGEST_PAUSE_S, 2.0 ** (self._failures - 2))
         else:
             self._failures = 0

@@ -16,6 +16,32 @@ from joulewise.serving.keeping import Keeper, Line
 from joulewise.serving.scaling import Replica, Scale, Scaling, per_s, scale, watched
 
 _TELL_S = 1.0
+_LOADED = 0.3  # of a core: from this load on what a request takes tells how many can be answered
+_BUSY = 0.8  # of a core: a queue needs room
+
+
+@final
+class Capacity:
+    """How many requests a second one worker can answer.
+
+    As many as it does answer while more wait than the latency target allows; else by the CPU time that they took when it was last
+    loaded; before that by its models' lines.
+    """
+
+    def __init__(self, target_s: float) -> None:
+        self._target_s = target_s
+        self._seen = (0.0, 0, 0.0)
+        self._per_s = 0.0
+
+    def look(self, now_s: float, requests: int, busy_s: float, waiting: int, by_lines: float) -> float:
+        """Return it as of now; `requests` and their CPU seconds are those since the worker began. 0 is not known."""
+        (then_s, before, was_s), self._seen = self._seen, (now_s, requests, busy_s)
+        rate = (requests - before) / (now_s - then_s)
+        if rate > 0 and waiting > self._target_s * rate:
+            self._per_s = rate
+        elif rate > 0 and busy_s - was_s >= _LOADED * (now_s - then_s):
+            self._per_s = _BUSY * (requests - before) / (busy_s - was_s)
+        return self._per_s or by_lines
 
 
 @final
@@ -66,8 +92,10 @@ class Replicas:
             self._state["minutes"] = list(await loop.run_in_executor(None, self._minutes))
             keeper.want(self.count)
         decided_s, before = time.monotonic(), 0.0
+        capacity, tally = Capacity(self.scaling.target_s), service.tally
         while True:
-            keeper.tell(Line(float(service.tally.requests), float(service.tally.inside), per_s(service)))
+            able = capacity.look(time.monotonic(), tally.requests, tally.busy_s, tally.inside, per_s(service))
+            keeper.tell(Line(float(tally.requests), float(tally.inside), able))
             if keeper.number == 0 and time.monotonic() - decided_s >= self.scaling.step_s:
                 decided_s = time.monotonic()
                 lines = keeper.lines()

@@ -91,12 +91,11 @@ class Front:
 
     async def _adopt(self, orphan: Orphan) -> None:
         orphan.connection.setblocking(False)
+        read = orphan.data if orphan.state is State.ASKED else b""
         with suppress(OSError):  # its client has left
-            _transport, connection = await asyncio.get_running_loop().connect_accepted_socket(
-                self, orphan.connection
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: Connection(self, read), orphan.connection
             )
-            if orphan.data and orphan.state is State.ASKED:
-                connection.data_received(orphan.data)
 
     def share(self) -> None:
         """Give some connections to the workers that have come: its part of them, so that all hold about as many."""
@@ -129,10 +128,11 @@ class Connection(asyncio.Protocol):
     """One client's connection: one request has its turn, what is behind it waits in line or unread."""
 
     __slots__ = ("_front", "_head_bytes", "_headed", "_headers", "_keeper", "_leaving", "_line", "_lingering", "_parser", "_parts",
-                 "_paused_s", "_raw_path", "_reading", "_service", "_since_s", "_slot", "_transport", "_turn", "_unread", "_working")  # fmt: skip
+                 "_paused_s", "_raw_path", "_read", "_reading", "_service", "_since_s", "_slot", "_transport", "_turn", "_unread", "_working")  # fmt: skip
 
-    def __init__(self, front: Front) -> None:
+    def __init__(self, front: Front, read: bytes = b"") -> None:
         self._front = front
+        self._read = read  # by a worker that was killed: it comes before all that is in the socket
         self._service = front.service
         self._keeper = front.keeper
         self._slot = NO_SLOT
@@ -161,6 +161,9 @@ class Connection(asyncio.Protocol):
         if self._keeper is not None:
             self._slot = self._keeper.keep(transport.get_extra_info("socket"))
         self._front.enter(self)
+        if self._read:
+            self.data_received(self._read)
+            self._read = b""
 
     def data_received(self, data: bytes) -> None:
         """Take what came."""

@@ -36,7 +36,7 @@ class Capacity:
     def look(self, now_s: float, requests: int, busy_s: float, waiting: int, by_lines: float) -> float:
         """Return it as of now; `requests` and their CPU seconds are those since the worker began. 0 is not known."""
         (then_s, before, was_s), self._seen = self._seen, (now_s, requests, busy_s)
-        rate = (requests - before) / (now_s - then_s)
+        rate = (requests - before) / (now_s - then_s) if now_s > then_s else 0.0
         if rate > 0 and waiting > self._target_s * rate:
             self._per_s = rate
         elif rate > 0 and busy_s - was_s >= _LOADED * (now_s - then_s):

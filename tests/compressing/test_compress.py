@@ -13,7 +13,7 @@ from joulewise.compressing import compress as room
 from joulewise.compressing.compress import Ask, compress, paid, parse_drop
 from joulewise.compressing.costing import Unmetered
 from joulewise.compressing.data import of_arrays
-from joulewise.compressing.metrics import metric
+from joulewise.compressing.metrics import metric, of_function
 from joulewise.vocabulary.errors import UnknownName, UsageError
 from tests.compressing.models import Bench, dense, rows_for
 
@@ -161,6 +161,15 @@ def test_card(tmp_path, costs):
     assert fields["kept"][0]["file"] == "int8-dynamic.onnx"
     assert fields["kept"][0]["drop"]["low"] <= fields["kept"][0]["drop"]["value"]
     assert fields["spent_j"] == 40.0
+
+
+def test_a_metric_that_sees_nothing_is_refused(tmp_path):
+    """A metric that says the same of answers in wrong rows would pass everything: it is refused."""
+    path = dense(tmp_path / "fp32.onnx")
+    data = of_arrays(rows_for(path), room.inputs(path), "y")
+    blind = of_function(lambda answers, targets: answers is targets, "blind")
+    with pytest.raises(UsageError, match="blind is 0 for fp32, and the same where answers are exchanged"):
+        compress(path, data, Ask(blind, parse_drop("1%")), tmp_path, "m", Bench())
 
 
 def test_wrong_use(tmp_path):

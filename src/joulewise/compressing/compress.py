@@ -17,7 +17,7 @@ from joulewise.compressing import runtime
 from joulewise.compressing.costing import Cost, Gauge, Run, cold_starts, measure
 from joulewise.compressing.data import Data
 from joulewise.compressing.gates import Gate, Span, break_even, energy_gate, quality_gate
-from joulewise.compressing.metrics import Metric, Outputs, compare
+from joulewise.compressing.metrics import Metric, Outputs, check_it_tells, compare
 from joulewise.compressing.variants import VARIANTS, CannotMake, Maker, fixed_rows, inputs_of
 from joulewise.vocabulary.errors import UnknownName, UsageError
 
@@ -108,6 +108,7 @@ def compress(base: Path, data: Data, ask: Ask, folder: Path, name: str, gauge: G
     reference = outputs(session, held, rows or max(sizes))
     scored = ask.metric.score(reference, held.targets, reference)
     most = ask.drop.most(ask.metric, scored.value())
+    check_it_tells(ask.metric, reference, held.targets)
     itself = compare(ask.metric, scored, scored, held.rows)  # refuses too few rows before anything is made
 
     files, left_out = _candidates(base, folder, calibration, ask)

@@ -107,7 +107,7 @@ def compare(metric: Metric, base: Scored, other: Scored, rows: int, seed: int = 
         raise UsageError(f"{rows} rows are left to judge by, but at least {LEAST_ROWS} are needed")
     sign = 1.0 if metric.lower_is_better else -1.0
     one, two = base.value(), other.value()
-    drop = sign * (two - one)
+    drop = sign * (two - one) + 0.0  # no -0
     if isinstance(base, Means) and isinstance(other, Means) and base.binary:
         return Compared(
             _wilson(one, rows), _wilson(two, rows), _bonett_price(base.parts[:, 0], other.parts[:, 0], drop)
@@ -124,6 +124,20 @@ def compare(metric: Metric, base: Scored, other: Scored, rows: int, seed: int = 
     return Compared(
         _span(one, first, 0.0), _span(two, second, 0.0), _span(drop, sign * (second - first), least)
     )
+
+
+def check_it_tells(metric: Metric, outputs: Outputs, targets: Array | None, seed: int = 0) -> None:
+    """Refuse a metric that says the same of answers given to the wrong rows: it would let everything pass. Raises UsageError."""
+    rows = len(next(iter(outputs.values())))
+    drawn = np.random.default_rng(seed).permutation(rows)
+    wrong = {name: values[drawn] for name, values in outputs.items()}
+    right = metric.score(outputs, targets, outputs).value()
+    if metric.score(wrong, targets, outputs).value() == right:
+        several = f" (it is handed the outputs {', '.join(outputs)} by name)" if len(outputs) > 1 else ""
+        raise UsageError(
+            f"{metric.name} is {right:.4g} for fp32, and the same where answers are exchanged between rows: it cannot tell a good model "
+            f"from a bad one{several}"
+        )
 
 
 def _span(value: float, drawn: Array, least: float) -> Span:

@@ -81,7 +81,14 @@ class Maker:
             options = runtime.options()
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
             options.optimized_model_filepath = str(path)
-            onnxruntime.InferenceSession(str(self.base), options, providers=[runtime.PROVIDERS["cpu"]])
+            onnxruntime.InferenceSession(
+                str(self.base),
+                options,
+                providers=[runtime.PROVIDERS["cpu"]],
+                disabled_optimizers=[
+                    "MatMulAddFusion"
+                ],  # quantising per channel fails on its Gemm where a bias has two dimensions
+            )
             told = onnx.shape_inference.infer_shapes(onnx.load(str(path)))
             add_pre_process_metadata(told)  # or quantising warns on the root logger that nobody prepared it
             onnx.save(told, str(path))

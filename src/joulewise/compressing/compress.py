@@ -108,8 +108,8 @@ def compress(base: Path, data: Data, ask: Ask, folder: Path, name: str, gauge: G
     reference = outputs(session, held, rows or max(sizes))
     scored = ask.metric.score(reference, held.targets, reference)
     most = ask.drop.most(ask.metric, scored.value())
-    check_it_tells(ask.metric, reference, held.targets)
     itself = compare(ask.metric, scored, scored, held.rows)  # refuses too few rows before anything is made
+    check_it_tells(ask.metric, reference, held.targets)
 
     files, left_out = _candidates(base, folder, calibration, ask)
     runs: dict[str, Run] = {BASE: _run(session)}

@@ -165,6 +165,6 @@ def test_what_cannot_be_judged(name, answers, targets, said):
 def test_unknown_names():
     """An unknown metric suggests the nearest; the direction of a known one is not the user's to say."""
     with pytest.raises(UnknownName, match="did you mean accuracy"):
-        metric("acuracy")
+        metric("accurasy")
     with pytest.raises(UsageError, match="function of your own"):
         metric("accuracy", lower_is_better=True)

@@ -50,6 +50,13 @@ class State(IntEnum):
     LOST = 4
 
 
+_ASKED, _INSIDE, _LOST = (
+    int(State.ASKED),
+    int(State.INSIDE),
+    int(State.LOST),
+)  # each request compares with them
+
+
 @dataclass(frozen=True, slots=True)
 class Orphan:
     """A connection whose worker is gone, what became of its request, and the bytes of it."""
@@ -74,16 +81,16 @@ class Journal:
         """Write down what was read: the length last, so that a kill between leaves a shorter request, never another's."""
         place, told = slot * SLOT_BYTES, self._map
         state = told[place]
-        length = _LENGTH.unpack_from(told, place + 4)[0] if state == State.ASKED else 0
+        length = _LENGTH.unpack_from(told, place + 4)[0] if state == _ASKED else 0
         first = place + _HEAD_BYTES + length
         if (
             state > State.ASKED or first + len(data) > place + SLOT_BYTES
         ):  # more than one request, or too large a one
-            told[place] = State.LOST
+            told[place] = _LOST
             return
         told[first : first + len(data)] = data
         _LENGTH.pack_into(told, place + 4, length + len(data))
-        told[place] = State.ASKED
+        told[place] = _ASKED
 
     def mark(self, slot: int, state: State) -> None:
         """Set what becomes of a slot's request."""
@@ -91,8 +98,8 @@ class Journal:
 
     def inside(self, slot: int) -> None:
         """Mark a request as in the batch that runs, unless it is lost anyway."""
-        if self._map[slot * SLOT_BYTES] == State.ASKED:
-            self._map[slot * SLOT_BYTES] = State.INSIDE
+        if self._map[slot * SLOT_BYTES] == _ASKED:
+            self._map[slot * SLOT_BYTES] = _INSIDE
 
     def read(self, slot: int) -> tuple[State, bytes]:
         """Return what becomes of a slot's request, and its bytes."""

@@ -6,7 +6,7 @@ With `--experiment` an experiment is looked over as a whole, with `--features` a
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,14 +28,17 @@ from joulewise.diagnosing import Case, diagnose
 from joulewise.diagnosing.experiment import Experiment, ended_runs, look_over
 from joulewise.diagnosing.traffic import requests_in
 from joulewise.diagnosing.trying import apply_trials
+from joulewise.diagnosing.validation_diff import validation_diff
 from joulewise.ledger.savings import trials
 from joulewise.measuring.accounting import Account
+from joulewise.measuring.agent.inside.prints import digest
 from joulewise.vocabulary.errors import RecordingError, UsageError
 from joulewise.vocabulary.figures import Figure
-from joulewise.vocabulary.finding import Finding
+from joulewise.vocabulary.finding import Cause, Finding
 from joulewise.vocabulary.moments import parse_moment
 from joulewise.vocabulary.observed import ProcessView, observe
 from joulewise.vocabulary.quantities import format_duration, format_money, format_si
+from joulewise.vocabulary.recording import Recording
 from joulewise.vocabulary.trial import Trial
 
 _MOST_RUNS = 1000
@@ -113,7 +116,12 @@ def command(
                 "run_id": account.recording.run_id,
                 "seen_from_inside": bool(views),
                 "findings": [
-                    {**finding_fields(f), "trial": trial.as_json() if trial else None} for f, trial in tried
+                    {
+                        **finding_fields(f),
+                        "diff": _diff(account.recording, views, f),
+                        "trial": trial.as_json() if trial else None,
+                    }
+                    for f, trial in tried
                 ],
                 "withdrawn": [trial.as_json() for trial in withdrawn],
             }
@@ -122,13 +130,31 @@ def command(
     echo(_headline(account, views, tuple(f for f, _ in tried)))
     for number, (finding, trial) in enumerate(tried, 1):
         echo()
-        echo(
-            "\n".join([*_lines(number, finding), *([f"   tried   {verdict_words(trial)}"] if trial else ())])
-        )
+        diff = _diff(account.recording, views, finding)
+        lines = _lines(number, finding)
+        lines += [f"   diff    {plain(line, 200)}" for line in (diff or "").splitlines()]
+        lines += [f"   tried   {verdict_words(trial)}"] if trial else []
+        echo("\n".join(lines))
     if withdrawn:
         echo()
     for trial in withdrawn:
         echo(f"{trial.cause.words}: {verdict_words(trial)}")
+
+
+def _diff(recording: Recording, views: Sequence[ProcessView], finding: Finding) -> str | None:
+    """Return the diff of a finding's remedy, where the program's source is still there, as it ran, and can be read."""
+    view = next((v for v in views if v.process == finding.process), None)
+    if finding.cause is not Cause.VALIDATION_TOO_OFTEN or view is None:
+        return None
+    word = next((w for w in view.command[1:] if w.endswith(".py")), "")
+    path = Path(str(recording.metadata.get("cwd", ""))) / word
+    try:
+        source = path.read_bytes()
+        if not word or digest(source) != view.code:
+            return None
+        return validation_diff(source.decode(), view, word.lstrip("/"))
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def _trials(account: Account) -> list[Trial]:

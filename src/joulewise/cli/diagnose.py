@@ -23,10 +23,10 @@ from joulewise.cli.output import (
     plain,
     zone_option,
 )
+from joulewise.cli.server_page import living, requests_told
 from joulewise.cli.try_ import verdict_words
 from joulewise.diagnosing import Case, diagnose
-from joulewise.diagnosing.experiment import Experiment, ended_runs, look_over
-from joulewise.diagnosing.traffic import requests_in
+from joulewise.diagnosing.experiment import Experiment, Worth, ended_runs, look_over
 from joulewise.diagnosing.trying import apply_trials
 from joulewise.diagnosing.validation_diff import validation_diff
 from joulewise.ledger.savings import trials
@@ -56,7 +56,10 @@ _MOST_RUNS = 1000
     help="Show slower remedies with which a run that starts now is done by then: +12h, 18:00, 'tomorrow 08:00'.",
 )
 @click.option(
-    "--requests", metavar="FILE", help="A server's access log or metrics page: how many requests it answered."
+    "--requests",
+    metavar="FILE|URL|auto",
+    help="How many requests a server answered: its access log, its metrics page (a file, or its URL, which is asked once), or auto: "
+    "the ports of a run that still lasts.",
 )
 @click.option("--features", is_flag=True, help="Look over the store of features instead of a run.")
 @click.option(
@@ -105,7 +108,11 @@ def command(
         raise UsageError(f"the deadline {deadline!r} has passed")
     account = wiring.account(wiring.find(run or "latest"), zone)
     views = observe(account.recording)
-    answered = None if requests is None else requests_in(_text(requests))
+    answered = (
+        None
+        if requests is None
+        else requests_told(requests, living(account.recording), account.recording.run_id)
+    )
     seen = diagnose(
         account.recording, views, account, allow_slower=allow_slower, most_s=left_s, requests=answered
     )
@@ -245,6 +252,11 @@ def _experiment(name: str, as_json: bool) -> None:
                 "runs": seen.runs,
                 "energy_j": seen.total_j,
                 "bought_nothing_j": seen.wasted_j,
+                "carbon_g": seen.total.carbon_g,
+                "bought_nothing_g": seen.wasted.carbon_g,
+                "cost": seen.total.cost,
+                "bought_nothing_cost": seen.wasted.cost,
+                "currency": seen.total.currency or None,
                 "repeated": [list(r) for r in seen.repeated],
                 "failed": list(seen.failed),
                 "dominated": list(seen.dominated),
@@ -261,7 +273,8 @@ def _experiment(name: str, as_json: bool) -> None:
 def _experiment_lines(name: str, seen: Experiment) -> list[str]:
     share = seen.wasted_j / seen.total_j if seen.total_j > 0 else 0.0
     lines = [
-        f"{plain(name, 60)} · {seen.runs} runs · {format_si(seen.total_j, 'J')} · {100 * share:.0f} % of it bought nothing",
+        f"{plain(name, 60)} · {seen.runs} runs · {_worth(seen.total)} · {100 * share:.0f} % of it bought nothing",
+        *([f"  wasted    {_worth(seen.wasted)}"] if seen.wasted_j else []),
         f"  repeated  {len(seen.repeated)} runs of the same code, arguments, data and seeds: {format_si(seen.repeated_j, 'J')}",
         f"  failed    {len(seen.failed)} runs: {format_si(seen.failed_j, 'J')}",
         (
@@ -278,6 +291,14 @@ def _experiment_lines(name: str, seen: Experiment) -> list[str]:
             for p in seen.front
         ]
     return lines
+
+
+def _worth(worth: Worth) -> str:
+    """Return joules, grams and money; grams and money only where they are known of every run."""
+    amounts = [format_si(worth.energy_j, "J")]
+    amounts += [] if worth.carbon_g is None else [format_si(worth.carbon_g, "g")]
+    amounts += [] if worth.cost is None or not worth.currency else [f"{worth.cost:.2g} {worth.currency}"]
+    return " · ".join(amounts)
 
 
 def _features(store: str | None, queries: str | None, zone: str | None, as_json: bool) -> None:

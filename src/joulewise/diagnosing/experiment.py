@@ -90,6 +90,7 @@ def ended_runs(seen: Iterable[tuple[Account, Sequence[ProcessView]]]) -> list[Ru
         if recording.end.state is EndState.RUNNING or total is None:
             continue
         logged = [p.values for p in recording.points]
+        carbon_g, cost = account.footprint.carbon_g, account.footprint.cost
         lines.append(
             RunLine(
                 recording.run_id,
@@ -97,12 +98,10 @@ def ended_runs(seen: Iterable[tuple[Account, Sequence[ProcessView]]]) -> list[Ru
                 recording.end.state,
                 quality(views, logged),
                 identity(views),
-                *(
-                    None if f is None else f.value
-                    for f in (account.footprint.carbon_g, account.footprint.cost)
-                ),
+                None if carbon_g is None else carbon_g.value,
+                None if cost is None else cost.value,
                 account.footprint.currency,
-            )  # fmt: skip
+            )
         )
     return sorted(lines, key=lambda r: r.run_id)
 

@@ -290,7 +290,7 @@ def attach(line: Timeline, torch: Any) -> TorchHooks:
     loaders = sys.modules.get("torch.utils.data.dataloader")
     if loaders is not None:
         hooks.fetching = Fetching(hooks, sys.modules["torch.utils.data._utils.fetch"])
-        wrap_loaders(hooks, loaders)
+        wrap_loaders(hooks, loaders, hooks.fetching)
     return hooks
 
 

@@ -22,10 +22,9 @@ _MOST_PRINTS = 2048
 _TIMED_FETCHES = 8
 
 
-def wrap_loaders(hooks: TorchHooks, module: Any) -> None:
+def wrap_loaders(hooks: TorchHooks, module: Any, fetching: Fetching) -> None:
     """Watch the loaders of a process: their passes and batches, and how long the loop waits for them."""
     loader_class, iterator_class = module.DataLoader, module._BaseDataLoaderIter  # noqa: SLF001 - where batches come from
-    fetching = hooks.fetching
     original_iter, original_next, original_index = (
         loader_class.__iter__,
         iterator_class.__next__,
@@ -175,7 +174,7 @@ class Fetching:
 
     def begin(self, iterator: Any) -> Any:
         """Time what an iterator fetches from now on, and return its fetcher; None where others fetch for it."""
-        fetcher = getattr(iterator, "_dataset_fetcher", None)
+        fetcher: Any = getattr(iterator, "_dataset_fetcher", None)
         if type(fetcher) is not self._class or self._class.fetch is not self._original:
             return None
         fetcher.fetch = functools.partial(self._timed, fetcher)

@@ -71,6 +71,8 @@ def wrap_loaders(hooks: TorchHooks, module: Any, fetching: Fetching) -> None:
             line.leave(before)
         if number < at.MOST_LOADERS:
             page = line.page
+            if page[slot + at.PASSES] == 1:  # a data set that keeps what it has made is cheaper from here on
+                line.facts.put(f"first_pass/{number}", page[slot + at.FETCHED : slot + at.PER_LOADER])
             page[slot + at.PASSES] += 1
             page[slot + at.WAIT] += page[at.SINCE] - began_s
             page[slot + at.FIRST_WAIT] += page[at.SINCE] - began_s

@@ -65,7 +65,7 @@ class Timeline:
 
     __slots__ = (
         "_copied_s", "_cpu_s", "_folder", "_live", "_look_s", "_look_step", "_map", "_own_s", "_pack", "_read_s", "_snapshot", "before_cpu_s", "before_s",
-        "began_s", "facts", "fast", "folder_prefix", "kind", "last", "main", "page", "quiet", "skip", "skipped", "step", "stride", "woken",
+        "began_s", "called", "facts", "fast", "folder_prefix", "instead", "kind", "last", "main", "page", "quiet", "skip", "skipped", "step", "stride", "woken",
     )  # fmt: skip
 
     def __init__(self, folder: str) -> None:
@@ -73,6 +73,10 @@ class Timeline:
         self.folder_prefix = os.path.join(folder, "agent-")
         self._map: Any = None
         self.woken: Callable[[int], None] | None = None  # told how many steps went by untimed
+        self.called: Callable[[], None] | None = (
+            None  # a remedy's: told of each outermost call of an estimator
+        )
+        self.instead: Callable[..., Any] | None = None  # a remedy's: stands in for such a call
         self._pack = load("_struct").Struct(f"{at.NUMBERS}d").pack_into
         self.begin("main")
 

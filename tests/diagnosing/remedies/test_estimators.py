@@ -55,8 +55,10 @@ def test_equal_fits_are_handed_out(tmp_path: Path):
     [
         (
             "xgboost",
-            "import xgboost\nm = xgboost.XGBClassifier(n_estimators=3, n_jobs=4).fit(x, y)\n"
-            "xgboost.train({'nthread': 3, 'objective': 'binary:logistic'}, xgboost.DMatrix(x, y), 2)",
+            """import xgboost
+xgboost.XGBClassifier(n_estimators=3, n_jobs=4).fit(x, y)
+xgboost.train({'nthread': 3, 'objective': 'binary:logistic'}, xgboost.DMatrix(x, y), 2)
+""",
             ["threads: xgboost trains with nthread=1 instead of {'n_jobs': 4}", "threads: xgboost trains with nthread=1 instead of {'nthread': 3}"],
         ),
         (

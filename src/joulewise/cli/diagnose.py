@@ -42,6 +42,7 @@ from joulewise.vocabulary.recording import Recording
 from joulewise.vocabulary.trial import Trial
 
 _MOST_RUNS = 1000
+_OF_A_STORE = (Cause.VIEW_NOBODY_READS, Cause.VALUES_TOO_FRESH, Cause.DERIVED_TWICE, Cause.REQUEST_TIME_JOIN)
 
 
 @click.command("diagnose")
@@ -142,6 +143,8 @@ def command(
         lines += [f"   diff    {plain(line, 200)}" for line in (diff or "").splitlines()]
         lines += [f"   tried   {verdict_words(trial)}"] if trial else []
         echo("\n".join(lines))
+    if any(finding.cause in _OF_A_STORE for finding, _ in tried):
+        echo("\nthe whole store of features: joulewise diagnose --features")
     if withdrawn:
         echo()
     for trial in withdrawn:
@@ -322,11 +325,13 @@ def _features(store: str | None, queries: str | None, zone: str | None, as_json:
     if not found:
         echo("Nothing is derived for nobody.")
     for number, f in enumerate(found, 1):
-        echo(f"{number}. {f.what}: {plain(f.subject, 200)}")
+        echo(f"{number}. {f.cause.words}: {plain(f.subject, 200)}")
         echo(f"   seen    {plain(f.evidence, 300)}")
         echo(f"   saves   {_store_amounts(f)}")
         echo(f"   try     {plain(f.remedy.text, 300)}")
         echo(f"   risk    {plain(f.risk, 200)}")
+        if f.runs:
+            echo(f"   run     joulewise diagnose {plain(f.runs[-1], 80)}")
 
 
 def _queries(text: str) -> list[Any]:
@@ -396,7 +401,8 @@ def _store_fields(f: Any) -> Mapping[str, Any]:
         )
     }
     return {
-        "what": f.what,
+        "cause": f.cause.value,
+        "runs": list(f.runs),
         "subject": f.subject,
         "evidence": f.evidence,
         "saving": {

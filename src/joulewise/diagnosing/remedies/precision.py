@@ -90,6 +90,8 @@ def _wrap(hand: Any, torch: Any) -> None:
             hand.left(NAME, f"{name} computes in {first.dtype} already")
             return ""
         device = str(first.device.type)
+        if torch.is_autocast_enabled(device):  # by its framework, or by itself
+            return ""
         if device == "cpu" and not _pays(hand):
             return ""
         hand.changed(NAME, f"{name} computes in bfloat16 (autocast on {device}), its weights stay float32")

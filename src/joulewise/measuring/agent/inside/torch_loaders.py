@@ -15,7 +15,7 @@ from .timeline import clock, process_cpu
 
 TYPE_CHECKING = False  # the hooks know this module
 if TYPE_CHECKING:
-    from .torch_hooks import TorchHooks
+    from .torch_seen import TorchHooks
 
 _TRACKED_ITEMS = 16
 _MOST_PRINTS = 2048

@@ -89,6 +89,12 @@ def command(
     plan = plan_trial(case, findings, asked, future_runs=future or _runs_so_far(recording), budget_s=budget)
     if not as_json:
         echo("\n".join(_plan_lines(plan, words, folder)))
+        if (
+            knobs == "auto"
+            and findings
+            and not any(findings[0].cause in KNOBS[name].causes for name in asked)
+        ):
+            echo(f"  left     {findings[0].cause.words}, the first finding: no short piece can settle it")
     if not yes and not _agrees(as_json):
         raise UsageError("nothing was tried; say --yes to try without being asked")
     outcomes, outside = _carry_out(plan, words, folder, keep=keep)

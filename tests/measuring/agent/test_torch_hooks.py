@@ -92,7 +92,7 @@ def test_evaluations(loader_view: ProcessView):
         (24, 4, 64),
         (32, 4, 64),
     ]
-    assert "program.py:" in found[0].where
+    assert found[0].where == "program.py:accuracy"
 
 
 def test_curve(loader_view: ProcessView):

@@ -50,7 +50,8 @@ class TrialPlan:
     @property
     def spec(self) -> str:
         """Return what the process is told."""
-        return f"steps={self.steps} passes={self.passes} batches={self.batches} calls={int(self.by_calls)}"
+        what = f"steps={self.steps} passes={self.passes} batches={self.batches}"
+        return f"{what} calls=1" if self.by_calls else what
 
     @property
     def lasts_s(self) -> float:

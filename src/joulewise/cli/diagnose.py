@@ -140,7 +140,7 @@ def command(
         echo()
         diff = _diff(account.recording, views, finding)
         lines = _lines(number, finding)
-        lines += [f"   diff    {plain(line, 200)}" for line in (diff or "").splitlines()]
+        lines += [f"   diff    {_code(line)}".rstrip() for line in (diff or "").splitlines()]
         lines += [f"   tried   {verdict_words(trial)}"] if trial else []
         echo("\n".join(lines))
     if any(finding.cause in _OF_A_STORE for finding, _ in tried):
@@ -165,6 +165,11 @@ def _diff(recording: Recording, views: Sequence[ProcessView], finding: Finding) 
         return validation_diff(source.decode(), view, word.lstrip("/"))
     except (OSError, UnicodeDecodeError):
         return None
+
+
+def _code(line: str) -> str:
+    """Return a line of a program as it stands, without control characters."""
+    return "".join(c if c.isprintable() else " " for c in line.expandtabs())[:200]
 
 
 def _trials(account: Account) -> list[Trial]:

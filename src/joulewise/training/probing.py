@@ -18,6 +18,7 @@ from itertools import product
 from math import inf, isfinite, sqrt
 from typing import Any, final
 
+from joulewise.training import ranks
 from joulewise.training.choices import KNOBS, Choice, Option, Recipe, cheapest, kept
 from joulewise.training.feeding import Batches, in_memory, rows
 from joulewise.training.optimising import OPTIMISERS, fitting
@@ -51,7 +52,8 @@ def recipe(
 
     `data` are tensors (inputs, targets) or a map-style dataset of such pairs; `transform` takes the inputs of a batch.
     `epochs` is the planned length (None: open, as when a stopping rule ends the run). `keep` names knobs that are not
-    to be touched (`keep={"batch_size": 64}`). `counter` reads joules (default: the best here).
+    to be touched (`keep={"batch_size": 64}`). `counter` reads joules (default: the best here). Under `torchrun` rank 0
+    probes and every rank gets its recipe.
     """
     import torch
 
@@ -61,13 +63,17 @@ def recipe(
     device = device or next((str(p.device.type) for p in model.parameters()), "cpu")
     devices = [torch.cuda.current_device()] if device == "cuda" else []
     threads = torch.get_num_threads()
-    with torch.random.fork_rng(devices):
-        torch.manual_seed(seed)
-        probe = _Probe(model, data, loss, epochs, transform, fixed, device, counter or spending(device), seed)
-        try:
-            return probe.run()
-        finally:
-            torch.set_num_threads(threads)
+
+    def probed() -> Recipe:
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(seed)
+            meter = counter or spending(device)
+            return _Probe(model, data, loss, epochs, transform, fixed, device, meter, seed).run()
+
+    try:
+        return ranks.once(probed)  # the others wait: one probe for all
+    finally:
+        torch.set_num_threads(threads)
 
 
 @final

@@ -14,7 +14,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from math import isfinite, sqrt
-from statistics import NormalDist
 
 from joulewise.curves.curve import Curve
 from joulewise.curves.forecasting import TASKSET, Constants, Forecast, forecast
@@ -27,7 +26,7 @@ _LEAST = 4  # evaluations: below, a curve has neither noise nor growth
 _LEAST_OPEN = 8  # evaluations where no horizon is known
 _LEAST_AFTER_DROP = 3  # evaluations at the new learning rate
 _DEAD_AFTER = 5  # evaluations without any movement
-_TAKEN_IN = 0.05  # chance of ever taking the target for reached by luck, over all evaluations of a run
+_Z95 = 1.645  # one-sided
 _LOST_AFTER = 3  # evaluations in a row far below the first value
 
 
@@ -48,7 +47,7 @@ class Rule:
     (on a noisy metric a hundredth of a small gain is never sure). `joules_per_unit` is what the user would spend for one
     unit of the metric, `joules_per_step` what a step costs; both or neither.
     `target` is a quality with which the run may end at once: where the metric is a share of so many answers, the low end
-    (95 % over all evaluations of the run together) of what they show must have reached it.
+    (95 %) of what they show must have reached it.
     """
 
     tolerance: float = 0.01
@@ -218,18 +217,14 @@ def _broken(curve: Curve) -> str | None:
 
 
 def _reached(curve: Curve, rule: Rule, resolution: float) -> str | None:
-    """Return that the target is reached, beyond what the size of the validation set leaves open; None where it is not.
-
-    Whoever asks after every evaluation is given many chances to be lucky: the k-th gets 1 / k (k + 1) of the 5 %.
-    """
+    """Return that the target is reached, beyond what the size of the validation set leaves open; None where it is not."""
     if rule.target is None:
         return None
-    sign, look = 1 if curve.higher_is_better else -1, len(curve)
-    deviations = NormalDist().inv_cdf(1 - _TAKEN_IN / (look * (look + 1))) if resolution else 0.0
-    sure = curve.values[-1] - sign * deviations * resolution
+    sign = 1 if curve.higher_is_better else -1
+    sure = curve.values[-1] - sign * _Z95 * resolution
     if sign * (sure - rule.target) < 0:
         return None
-    least = f", and {sure:.5g} with 95 % over {look} evaluations" if resolution else ""
+    least = f", and {sure:.5g} with 95 %" if resolution else ""
     return f"the target {rule.target:g} is reached: {curve.values[-1]:.5g}{least}"
 
 

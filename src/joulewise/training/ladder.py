@@ -13,6 +13,7 @@ ladder often cannot tell, says so, and never promises. Pure; `climb` is the shel
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, log
@@ -164,10 +165,12 @@ def climb(
     counter: Spending | None = None,
     seed: int = 0,
     fidelity: float = FIDELITY,
+    finish: Callable[[Any], Any] = lambda model: model,
 ) -> list[Rung]:
     """Train each model for a ninth of `epochs` by the recipe, landed at its end; return the rungs for `judge`.
 
-    With `fidelity=BEFORE` for a twenty-seventh: what `calibrated` wants beside it, for a third more.
+    With `fidelity=BEFORE` for a twenty-seventh: what `calibrated` wants beside it, for a third more. `finish` makes of a
+    trained model the one that answers requests (adapters merged, weights pruned); error and requests are measured on it.
     `models` names functions that make a model; `held` are inputs and labels that train nothing. A model by timm's name is
     `{"resnet18": lambda: timm.create_model("resnet18", num_classes=10)}`.
     """
@@ -199,10 +202,11 @@ def climb(
             if trainer.optimiser.step_count == before:
                 raise UsageError(f"{name} took no step in a whole epoch: its loss is not finite")
         each_j = trainer.spent_j / (steps * recipe["batch_size"])
-        before_j, wrong = counter.read(), 0
         with trainer.evaluating() as judged, torch.inference_mode():
+            served = finish(copy.deepcopy(judged)).eval()
+            before_j, wrong = counter.read(), 0
             for x, y in zip(held[0].split(256), held[1].split(256), strict=True):
-                wrong += int((judged(x.to(recipe.device)).argmax(1).cpu() != y).sum())
+                wrong += int((served(x.to(recipe.device)).argmax(1).cpu() != y).sum())
         request_j = (counter.read() - before_j) / len(held[0])
         error = max(wrong, 1) / len(held[0])
         rungs.append(Rung(name, sum(p.numel() for p in model.parameters()), error, each_j, request_j))

@@ -13,6 +13,7 @@
 Everything that a step needs is in `step`; whoever wants a loss of another shape gives a `loss` that makes it.
 Under `torchrun` the same loop runs on every rank: gradients are exchanged, each rank gets its share of every batch, and
 what is decided (a fall-back of the precision, a landing, the end of the budget) is decided once for all; see ranks.py.
+`after_step(steps, model)` is called after each step that was taken: where pruning while training keeps its zeros.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class Trainer:
         steps: int | None = None,
         weight_decay: float = 0.0,
         counter: Spending | None = None,
+        after_step: Callable[[int, Any], None] | None = None,
     ) -> None:
         import torch
 
@@ -60,7 +62,7 @@ class Trainer:
         if ranks.world()[1] > 1:  # before the optimiser: rank 0's weights are everybody's first
             forward = torch.nn.parallel.DistributedDataParallel(self.model)
         self._forward = torch.compile(forward) if recipe["compile"] else forward
-        self._loss = loss
+        self._loss, self._after_step = loss, after_step
         self.guard = Guard(recipe["precision"], recipe.device, agreed=ranks.every)
         self.optimiser = Optimiser(
             recipe["optimiser"],
@@ -118,7 +120,9 @@ class Trainer:
         """
         with self.guard.computing():
             loss = self._loss(self._forward(inputs), targets)
-        self.guard.step(loss, self.optimiser)
+        taken = self.guard.step(loss, self.optimiser)
+        if taken and self._after_step is not None:
+            self._after_step(self.optimiser.step_count, self.model)
         self._keep_to_budget()
         return loss.detach()
 

@@ -15,6 +15,7 @@ import csv
 import gzip
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
 from math import log
 from pathlib import Path
 from random import Random
@@ -83,8 +84,8 @@ def table(name: str, of: list, constants: Constants) -> None:
         )
 
 
-def families() -> dict[str, list[dict[str, Rung]]]:
-    """Train both families on Fashion-MNIST; return each one's rungs after a third of an epoch, after 1 and after 9."""
+def families() -> Iterator[tuple[str, list[dict[str, Rung]]]]:
+    """Train both families on Fashion-MNIST; yield each one's rungs after a third of an epoch, after 1 and after 9."""
     import torch
     from torch import nn
     from torch.nn.functional import cross_entropy
@@ -127,17 +128,18 @@ def families() -> dict[str, list[dict[str, Rung]]]:
         "perceptrons": (perceptron, (4, 8, 16, 32, 64, 128)),
         "convolutions": (convolutional, (2, 4, 8, 16)),
     }
-    found = {}
     for family, (make, widths) in made.items():
         models = {f"{w}x{d}": (lambda m=make, w=w, d=d: m(w, d)) for w in widths for d in (1, 2)}
-        found[family] = [
-            {
-                r.name: r
-                for r in climb(models, recipe, data, held, loss=cross_entropy, epochs=9, fidelity=share)
-            }
-            for share in (BEFORE, 1 / 9, 1)
-        ]
-    return found
+        yield (
+            family,
+            [
+                {
+                    r.name: r
+                    for r in climb(models, recipe, data, held, loss=cross_entropy, epochs=9, fidelity=share)
+                }
+                for share in (BEFORE, 1 / 9, 1)
+            ],
+        )
 
 
 def of_itself(name: str, before: dict[str, Rung], at: dict[str, Rung], end: dict[str, Rung]) -> None:
@@ -182,7 +184,7 @@ def main() -> None:
     table("EC-NAS, second half", second, fit(first))
     table("EC-NAS, first half", first, fit(second))
     if "--fmnist" in sys.argv:
-        for family, rungs in families().items():
+        for family, rungs in families():
             of_itself(family, *rungs)
 
 

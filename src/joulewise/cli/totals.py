@@ -25,7 +25,7 @@ from joulewise.ledger.months import BY, Filter
 from joulewise.measuring.totalling import Total, rolled, together
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.figures import Figure
-from joulewise.vocabulary.moments import months_between, parse_month
+from joulewise.vocabulary.moments import month_before, parse_month
 from joulewise.vocabulary.quantities import format_duration, format_figure, format_money, format_si
 from joulewise.vocabulary.target import Landing, MonthlyBudget
 
@@ -63,7 +63,7 @@ def command(
         raise UsageError("give one of --csv and --json")
     now = datetime.now(UTC)
     until = parse_month(month, "--month", now)
-    since = months_between("0000-01", until)[-(months or 1)]
+    since = month_before(until, (months or 1) - 1)
     chosen = Filter(since, until, project, person)
     ledger = wiring.refresh()
     try:

@@ -22,7 +22,7 @@ from joulewise.cli.output import (
     write_text,
 )
 from joulewise.ledger.months import BY, Filter
-from joulewise.measuring.totalling import Total, rolled, together
+from joulewise.measuring.totalling import Grams, Total, rolled, together
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.figures import Figure
 from joulewise.vocabulary.moments import month_before, parse_month
@@ -109,7 +109,8 @@ def as_csv(monthly: Sequence[Total], by: str) -> str:
         "carbon_share_of_joules", "cost", "currency",
     ])  # fmt: skip
     for total in monthly:
-        for meaning, grams in (total.grams or {"": None}).items():
+        meanings: list[tuple[str, Grams | None]] = [*(total.grams or {}).items()]
+        for meaning, grams in meanings or [("", None)]:
             writer.writerow([
                 total.month, _safe(total.key), total.runs, total.unknown, f"{total.duration_s:.3f}", *_ends(total.energy_j),
                 total.energy_j.basis.word if total.energy_j else "", *_ends(total.facility_j), meaning,

@@ -7,8 +7,10 @@ looks and writes (`write`). The rows are a view, made again when they are lost.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from joulewise.ledger.months import Filter, asked
 from joulewise.ledger.store import Store, upsert
@@ -35,25 +37,38 @@ class Split:
     waiting_runs: int
 
 
-def waiting(store: Store, chosen: Filter, limit: int) -> list[str]:
-    """Return the folders and ids of ended recordings that were not looked into, the most joules first, as `root/day/id`."""
+def waiting(store: Store, chosen: Filter, limit: int) -> list[tuple[str, Path]]:
+    """Return ended recordings of this host that were not looked into, with their folders, the most joules first."""
     _, where, values = asked("month", chosen)
+    prefix = f"{os.uname().nodename}:" if store.shared else ""
     rows = store.query(
         "SELECT r.run_id, r.root, r.day FROM recordings r JOIN (SELECT run_id, SUM(energy_j) AS joules FROM months "  # noqa: S608
-        f"{where} GROUP BY run_id) m ON m.run_id = r.run_id WHERE r.growing = 0 AND m.joules > 0 AND NOT EXISTS "
+        f"{where} GROUP BY run_id) m ON m.run_id = r.run_id WHERE r.growing = 0 AND m.joules > 0 "
+        "AND substr(r.root, 1, :length) = :prefix AND NOT EXISTS "
         "(SELECT 1 FROM wastes w WHERE w.run_id = r.run_id AND w.revision >= :revision) ORDER BY m.joules DESC LIMIT :limit",
-        {**values, "revision": REVISION, "limit": limit},
+        {**values, "revision": REVISION, "limit": limit, "length": len(prefix), "prefix": prefix},
     )
-    return [f"{r['root']}/{r['day']}/{r['run_id']}" for r in rows]
+    return [(r["run_id"], Path(r["root"].removeprefix(prefix), r["day"], r["run_id"])) for r in rows]
 
 
 def write(store: Store, parts: Mapping[str, Mapping[Waste | None, Part] | None]) -> None:
     """Keep what recordings were found to have wasted, by id; None: nothing could be said."""
     rows = []
     for run_id, found in parts.items():
-        known = {UNSEEN: Part(1.0, 1.0, 1.0)} if found is None else {w.value if w else "": p for w, p in found.items()}
+        known = (
+            {UNSEEN: Part(1.0, 1.0, 1.0)}
+            if found is None
+            else {w.value if w else "": p for w, p in found.items()}
+        )
         rows += [
-            {"run_id": run_id, "waste": w, "share": p.share, "low": p.low, "high": p.high, "revision": REVISION}
+            {
+                "run_id": run_id,
+                "waste": w,
+                "share": p.share,
+                "low": p.low,
+                "high": p.high,
+                "revision": REVISION,
+            }
             for w, p in known.items()
         ]
     if rows:
@@ -65,7 +80,8 @@ def write(store: Store, parts: Mapping[str, Mapping[Waste | None, Part] | None])
 def split(store: Store, chosen: Filter) -> Split:
     """Return where the joules of these months went, as far as it was looked into."""
     _, where, values = asked("month", chosen)
-    whole = store.query(f"SELECT COUNT(DISTINCT run_id) AS runs, SUM(energy_j) AS joules FROM months {where}", values)[0]  # noqa: S608
+    counted = f"SELECT COUNT(DISTINCT run_id) AS runs, SUM(energy_j) AS joules FROM months {where}"  # noqa: S608
+    whole = store.query(counted, values)[0]
     rows = store.query(
         "SELECT w.waste, COUNT(DISTINCT m.run_id) AS runs, SUM(m.energy_j * w.share) AS value, SUM(m.energy_j * w.low) AS low, "  # noqa: S608
         f"SUM(m.energy_j * w.high) AS high FROM (SELECT run_id, energy_j FROM months {where} AND energy_j > 0) m "
@@ -73,7 +89,11 @@ def split(store: Store, chosen: Filter) -> Split:
         {**values, "revision": REVISION},
     )
     total_j = whole["joules"] or 0.0
-    seen = {r["waste"]: Part(*(r[k] / total_j for k in ("value", "low", "high"))) for r in rows} if total_j else {}
+    seen = (
+        {r["waste"]: Part(*(r[k] / total_j for k in ("value", "low", "high"))) for r in rows}
+        if total_j
+        else {}
+    )
     nothing = Part(0.0, 0.0, 0.0)
     left = max(0.0, 1.0 - sum(p.share for p in seen.values())) if total_j else 0.0
     left = 0.0 if left < 1e-9 else left

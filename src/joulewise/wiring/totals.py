@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from joulewise.ledger.files import read_recording
 from joulewise.settings import user_file
-from joulewise.vocabulary.errors import UnknownName, UsageError
+from joulewise.vocabulary.errors import JoulewiseError, UnknownName, UsageError
 from joulewise.vocabulary.moments import months_between
 from joulewise.wiring.chosen import settings
-from joulewise.wiring.ledger import refresh, summarise
+from joulewise.wiring.ledger import account, summarise
 
 if TYPE_CHECKING:
     from joulewise.catalogue.place import Place
     from joulewise.ledger.months import Filter
     from joulewise.ledger.store import Store
+    from joulewise.measuring.accounting import Account
     from joulewise.measuring.totalling import Total
     from joulewise.settings import Settings
     from joulewise.vocabulary.signal import Signal
     from joulewise.vocabulary.target import Landing, MonthlyBudget, Target
+    from joulewise.vocabulary.waste import Part, Waste
 
+_BATCH = 50  # recordings that are looked into before what was found is kept
 _MOST_MONTHS = 12  # whole months that a target's line is drawn through
 
 
@@ -45,6 +50,57 @@ def read_old(ledger: Store) -> None:
     from joulewise.ledger.index import read_old as read_old_in
 
     read_old_in(ledger, Path(settings().runs), summarise)
+
+
+def look_into(ledger: Store, chosen: Filter, patience_s: float | None = None) -> None:
+    """Find what recordings of these months wasted and keep it, the most joules first; stop after `patience_s` (None: never)."""
+    from joulewise.ledger.wastes import waiting, write
+
+    until_s = None if patience_s is None else time.monotonic() + patience_s
+    while batch := waiting(ledger, chosen, _BATCH):
+        found: dict[str, Mapping[Waste | None, Part] | None] = {}
+        for run_id, folder in batch:
+            found[run_id] = _wasted(folder)
+            if until_s is not None and time.monotonic() > until_s:
+                break
+        write(ledger, found)
+        if until_s is not None and time.monotonic() > until_s:
+            return
+
+
+def _wasted(folder: Path) -> Mapping[Waste | None, Part] | None:
+    """Return what a recording wasted; None where nothing can be said: not seen from inside, or not readable."""
+    from joulewise.diagnosing import diagnose
+    from joulewise.vocabulary.observed import observe
+    from joulewise.vocabulary.waste import divide
+
+    try:
+        told = account(read_recording(folder))
+    except (JoulewiseError, OSError):
+        return None
+    views, idle = observe(told.recording), _standing_by(told)
+    found = diagnose(told.recording, views, told)
+    if not views and not found and idle is None:
+        return None
+    return divide(found, idle)
+
+
+def _standing_by(told: Account) -> Part | None:
+    """Return which share of a serving period's joules was in no answer, by its own count; None for other work.
+
+    At least the share of its CPU time while no request was inside, where that is less.
+    """
+    from joulewise.vocabulary.waste import Part
+
+    recording, total = told.recording, told.footprint.total_j
+    values = recording.points[-1].values if recording.role == "serve" and recording.points else {}
+    answers_j = values.get("answers_j")
+    if not isinstance(answers_j, int | float) or total is None or total.value <= 0:
+        return None
+    share, least = (min(1.0, max(0.0, 1 - answers_j / j)) for j in (total.value, total.low or total.value))
+    busy, idle = (float(values.get(name, 0.0)) for name in ("requests_cpu_s", "standing_by_cpu_s"))
+    low = min(share, least, idle / (busy + idle)) if busy + idle > 0 else min(share, least)
+    return Part(share, low, max(share, min(1.0, 1 - answers_j / total.high)))
 
 
 def targets() -> tuple[list[Target], list[MonthlyBudget]]:
@@ -143,4 +199,4 @@ def _by_time(chosen: Settings) -> bool:
     return bool(chosen.tariff and Tariff.parse(chosen.tariff).bands)
 
 
-__all__ = ["read_old", "refresh", "totals"]
+__all__ = ["landings", "look_into", "read_old", "targets", "totals"]

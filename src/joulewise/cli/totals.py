@@ -26,8 +26,8 @@ from joulewise.measuring.totalling import Grams, Total, rolled, together
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.figures import Figure
 from joulewise.vocabulary.moments import month_before, parse_month
-from joulewise.vocabulary.quantities import format_duration, format_figure, format_money, format_si
-from joulewise.vocabulary.target import Landing, MonthlyBudget
+from joulewise.vocabulary.quantities import format_duration, format_figure, format_money
+from joulewise.vocabulary.target import Landing, MonthlyBudget, budget_words, landing_words
 
 NOBODY = "(not told)"
 
@@ -71,7 +71,9 @@ def command(
         monthly = wiring.totals(ledger, by, chosen)
         wanted, budgets = wiring.targets()
         landed = wiring.landings(ledger, [t for t in wanted if _fits(t, chosen)], now)
-        left = [(b, used) for b in budgets if _fits(b, chosen) for used in [budget_used(ledger, b, until)]]
+        left = [
+            (b, used) for b in budgets if _fits(b, chosen) for used in [wiring.budget_used(ledger, b, until)]
+        ]
     finally:
         ledger.close()
     rows = sorted(rolled(monthly, lambda t: t.key), key=lambda t: (by == "month", -_joules(t)))
@@ -83,19 +85,6 @@ def command(
         echo_json(_document(by, chosen, monthly, rows, landed, left))
     else:
         echo("\n".join(_lines(by, chosen, rows, landed, left)))
-
-
-def budget_used(ledger: Any, budget: MonthlyBudget, month: str) -> Figure | None:
-    """Return what of a monthly budget was used in a month; None where nothing is known."""
-    chosen = Filter(month, month, budget.project, budget.person)
-    parts = wiring.totals(ledger, "month", chosen)
-    if not parts:
-        return None
-    whole = together(parts, "")
-    if budget.unit == "J":
-        return whole.energy_j
-    grams = [g.figure for meaning, g in (whole.grams or {}).items() if meaning.startswith("average")]
-    return grams[0] if len(grams) == 1 else None
 
 
 def as_csv(monthly: Sequence[Total], by: str) -> str:
@@ -193,33 +182,6 @@ def _notes(whole: Total) -> list[str]:
         if grams.share < 0.995:
             notes.append(f"grams ({meaning}) are of {grams.share:.0%} of the joules")
     return ["", *notes] if notes else []
-
-
-def budget_words(budget: MonthlyBudget, used: Figure | None) -> str:
-    """Return what is left of a monthly budget, in words."""
-    limit = format_si(budget.limit, budget.unit)
-    if used is None:
-        return f"{limit} a month; what was used is not known"
-    left = budget.limit - used.value
-    ends = f"({format_si(budget.limit - used.high, budget.unit)} to {format_si(budget.limit - used.low, budget.unit)})"
-    word = f"{format_si(left, budget.unit)} left" if left >= 0 else f"over by {format_si(-left, budget.unit)}"
-    return f"{format_figure(used, budget.unit)} of {limit} used, {word} {ends}"
-
-
-def landing_words(landing: Landing) -> str:
-    """Return where a target lands, in words."""
-    target = landing.target
-    unit = target.unit
-    per = f" per {target.per}" if target.per else " a month"
-    goal = "not known" if landing.goal is None else f"{format_si(landing.goal, unit)}{per}"
-    words = f"at most {goal} in {target.by}: {landing.course.value}"
-    if landing.expected is not None:
-        words += f"; lands at {format_figure(landing.expected, unit)}{per} by {landing.reason}"
-    else:
-        words += f", {landing.reason}"
-    if landing.latest is not None:
-        words += f"; {landing.latest[0]} used {format_si(landing.latest[1], unit)}"
-    return words
 
 
 def _document(

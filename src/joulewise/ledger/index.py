@@ -187,6 +187,16 @@ def like_runs(store: Store, command: str, limit: int = 50) -> list[Summary]:
     return [_summary(row, store) for row in rows]
 
 
+def role_runs(store: Store, role: str, limit: int) -> list[Summary]:
+    """Return the newest recordings of a role (serve), newest first; the narrow table of months is looked through."""
+    rows = store.query(
+        "SELECT * FROM recordings WHERE run_id IN (SELECT run_id FROM months WHERE role = :role) "
+        "ORDER BY started_utc DESC LIMIT :limit",
+        {"role": role, "limit": limit},
+    )
+    return [_summary(row, store) for row in rows]
+
+
 def tagged_runs(store: Store, tag: str) -> list[Summary]:
     """Return the recordings that carry this tag, newest first."""
     rows = store.query(

@@ -32,18 +32,22 @@ def write_recording(
     meta: Mapping[str, Any] | None = None,
     length_s: float = 120.0,
     values: Mapping[str, Any] | None = None,
+    role: str = "run",
+    params: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a small recording of two minutes at 50 W under `runs` and return its folder; `values` are its last point."""
     run_id = new_run_id(name, at)
     folder = run_folder(runs, run_id)
     file = RecordingFile(folder, f"run-{host}-4711.jsonl")
-    file.append("head", format=1, run=run_id, name=name, role="run", host=host, boot=boot_id(), pid=4711,
+    file.append("head", format=1, run=run_id, name=name, role=role, host=host, boot=boot_id(), pid=4711,
                 pid_start=process_start(4711), utc=at.isoformat(), mono=100.0, interval_s=1.0, command=["train", name])  # fmt: skip
     machine = {"host": host, "cpus": 2, "owned_cpus": 2.0, "memory_bytes": 8 * 10**9, "owned_memory_bytes": None,
                "cpu_model": "Test CPU"}  # fmt: skip
     file.append("machine", machine=machine)
     if meta is not None:
         file.append("meta", meta=dict(meta))
+    if params is not None:
+        file.append("params", params=dict(params))
     device = {"id": "rapl:0", "component": "cpu", "meter": "rapl", "basis": 0, "boundary": "device",
               "error_low": 0.05, "error_high": 0.05, "source": "test"}  # fmt: skip
     file.append("devices", devices=[device])

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from joulewise.measuring.accounting import Account
     from joulewise.measuring.totalling import Total
     from joulewise.settings import Settings
+    from joulewise.vocabulary.figures import Figure
     from joulewise.vocabulary.signal import Signal
     from joulewise.vocabulary.target import Landing, MonthlyBudget, Target
     from joulewise.vocabulary.waste import Part, Waste
@@ -52,8 +53,11 @@ def read_old(ledger: Store) -> None:
     read_old_in(ledger, Path(settings().runs), summarise)
 
 
-def look_into(ledger: Store, chosen: Filter, patience_s: float | None = None) -> None:
-    """Find what recordings of these months wasted and keep it, the most joules first; stop after `patience_s` (None: never)."""
+def look_into(ledger: Store, chosen: Filter, patience_s: float | None = None) -> bool:
+    """Find what recordings of these months wasted and keep it, the most joules first; return whether some are left.
+
+    It stops after `patience_s` (None: when all were looked into).
+    """
     from joulewise.ledger.wastes import waiting, write
 
     until_s = None if patience_s is None else time.monotonic() + patience_s
@@ -65,7 +69,8 @@ def look_into(ledger: Store, chosen: Filter, patience_s: float | None = None) ->
                 break
         write(ledger, found)
         if until_s is not None and time.monotonic() > until_s:
-            return
+            return bool(waiting(ledger, chosen, 1))
+    return False
 
 
 def _wasted(folder: Path) -> Mapping[Waste | None, Part] | None:
@@ -134,6 +139,22 @@ def landings(ledger: Store, wanted: Sequence[Target], now: datetime) -> list[Lan
     return found
 
 
+def budget_used(ledger: Store, budget: MonthlyBudget, month: str) -> Figure | None:
+    """Return what of a monthly budget was used in a month; None where nothing is known."""
+    from joulewise.ledger.months import Filter
+    from joulewise.measuring.totalling import together
+
+    chosen = Filter(month, month, budget.project, budget.person)
+    parts = totals(ledger, "month", chosen)
+    if not parts:
+        return None
+    whole = together(parts, "")
+    if budget.unit == "J":
+        return whole.energy_j
+    grams = [g.figure for meaning, g in (whole.grams or {}).items() if meaning.startswith("average")]
+    return grams[0] if len(grams) == 1 else None
+
+
 def _used(ledger: Store, target: Target) -> list[tuple[str, float]]:
     """Return what each month used in the target's terms, oldest first; months between without a recording used nothing."""
     from joulewise.ledger.months import Filter, work
@@ -199,4 +220,4 @@ def _by_time(chosen: Settings) -> bool:
     return bool(chosen.tariff and Tariff.parse(chosen.tariff).bands)
 
 
-__all__ = ["landings", "look_into", "read_old", "targets", "totals"]
+__all__ = ["budget_used", "landings", "look_into", "read_old", "targets", "totals"]

@@ -248,7 +248,7 @@ class Shelf:
         with self.ledger() as store:
             more = wiring.look_into(store, chosen, _LOOK_S)
             seen = split(store, chosen)
-            most = {w: examples(store, chosen, w) for w, part in seen.wastes.items() if part.share > 0}
+            most = {w: examples(store, chosen, w, 2) for w, part in seen.wastes.items() if part.share > 0}
         return seen, most, more
 
     def served(self) -> list[Served]:

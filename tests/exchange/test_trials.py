@@ -24,7 +24,7 @@ class Meter:
 
     def __init__(self) -> None:
         self.joules = 100.0
-        self.points: list[dict] = []
+        self.points: list[dict[str, object]] = []
 
     def measure(self) -> Spent:
         return Spent(

@@ -31,7 +31,7 @@ def test_stays_inside(watts):
     """Whatever the power was: whole markup, every point inside the picture, no more points than it has room for."""
     picture = sparkline([float(t + 1) for t in range(len(watts))], watts)
     if picture:
-        line = ET.fromstring(picture)[-1].get("d")
+        line = ET.fromstring(picture)[-1].attrib["d"]
         numbers = [float(n) for n in re.findall(r"[0-9.]+", line)]
         assert all(0 <= n <= 320.05 for n in numbers)
         assert line.count("H") <= 160

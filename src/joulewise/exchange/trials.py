@@ -129,7 +129,7 @@ def _tuned_function(trainable: Callable[..., Any], zone: str | None) -> Callable
 
 
 def _tuned_class(trainable: type[Any], zone: str | None) -> type[Any]:
-    class Measured(trainable):
+    class Measured(trainable):  # type: ignore[misc]  # whatever class the user has
         """The user's trainable, metered from its set-up to its clean-up."""
 
         def setup(self, config: Mapping[str, Any]) -> None:
@@ -162,7 +162,7 @@ def _reporting(told: Callable[[], Mapping[str, Any]]) -> Iterator[None]:
     """
     from ray.train._internal.session import get_session
 
-    session = get_session()
+    session: Any = get_session()
     report = session.report
 
     def measured(metrics: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:

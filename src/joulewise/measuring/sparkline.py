@@ -25,13 +25,16 @@ def sparkline(t_s: Sequence[float], watts: Sequence[float | None], start_s: floa
         size = -(-len(steps) // _MOST)
         steps = [_merged(steps[at : at + size]) for at in range(0, len(steps), size)]
     top, span_s = max(w for _, _, w in steps) or 1.0, steps[-1][1] - start_s
-    line, area, last_s = [], [], None
+    line: list[str] = []
+    area: list[str] = []
+    last_s: float | None = None
     for before, after, watt in steps:
         x1, x2 = (_WIDTH * (t - start_s) / span_s for t in (before, after))
         y = _HEIGHT - (_HEIGHT - 2) * watt / top
         line.append(f"{'L' if last_s == before else 'M'}{x1:.1f} {y:.1f}H{x2:.1f}")  # a gap stays one
         area.append(f"M{x1:.1f} {_HEIGHT}V{y:.1f}H{x2:.1f}V{_HEIGHT}Z")
         last_s = after
+    filled, drawn = "".join(area), "".join(line)
     words = f"power over {format_duration(span_s)}, {format_si(top, 'W')} at most"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{words}" width="{_WIDTH}" height="{_HEIGHT}" '

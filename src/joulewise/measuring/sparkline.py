@@ -38,8 +38,8 @@ def sparkline(t_s: Sequence[float], watts: Sequence[float | None], start_s: floa
     words = f"power over {format_duration(span_s)}, {format_si(top, 'W')} at most"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{words}" width="{_WIDTH}" height="{_HEIGHT}" '
-        f'viewBox="0 0 {_WIDTH} {_HEIGHT}"><title>{words}</title><path d="{"".join(area)}" fill="currentColor" fill-opacity="0.15"/>'
-        f'<path d="{"".join(line)}" fill="none" stroke="currentColor" stroke-width="1.2"/></svg>'
+        f'viewBox="0 0 {_WIDTH} {_HEIGHT}"><title>{words}</title><path d="{filled}" fill="currentColor" fill-opacity="0.15"/>'
+        f'<path d="{drawn}" fill="none" stroke="currentColor" stroke-width="1.2"/></svg>'
     )
 
 

@@ -118,7 +118,7 @@ def examples(store: Store, chosen: Filter, waste: Waste, limit: int = 3) -> Sequ
     _, where, values = asked("month", chosen)
     rows = store.query(
         f"SELECT m.run_id, SUM(m.energy_j * w.share) AS joules FROM (SELECT run_id, energy_j FROM months {where} AND energy_j > 0) m "  # noqa: S608
-        "JOIN wastes w ON w.run_id = m.run_id WHERE w.waste = :waste AND w.revision >= :revision "
+        "JOIN wastes w ON w.run_id = m.run_id WHERE w.waste = :waste AND w.share > 0 AND w.revision >= :revision "
         "GROUP BY m.run_id ORDER BY joules DESC, m.run_id LIMIT :limit",
         {**values, "waste": waste.value, "revision": REVISION, "limit": limit},
     )

@@ -71,7 +71,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         text, target = match[1], match[2]
         if "://" in target or target.startswith("mailto:"):
             return match[0]
-        inside = DOCS in (folder / target).resolve().parents and Path(target).suffix in (".md", ".png", ".svg")
+        inside = DOCS in (folder / target).resolve().parents and Path(target).suffix in (
+            ".md",
+            ".png",
+            ".svg",
+        )
         return match[0] if inside else f"`{text}`" if "`" not in text else text
 
     return LINK.sub(kept, markdown)
@@ -88,7 +92,12 @@ def verbs() -> str:
     """Return every verb with its help and options, as click knows them."""
     from joulewise.cli.app import VERBS, app
 
-    lines = ["# Verbs", "", "Generated from the code. What they are for, with real output, is in the pages of each verb.", ""]
+    lines = [
+        "# Verbs",
+        "",
+        "Generated from the code. What they are for, with real output, is in the pages of each verb.",
+        "",
+    ]
     context = app.make_context("joulewise", [], resilient_parsing=True)
     for verb, (_module, line) in VERBS.items():
         command = app.get_command(context, verb)
@@ -100,7 +109,13 @@ def verbs() -> str:
         lines += _options(command)
         if isinstance(command, click.Group):
             for name, inner in command.commands.items():
-                lines += [f"### joulewise {verb} {name}", "", _one_line(inner.help or ""), "", *_options(inner)]
+                lines += [
+                    f"### joulewise {verb} {name}",
+                    "",
+                    _one_line(inner.help or ""),
+                    "",
+                    *_options(inner),
+                ]
     return "\n".join(lines)
 
 
@@ -125,7 +140,16 @@ def python() -> str:
         if inspect.ismodule(value):
             lines += [f"## joulewise.{name}", "", _paragraphs(inspect.getdoc(value) or ""), ""]
             continue
-        lines += [f"## joulewise.{name}", "", "```python", _signature(name, value), "```", "", _paragraphs(inspect.getdoc(value) or ""), ""]
+        lines += [
+            f"## joulewise.{name}",
+            "",
+            "```python",
+            _signature(name, value),
+            "```",
+            "",
+            _paragraphs(inspect.getdoc(value) or ""),
+            "",
+        ]
         if inspect.isclass(value):
             lines += list(_members(value))
     return "\n".join(lines)
@@ -148,12 +172,19 @@ def settings() -> str:
     """Return every setting with its default and the comment beside its field."""
     room = import_module("joulewise.settings")
     source = inspect.getsource(room.Settings)
-    lines = ["# Settings", "", "Generated from the code. Where they may stand is in [config](../cli/config.md).", ""]
+    lines = [
+        "# Settings",
+        "",
+        "Generated from the code. Where they may stand is in [config](../cli/config.md).",
+        "",
+    ]
     lines += ["| setting | variable | default | is |", "| --- | --- | --- | --- |"]
     for field in fields(room.Settings):
         told = re.search(rf"    {field.name}: \w+ = (?:\(\s*)?[^#\n]*#\s*(.*)", source)
         default = repr(field.default) if field.default != "" else ""
-        lines.append(f"| `{field.name}` | `JOULEWISE_{field.name.upper()}` | {default} | {_cell(told[1] if told else '')} |")
+        lines.append(
+            f"| `{field.name}` | `JOULEWISE_{field.name.upper()}` | {default} | {_cell(told[1] if told else '')} |"
+        )
     return "\n".join(lines)
 
 

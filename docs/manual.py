@@ -30,7 +30,8 @@ SECTIONS = (  # title, folders or pages, in this order
     ("Schedule", ("scheduling", "launching", "grid")),
     ("Serve", ("serving",)),
     ("Show", ("web", "exchange")),
-    ("Explanation", ("how-it-is-known.md", "comparison.md", "testing.md", "decisions")),
+    ("Explanation", ("how-it-is-known.md", "comparison.md", "testing.md")),
+    ("Decisions", ("decisions",)),
 )
 REFERENCE: dict[str, Callable[[], str]] = {}
 

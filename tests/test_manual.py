@@ -58,7 +58,7 @@ def test_reference_is_whole(pages):
     from joulewise.settings import Settings
 
     def told(name: str) -> str:
-        return (pages / "reference" / f"{name}.html").read_text()
+        return Path(pages, "reference", f"{name}.html").read_text()
 
     assert all(f"joulewise {verb}" in told("verbs") for verb in VERBS)
     assert "--max-increase" in told("verbs")

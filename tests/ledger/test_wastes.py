@@ -10,7 +10,7 @@ from joulewise.ledger.memory import open_memory
 from joulewise.ledger.months import Filter
 from joulewise.measuring.summarising import summary
 from joulewise.testing.ledger_contract import write_recording
-from joulewise.vocabulary.waste import Part, Waste
+from joulewise.vocabulary.waste import REVISION, Part, Waste
 
 ALL = Filter()
 
@@ -25,8 +25,11 @@ def store(tmp_path):
     store.close()
 
 
-def looked(store, share: float) -> dict:
-    found = {Waste.OVER_TRAINING: Part(share, share / 2, share), None: Part(1 - share, 0.0, 1.0)}
+def looked(store, share: float) -> dict[str, dict[Waste | None, Part] | None]:
+    found: dict[Waste | None, Part] | None = {
+        Waste.OVER_TRAINING: Part(share, share / 2, share),
+        None: Part(1 - share, 0.0, 1.0),
+    }
     return {run_id: found for run_id, _ in wastes.waiting(store, ALL, 10)[:2]}
 
 
@@ -65,7 +68,7 @@ def test_a_project(store):
 def test_better_estimators_look_again(store, monkeypatch):
     """What estimators of before had said does not count when they have changed."""
     wastes.write(store, looked(store, 0.6))
-    monkeypatch.setattr(wastes, "REVISION", wastes.REVISION + 1)
+    monkeypatch.setattr(wastes, "REVISION", REVISION + 1)
 
     assert len(wastes.waiting(store, ALL, 10)) == 3
     assert wastes.split(store, ALL).wastes[Waste.OVER_TRAINING].share == 0

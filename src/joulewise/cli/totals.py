@@ -98,7 +98,7 @@ def as_csv(monthly: Sequence[Total], by: str) -> str:
         "carbon_share_of_joules", "cost", "currency",
     ])  # fmt: skip
     for total in monthly:
-        meanings: list[tuple[str, Grams | None]] = [*(total.grams or {}).items()]
+        meanings: list[tuple[str, Grams | None]] = [*total.grams.items()]
         for meaning, grams in meanings or [("", None)]:
             writer.writerow([
                 total.month, _safe(total.key), total.runs, total.unknown, f"{total.duration_s:.3f}", *_ends(total.energy_j),
@@ -140,7 +140,7 @@ def _lines(
         lines = [f"no recording ran in {span}"]
     else:
         whole = together(rows, "all")
-        meanings = list(whole.grams or {})
+        meanings = list(whole.grams)
         heads = (by, "runs", "time", "energy", "basis", *(f"CO2e ({m})" for m in meanings), "cost")
         shown = table(
             [_row(t, meanings) for t in (*rows, *([whole] if len(rows) > 1 else []))],
@@ -156,7 +156,7 @@ def _lines(
 
 
 def _row(total: Total, meanings: Sequence[str]) -> list[str]:
-    grams = total.grams or {}
+    grams = total.grams
     return [
         plain(total.key, 40) or NOBODY,
         f"{total.runs:,}",
@@ -176,9 +176,9 @@ def _notes(whole: Total) -> list[str]:
         )
     if whole.no_zone:
         notes.append(f"{whole.no_zone:,} recordings tell no zone: their grams are over the world's range")
-    if len(whole.grams or {}) > 1:
+    if len(whole.grams) > 1:
         notes.append("grams of unlike meaning are not added up")
-    for meaning, grams in (whole.grams or {}).items():
+    for meaning, grams in whole.grams.items():
         if grams.share < 0.995:
             notes.append(f"grams ({meaning}) are of {grams.share:.0%} of the joules")
     return ["", *notes] if notes else []
@@ -237,7 +237,7 @@ def _fields(total: Total) -> dict[str, Any]:
         "facility_j": figure_fields(total.facility_j),
         "carbon": [
             {"meaning": m, "share_of_joules": g.share, "carbon_g": figure_fields(g.figure)}
-            for m, g in (total.grams or {}).items()
+            for m, g in total.grams.items()
         ],
         "cost": figure_fields(total.cost),
         "currency": total.currency or None,

@@ -63,7 +63,7 @@ def render(asked: Asked, shown: Shown) -> str:
     rows = sorted(shown.rows, key=lambda t: -_joules(t))
     whole = together(rows, "all") if rows else None
     top = max((t.energy_j.high for t in rows if t.energy_j is not None), default=0.0)
-    meanings = list(whole.grams or {}) if whole is not None else []
+    meanings = list(whole.grams) if whole is not None else []
     return (
         environment()
         .get_template("totals.html")
@@ -93,7 +93,7 @@ def _joules(total: Total) -> float:
 
 
 def _row(total: Total, top: float, meanings: Sequence[str], asked: Asked) -> dict[str, Any]:
-    grams = total.grams or {}
+    grams = total.grams
     inside = {
         "project": replace(asked, project=total.key, by="person"),
         "person": replace(asked, person=total.key),
@@ -133,11 +133,11 @@ def _notes(whole: Total) -> list[str]:
         )
     if whole.no_zone:
         notes.append(f"{whole.no_zone:,} recordings tell no zone: their grams are over the world's range.")
-    if len(whole.grams or {}) > 1:
+    if len(whole.grams) > 1:
         notes.append("Grams of unlike meaning are not added up.")
     notes += [
         f"Grams ({meaning}) are of {grams.share:.0%} of the joules."
-        for meaning, grams in (whole.grams or {}).items()
+        for meaning, grams in whole.grams.items()
         if grams.share < 0.995
     ]
     return notes

@@ -151,7 +151,7 @@ def budget_used(ledger: Store, budget: MonthlyBudget, month: str) -> Figure | No
     whole = together(parts, "")
     if budget.unit == "J":
         return whole.energy_j
-    grams = [g.figure for meaning, g in (whole.grams or {}).items() if meaning.startswith("average")]
+    grams = [g.figure for meaning, g in whole.grams.items() if meaning.startswith("average")]
     return grams[0] if len(grams) == 1 else None
 
 
@@ -167,9 +167,7 @@ def _used(ledger: Store, target: Target) -> list[tuple[str, float]]:
     for total in totals(ledger, "month", chosen):
         value = total.energy_j.value if target.what == "joules" and total.energy_j is not None else None
         if target.what == "grams":
-            value = next(
-                (g.figure.value for m, g in (total.grams or {}).items() if m.startswith("average")), None
-            )
+            value = next((g.figure.value for m, g in total.grams.items() if m.startswith("average")), None)
         if value is not None:
             used[total.month] = value
     return [(month, used.get(month, 0.0)) for month in months_between(min(used), max(used))] if used else []

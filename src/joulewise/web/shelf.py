@@ -84,7 +84,7 @@ class Shelf:
         self._fresh_until = 0.0
         self._kept: OrderedDict[tuple[str, int], Account] = OrderedDict()
         self._names: tuple[float, list[tuple[str, int, float]]] = (0.0, [])
-        self._years: dict[Filter, tuple[float, list[Total]]] = {}
+        self._years: dict[tuple[str, Filter], tuple[float, list[Total]]] = {}
         self._landed: tuple[float, tuple[Target, ...], list[Landing]] = (0.0, (), [])
         self._lines: dict[str, list[RunLine]] = {}  # of runs that have ended; empty where joules are unknown
 
@@ -222,22 +222,22 @@ class Shelf:
         wanted, budgets = wiring.targets()
         with self.ledger() as store:
             rows = rolled(wiring.totals(store, asked.by, month), lambda t: t.key)
-            months = self._months(store, year)
+            months = self._months(store, asked.by, year)
             left = [
                 (b, wiring.budget_used(store, b, asked.month)) for b in budgets if _about(b, project, person)
             ]
             landed = self._landings(store, tuple(t for t in wanted if _about(t, project, person)))
         return Shown(rows, months, left, landed)
 
-    def _months(self, store: Store, year: Filter) -> list[Total]:
-        """Return a year's months; adding them up takes a while on a large ledger, so the last answers are kept for `_KEPT_S`."""
+    def _months(self, store: Store, by: str, year: Filter) -> list[Total]:
+        """Return a year's totals by month; adding them up takes a while on a large ledger, so the last are kept for `_KEPT_S`."""
         with self._lock:
-            until, kept = self._years.get(year, (0.0, []))
+            until, kept = self._years.get((by, year), (0.0, []))
             if time.monotonic() < until:
                 return kept
-        found = rolled(wiring.totals(store, "month", year), lambda t: t.key)
+        found = wiring.totals(store, by, year)
         with self._lock:
-            self._years[year] = (time.monotonic() + _KEPT_S, found)
+            self._years[by, year] = (time.monotonic() + _KEPT_S, found)
             while len(self._years) > _MOST_KEPT:
                 del self._years[next(iter(self._years))]
         return found

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
 
-from joulewise.measuring.totalling import Total, together
+from joulewise.measuring.totalling import Total, rolled, together
 from joulewise.vocabulary.errors import UnknownName, UsageError
 from joulewise.vocabulary.figures import Figure
 from joulewise.vocabulary.moments import MONTH, month_before, months_between
@@ -18,6 +18,7 @@ from joulewise.web.templating import clip, environment
 BY = ("project", "person", "device", "zone", "host")
 NOBODY = "(not told)"
 _MOST_ROWS, MONTHS = 200, 12
+_LOOKS = ("cpu", "gpu", "memory", "storage", "network")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What the ledger tells for the page: rows of the month, months to it, budgets with their use, targets."""
+    """What the ledger tells for the page: rows of the month, the same a month for the year to it, budgets with their use, targets."""
 
     rows: Sequence[Total]
     months: Sequence[Total]
@@ -81,7 +82,16 @@ def render(asked: Asked, shown: Shown) -> str:
             left_out=max(0, len(rows) - _MOST_ROWS),
             whole=_row(whole, top, meanings, asked) if whole is not None else None,
             notes=_notes(whole) if whole is not None else [],
-            months=_months(shown.months, asked),
+            months=_months(shown.months, asked, tops := _tops(shown.months)),
+            legend=[
+                {"name": clip(key, 40) or NOBODY, "key": look}
+                for key, look in zip(tops, _LOOKS, strict=False)
+            ]
+            + (
+                [{"name": "the others", "key": "idle"}]
+                if len({t.key for t in shown.months}) > len(tops)
+                else []
+            ),
             budgets=[_budget(b, used) for b, used in shown.budgets],
             landings=[_landing(one) for one in shown.landings],
         )
@@ -143,26 +153,45 @@ def _notes(whole: Total) -> list[str]:
     return notes
 
 
-def _months(months: Sequence[Total], asked: Asked) -> list[dict[str, Any]]:
-    """Return the months to the asked one as bars with their interval; a month without a recording has none."""
-    known: Mapping[str, Total] = {t.key: t for t in months}
-    top = max((t.energy_j.high for t in months if t.energy_j is not None), default=0.0)
+def _tops(months: Sequence[Total]) -> list[str]:
+    """Return the keys that used most in all, as many as there are colours that are told apart."""
+    return [t.key for t in sorted(rolled(months, lambda t: t.key), key=lambda t: -_joules(t))[: len(_LOOKS)]]
+
+
+def _months(months: Sequence[Total], asked: Asked, tops: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the months to the asked one as bars of their parts, with the interval of the whole."""
+    by_month = {month: [t for t in months if t.month == month] for month in {t.month for t in months}}
+    wholes = {month: together(parts, month).energy_j for month, parts in by_month.items()}
+    top = max((energy.high for energy in wholes.values() if energy is not None), default=0.0)
     rows = []
     for month in months_between(month_before(asked.month, MONTHS - 1), asked.month):
-        energy = known[month].energy_j if month in known else None
+        energy = wholes.get(month)
         place = _place(energy, top)
         rows.append(
             {
                 "month": month,
                 "href": replace(asked, month=month).address,
                 "words": format_figure(energy, "J") if energy is not None else "nothing",
-                "bar": place["at"] if place else "0",
+                "parts": _stack(by_month.get(month, ()), tops, top) if place else [],
                 "low": place["x"] if place else "0",
                 "high": f"{100 * energy.high / top:.1f}%" if energy is not None and place else "0",
-                "known": place is not None,
             }
         )
     return rows
+
+
+def _stack(parts: Sequence[Total], tops: Sequence[str], top: float) -> list[dict[str, str]]:
+    """Return the parts of a month side by side, the rest of them last."""
+    joules = dict.fromkeys((*_LOOKS, "idle"), 0.0)
+    for part in parts:
+        look = _LOOKS[tops.index(part.key)] if part.key in tops else "idle"
+        joules[look] += max(0.0, _joules(part))
+    at, stack = 0.0, []
+    for look, value in joules.items():
+        if value > 0:
+            stack.append({"key": look, "x": f"{100 * at / top:.2f}%", "width": f"{100 * value / top:.2f}%"})
+            at += value
+    return stack
 
 
 def _budget(budget: MonthlyBudget, used: Figure | None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ endif
 
 TORCH_TESTS := tests/measuring/agent/test_torch_hooks.py tests/diagnosing/remedies/test_torch_remedies.py tests/cli/test_try.py tests/searching/test_heard.py tests/compressing/test_sources.py tests/compressing/test_pruning.py tests/compressing/test_adapters.py $(addprefix tests/training/test_,adapters.py feeding.py finalists.py ladder.py optimising.py precision.py probing.py racing.py ranks.py trainer.py vectorising.py)
 
-.PHONY: demo test test-integration test-frameworks lint types docs bare bench bench-schedule bench-diagnose clean constraints bench-features bench-serve bench-train bench-search bench-serve-sleep bench-serve-hostile test-torch bench-slurm bench-throttle bench-queue
+.PHONY: demo test test-integration test-frameworks lint types docs bare bench bench-schedule bench-diagnose clean constraints bench-features bench-serve bench-train bench-search bench-serve-sleep bench-serve-hostile test-torch bench-slurm bench-throttle bench-queue manual
 
 demo: $(V)/.demo       ## record a real training, print its card, write its report
 	$(BIN)/joulewise run --name digits --report demo-report.html -- $(BIN)/python examples/digits.py
@@ -36,6 +36,10 @@ test-frameworks: $(V)-frameworks/.ok ## callbacks and examples on the real frame
 
 docs: $(V)/.dev        ## every verb and module has its manual page, links hold, examples run
 	$(BIN)/python docs/check.py
+
+manual: $(V)/.dev      ## the manual as pages in build/manual, reference from the code; they ask for nothing on a network
+	$(BIN)/python -c "import mkdocs, material" 2>/dev/null || $(BIN)/python -m uv pip install -q -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 bare: $(V)-bare/.ok      ## the tests with no extra installed
 	$(V)-bare/bin/python -m pytest -q -n 2 -m "not service and not slow"

@@ -18,6 +18,7 @@ from joulewise.vocabulary.errors import UnknownName
 VERBS: Mapping[str, tuple[str, str]] = {
     "run": ("joulewise.cli.run", "Record any command and show what it cost."),
     "runs": ("joulewise.cli.runs", "List the recordings."),
+    "totals": ("joulewise.cli.totals", "Add up what a team used, with its targets and budgets."),
     "show": ("joulewise.cli.show", "Show what a recording cost, and how each figure is known."),
     "diagnose": ("joulewise.cli.diagnose", "Name what drove a run's cost, and what each remedy would save."),
     "try": ("joulewise.cli.try_", "Confirm findings on short pieces of your own program, with no edit."),

@@ -29,6 +29,7 @@ class Settings:
 
     runs: str = ""  # folder of recordings; see the module
     ledger: str = ""  # path of the SQLite ledger or a postgresql:// URL; see the module
+    push: str = "after"  # when the end of a run sends its recording to a server: after (beside), wait, off
     zone: str = ""  # where the electricity comes from: DE, US-CA, auto; unset: unknown, the world's range
     tariff: str = ""  # "0.30EUR/kWh" or by time of use; unset: the cost is unknown
     currency: str = "EUR"  # of budgets and tariffs
@@ -144,6 +145,8 @@ def checked(key: str, value: Any, source: str) -> Any:
         raise UsageError(f"{key} is {value!r} in {source}, but must be text")
     if key == "live" and value not in ("auto", "line", "plain", "off"):
         raise UsageError(f"live is {value!r} in {source}, but must be auto, line, plain or off")
+    if key == "push" and value not in ("after", "wait", "off"):
+        raise UsageError(f"push is {value!r} in {source}, but must be after, wait or off")
     return value
 
 

@@ -65,6 +65,7 @@ class Session:
             "live": options.live or None,
         }
         settings = wiring.settings(flags)
+        self._settings = settings
         self._interval_s = settings.interval_s
         self._recorder = wiring.recorder(
             process.pid,
@@ -161,6 +162,12 @@ class Session:
         fault = self._fault or self._recorder.fault
         if fault:
             self._say(f"not everything was kept: {fault}")
+        self._tell(recording)
+        if self._folder:
+            wiring.send_later(self._settings)
+
+    def _tell(self, recording: Recording) -> None:
+        """Show the card and write the files that were asked for."""
         if self._options.quiet and not (self._options.json or self._options.report):
             return
         account = wiring.account(recording, self._options.zone or None)

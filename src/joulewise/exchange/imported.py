@@ -69,8 +69,8 @@ class Imported:
             sorted(self.energy_j.items()),
             dict(self.params),
         ]
-        mark = hashlib.sha256(json.dumps(told, default=str).encode()).hexdigest()[:6]
-        return new_run_id(self.name, self.started_utc)[:-6] + mark
+        mark = hashlib.sha256(json.dumps(told, default=str).encode()).hexdigest()[:10]
+        return new_run_id(self.name, self.started_utc)[:-10] + mark
 
 
 def keep(runs: Path, record: Imported) -> str | None:

@@ -6,8 +6,10 @@ Joules are kept, grams and money are not: they follow from joules, place and tim
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from typing import Any
 
+from joulewise.ledger.groups import MEETING
 from joulewise.ledger.index import Summary
 from joulewise.measuring.attribution import Split, attribute
 from joulewise.vocabulary.figures import Figure
@@ -41,7 +43,27 @@ def summary(recording: Recording) -> Summary:
         points=len(recording.points),
         last_point=last,
         damage=len(recording.damage),
+        job=job_of(recording.metadata),
     )
+
+
+def job_of(metadata: Mapping[str, Any]) -> str:
+    """Return what the recordings of one job's nodes and ranks have in common; "" where it is none that is known.
+
+    What the user says, else Slurm's job, torchrun's run, the MPI job. Where torchrun was given no run id, the meeting point
+    of its nodes stands in (`torchrun@host:port`), which later jobs may share.
+    """
+    told = {key: str(value) for key, value in metadata.items() if value}
+    if "job" in told:
+        return f"job:{told['job']}"
+    if "slurm_job" in told:
+        return f"slurm:{told['slurm_job']}" + (f"@{told['slurm_cluster']}" if "slurm_cluster" in told else "")
+    if told.get("torchrun_run", "none") != "none":
+        return f"torchrun:{told['torchrun_run']}"
+    if "torchrun_run" in told and "torchrun_master" in told:
+        return f"{MEETING}{told['torchrun_master']}:{told.get('torchrun_port', '')}"
+    mpi = told.get("mpi_job") or told.get("mpi_job_id")
+    return f"mpi:{mpi}" if mpi else ""
 
 
 def _components(split: Split) -> dict[str, float | None]:

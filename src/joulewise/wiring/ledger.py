@@ -83,6 +83,15 @@ def refresh(ledger: Store | None = None) -> Store:
     return ledger
 
 
+def open_recording(ledger: Store, run: Summary) -> Recording:
+    """Return the recording of a line of the ledger: from its folder where that is here, else as it was pushed."""
+    if run.folder and (os.path.isdir(run.folder) or not ledger.shared):
+        return read_recording(Path(run.folder))
+    from joulewise.ledger.bodies import read_body
+
+    return read_body(ledger, run.run_id)
+
+
 def find(text: str) -> Recording:
     """Return the recording that `text` names: `latest`, an id or its beginning, a name or its beginning, a folder."""
     if os.sep in text and os.path.isdir(text):
@@ -91,7 +100,7 @@ def find(text: str) -> Recording:
 
     ledger = refresh()
     try:
-        return read_recording(Path(find_run(ledger, text).folder))
+        return open_recording(ledger, find_run(ledger, text))
     finally:
         ledger.close()
 
@@ -108,9 +117,9 @@ def repeats(text: str, most: int = 20) -> list[Recording]:
             for s in list_runs(ledger, name=text, state=EndState.FINISHED, limit=10 * most)
             if s.name == text
         ]
+        return [open_recording(ledger, s) for s in named[:most]] or [find(text)]
     finally:
         ledger.close()
-    return [read_recording(Path(s.folder)) for s in named[:most]] or [find(text)]
 
 
 def recordings(text: str = "", limit: int = 20) -> list[Account]:
@@ -119,8 +128,6 @@ def recordings(text: str = "", limit: int = 20) -> list[Account]:
 
     ledger = refresh()
     try:
-        return [
-            account(read_recording(Path(s.folder))) for s in list_runs(ledger, name=text or None, limit=limit)
-        ]
+        return [account(open_recording(ledger, s)) for s in list_runs(ledger, name=text or None, limit=limit)]
     finally:
         ledger.close()

@@ -16,6 +16,7 @@ from joulewise.wiring.ledger import (
     find,
     findings,
     open_recording,
+    reader,
     recorded_energy,
     recordings,
     refresh,
@@ -50,4 +51,4 @@ from joulewise.wiring.remedies import REMEDIES, remedied
 from joulewise.wiring.studies import checkpoints, needs_search, optuna_plug, search
 from joulewise.wiring.team import push, send_later, team_store, team_store_place
 
-__all__ = ["ENGINES", "FAMILIES", "INSIDE", "ON_DEMAND", "REMEDIES", "SHARES_FILES", "Family", "account", "actual", "advice", "cached", "checkpoints", "engine", "engine_room", "families", "find", "findings", "grid_sources", "grid_zone", "jobs_folder", "jobs_place", "learnt", "load_ipython_extension", "needs_search", "online_store", "open_recording", "optuna_plug", "outlook", "place", "planning_grid", "prices", "push", "queue_store", "recorded", "recorded_energy", "recorder", "recordings", "refresh", "remedied", "renew_queue", "repeats", "report", "search", "send_later", "serving_period", "settings", "store", "submit", "summarise", "survey", "team_store", "team_store_place", "track", "watch"]  # fmt: skip
+__all__ = ["ENGINES", "FAMILIES", "INSIDE", "ON_DEMAND", "REMEDIES", "SHARES_FILES", "Family", "account", "actual", "advice", "cached", "checkpoints", "engine", "engine_room", "families", "find", "findings", "grid_sources", "grid_zone", "jobs_folder", "jobs_place", "learnt", "load_ipython_extension", "needs_search", "online_store", "open_recording", "optuna_plug", "outlook", "place", "planning_grid", "prices", "push", "queue_store", "reader", "recorded", "recorded_energy", "recorder", "recordings", "refresh", "remedied", "renew_queue", "repeats", "report", "search", "send_later", "serving_period", "settings", "store", "submit", "summarise", "survey", "team_store", "team_store_place", "track", "watch"]  # fmt: skip

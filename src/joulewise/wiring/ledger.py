@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from joulewise.ledger.files import read_recording
 from joulewise.settings import Settings
-from joulewise.vocabulary.errors import UsageError
+from joulewise.vocabulary.errors import LedgerError, UsageError
 from joulewise.vocabulary.recording import Recording
 from joulewise.wiring.chosen import settings
 from joulewise.wiring.grid import place
@@ -17,6 +18,7 @@ from joulewise.wiring.grid import place
 if TYPE_CHECKING:
     from joulewise.ledger.index import Summary
     from joulewise.ledger.store import Store
+    from joulewise.ledger.tokens import Token
     from joulewise.measuring.accounting import Account
     from joulewise.vocabulary.finding import Finding
 
@@ -57,8 +59,27 @@ def advice(account: Account) -> str:
     return first_line(findings(account))
 
 
+reader: ContextVar[Token | None] = ContextVar(
+    "joulewise_reader", default=None
+)  # who is shown what now; None: all
+
+
 def store() -> Store:
-    """Return the ledger that the settings name."""
+    """Return the ledger that the settings name; narrowed to what `reader`'s token shows."""
+    ledger = _whole_store()
+    token = reader.get()
+    if token is not None:
+        from joulewise.ledger.tokens import see_only
+
+        try:
+            see_only(ledger, token)
+        except LedgerError:
+            ledger.close()
+            raise
+    return ledger
+
+
+def _whole_store() -> Store:
     from joulewise.ledger.store import open_store
 
     chosen = settings()
@@ -79,7 +100,14 @@ def refresh(ledger: Store | None = None) -> Store:
     from joulewise.ledger.index import refresh as refresh_index
 
     ledger = ledger or store()
-    refresh_index(ledger, Path(settings().runs), summarise)
+    if reader.get() is None:
+        refresh_index(ledger, Path(settings().runs), summarise)
+        return ledger
+    whole = _whole_store()  # what one reader sees cannot be brought up to date
+    try:
+        refresh_index(whole, Path(settings().runs), summarise)
+    finally:
+        whole.close()
     return ledger
 
 

@@ -149,6 +149,41 @@ def test_plan(script):
     assert "  cost            " in result.output
 
 
+SHARED = """
+import sys
+rate, share = (float(a.partition("=")[2]) for a in sys.argv[1:])
+for epoch in range(3):
+    print(f"loss={(rate - 0.3) ** 2 + 1 / (epoch + 1) + 0.1 / share}", flush=True)
+"""
+
+
+def test_program_by_shares(script):
+    """A program is told its share in its command line; each training runs to its end, and its last value counts."""
+    script[-1].write_text(SHARED)
+    argv = [*script, "--rate={rate}", "--part={share}"]
+    result = run("--budget", "1m,9trials", "--metric", "loss", "--shares", "0.1,0.3,1", "--json", *argv)
+
+    told = json.loads(result.output)
+    rests = {
+        round(value - (t["params"]["rate"] - 0.3) ** 2, 6)
+        for t in told["trials"]
+        for value in t["values"][:1]
+    }
+    assert rests == {round(1 / 3 + 1.0, 6)}
+    assert max(len(t["values"]) for t in told["trials"]) == 3
+    assert min(len(t["values"]) for t in told["trials"]) == 1
+
+
+def test_shares_wrong_use(script):
+    """A share without a place, and places that nothing fills, are one line each."""
+    with pytest.raises(UsageError, match=r"shares need a place in the program's command line: \{share\}"):
+        run("--budget", "1m", "--metric", "loss", "--shares", "0.1,1", *script)
+    with pytest.raises(UsageError, match=r"\{share\} in the command .*; say which: --shares 0\.1,0\.3,1"):
+        run("--budget", "1m", "--metric", "loss", *script, "--part={share}")
+    with pytest.raises(UsageError, match=r"each training is a run of its own, which has no \{checkpoint\}"):
+        run("--budget", "1m", "--metric", "loss", "--shares", "0.1,1", *script, "{share}", "{checkpoint}")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -16,13 +16,16 @@ from joulewise.ledger.store import open_store
 from joulewise.testing.ledger_contract import summarise, write_recording
 from joulewise.vocabulary.errors import LedgerError
 
+NOW = store.SCHEMA
+NEXT = f"{int(NOW) + 1:04d}"  # a version that is yet to come
+
 SECOND = '''
-"""A fourth version, for the test."""
+"""The next version, for the test."""
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+revision = "{next}"
+down_revision = "{now}"
 
 def upgrade():
     op.add_column("pots", sa.Column("colour", sa.Text(), nullable=False, server_default="blue"))
@@ -38,19 +41,21 @@ LATER = (
     "leases",
     "workers",
     "jobs",
+    "search_lines",
+    "searches",
 )  # since the first schema
 
 
 @pytest.fixture
 def second(tmp_path, monkeypatch):
-    """Return a function that makes this joulewise one that knows schema 0004."""
+    """Return a function that makes this joulewise one that knows the next schema."""
 
     def install(more: str = "") -> None:
         folder = tmp_path / "versions"
         folder.mkdir(exist_ok=True)
-        (folder / "v0004_fourth.py").write_text(SECOND.format(more=more))
+        (folder / "next.py").write_text(SECOND.format(more=more, now=NOW, next=NEXT))
         monkeypatch.setattr(migrate, "VERSIONS", (*migrate.VERSIONS[:1], folder))
-        monkeypatch.setattr(store, "SCHEMA", "0004")
+        monkeypatch.setattr(store, "SCHEMA", NEXT)
 
     return install
 
@@ -60,6 +65,51 @@ def fill(place) -> None:
     pot = Pot(ledger, "sweep")
     pot.join({"energy_j": 5.0})
     pot.spend("a", Spending(energy_j=2.0))
+    ledger.close()
+
+
+BESIDE = (  # what the third schema's searches made beside it
+    "CREATE TABLE studies (name TEXT PRIMARY KEY, lines BIGINT NOT NULL)",
+    "CREATE TABLE study_lines (study TEXT NOT NULL, number BIGINT NOT NULL, line TEXT NOT NULL, PRIMARY KEY (study, number))",
+    "INSERT INTO studies VALUES ('digits', 2), ('empty', 0)",
+    """INSERT INTO study_lines VALUES ('digits', 1, '{"kind": "head"}'), ('digits', 2, '{"kind": "end"}')""",
+)
+FOREIGN = "CREATE TABLE studies (study_id INTEGER PRIMARY KEY, study_name TEXT)"  # Optuna's
+
+
+def third(place, *statements: str) -> None:
+    """Make a ledger of the third schema, with tables beside it."""
+    ledger = open_store(place)
+    for statement in ("DROP TABLE search_lines", "DROP TABLE searches", *statements):
+        ledger.execute(statement)
+    ledger.execute("UPDATE joulewise_schema SET version_num = '0003'")
+    ledger.close()
+
+
+def check_searches_move(place) -> None:
+    third(place, *BESIDE)
+    ledger = open_store(place)
+    lines = ledger.query("SELECT * FROM search_lines ORDER BY number")
+
+    assert ledger.query("SELECT * FROM searches ORDER BY name") == [
+        {"name": "digits", "lines": 2},
+        {"name": "empty", "lines": 0},
+    ]
+    assert lines == [
+        {"search": "digits", "number": 1, "line": '{"kind": "head"}'},
+        {"search": "digits", "number": 2, "line": '{"kind": "end"}'},
+    ]
+    with pytest.raises(LedgerError):
+        ledger.query("SELECT * FROM studies")
+    ledger.close()
+
+
+def check_foreign_studies(place) -> None:
+    third(place, FOREIGN, "INSERT INTO studies VALUES (1, 'theirs')")
+    ledger = open_store(place)
+
+    assert ledger.query("SELECT * FROM studies") == [{"study_id": 1, "study_name": "theirs"}]
+    assert ledger.query("SELECT * FROM searches") == []
     ledger.close()
 
 
@@ -78,7 +128,20 @@ class TestFromTheFirst:
         assert all(ledger.query(f"SELECT * FROM {table}") == [] for table in LATER)
         assert Pot(ledger, "sweep").spent().spent.energy_j == 2.0
         ledger.close()
-        assert (tmp_path / "ledger.db.before-0003").exists()
+        assert (tmp_path / f"ledger.db.before-{NOW}").exists()
+
+
+class TestSearches:
+    def test_made_on_demand(self, tmp_path):
+        """Studies that stood in tables beside the schema move into it, and stand in the copy, too."""
+        check_searches_move(tmp_path / "ledger.db")
+        with sqlite3.connect(tmp_path / f"ledger.db.before-{NOW}") as copy:
+            assert copy.execute("SELECT count(*) FROM study_lines").fetchall() == [(2,)]
+        copy.close()
+
+    def test_of_another_program(self, tmp_path):
+        """A table `studies` that is another program's stays as it is."""
+        check_foreign_studies(tmp_path / "ledger.db")
 
 
 class TestFile:
@@ -91,15 +154,15 @@ class TestFile:
         ledger = open_store(path)
         refresh(ledger, tmp_path / "runs", summarise)
 
-        assert ledger.query("SELECT version_num FROM joulewise_schema") == [{"version_num": "0004"}]
+        assert ledger.query("SELECT version_num FROM joulewise_schema") == [{"version_num": NEXT}]
         assert ledger.query("SELECT name, colour FROM pots") == [{"name": "sweep", "colour": "blue"}]
         assert Pot(ledger, "sweep").spent().spent.energy_j == 2.0
         assert len(list_runs(ledger)) == 1
         ledger.close()
-        kept = tmp_path / "ledger.db.before-0004"
+        kept = tmp_path / f"ledger.db.before-{NEXT}"
         assert stat.S_IMODE(kept.stat().st_mode) == 0o600
         with sqlite3.connect(kept) as copy:
-            assert copy.execute("SELECT version_num FROM joulewise_schema").fetchall() == [("0003",)]
+            assert copy.execute("SELECT version_num FROM joulewise_schema").fetchall() == [(NOW,)]
             assert copy.execute("SELECT energy_j FROM pot_spending").fetchall() == [(2.0,)]
         copy.close()
 
@@ -109,14 +172,14 @@ class TestFile:
         fill(path)
         second('op.execute("INSERT INTO no_such_table VALUES (1)")')
         with pytest.raises(
-            LedgerError, match=r"cannot upgrade the ledger .* to schema 0004: .*no such table.*as it was"
+            LedgerError, match=rf"cannot upgrade the ledger .* to schema {NEXT}: .*no such table.*as it was"
         ) as failed:
             open_store(path)
 
         assert "\n" not in str(failed.value)
         with sqlite3.connect(path) as connection:
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-            assert connection.execute("SELECT version_num FROM joulewise_schema").fetchall() == [("0003",)]
+            assert connection.execute("SELECT version_num FROM joulewise_schema").fetchall() == [(NOW,)]
         connection.close()
         assert "colours" not in tables
 
@@ -149,10 +212,10 @@ class TestFile:
             "import sys\n"
             "from pathlib import Path\n"
             "from joulewise.ledger import migrate, store\n"
-            "migrate.VERSIONS = (*migrate.VERSIONS, Path(sys.argv[2])); store.SCHEMA = '0004'\n"
+            "migrate.VERSIONS = (*migrate.VERSIONS, Path(sys.argv[2])); store.SCHEMA = sys.argv[3]\n"
             "print(store.open_store(sys.argv[1]).query('SELECT colour FROM pots'))\n"
         )
-        command = [sys.executable, "-c", program, str(path), str(tmp_path / "versions")]
+        command = [sys.executable, "-c", program, str(path), str(tmp_path / "versions"), NEXT]
         workers = [
             subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(3)
         ]
@@ -174,18 +237,30 @@ class TestServer:
         ledger = open_store(postgres_url)
 
         assert all(ledger.query(f"SELECT * FROM {table}") == [] for table in LATER)
-        assert ledger.query("SELECT energy_j FROM pot_spending_before_0003") == [{"energy_j": 2.0}]
+        assert ledger.query(f"SELECT energy_j FROM pot_spending_before_{NOW}") == [{"energy_j": 2.0}]
         ledger.close()
+
+    def test_searches_made_on_demand(self, postgres_url):
+        """On a server studies that stood beside the schema move into it; the old tables are kept under another name."""
+        check_searches_move(postgres_url)
+        ledger = open_store(postgres_url)
+
+        assert ledger.query("SELECT count(*) AS n FROM study_lines_before_0004") == [{"n": 2}]
+        ledger.close()
+
+    def test_studies_of_another_program(self, postgres_url):
+        """Optuna's `studies` in the same database stay as they are."""
+        check_foreign_studies(postgres_url)
 
     def test_upgrades_by_itself(self, postgres_url, second, monkeypatch):
         """On a server the primary tables are copied first, in the same transaction."""
         fill(postgres_url)
         second()
-        monkeypatch.setattr("joulewise.ledger.server.SCHEMA", "0004")
+        monkeypatch.setattr("joulewise.ledger.server.SCHEMA", NEXT)
         ledger = open_store(postgres_url)
 
         assert ledger.query("SELECT name, colour FROM pots") == [{"name": "sweep", "colour": "blue"}]
-        assert ledger.query("SELECT energy_j FROM pot_spending_before_0004") == [{"energy_j": 2.0}]
+        assert ledger.query(f"SELECT energy_j FROM pot_spending_before_{NEXT}") == [{"energy_j": 2.0}]
         ledger.close()
 
     def test_failed_upgrade(self, postgres_url, second, monkeypatch):
@@ -193,15 +268,15 @@ class TestServer:
         fill(postgres_url)
         with monkeypatch.context() as later:
             second('op.execute("INSERT INTO no_such_table VALUES (1)")')
-            later.setattr("joulewise.ledger.server.SCHEMA", "0004")
+            later.setattr("joulewise.ledger.server.SCHEMA", NEXT)
             with pytest.raises(
-                LedgerError, match=r"cannot upgrade the ledger postgresql://.* to schema 0004"
+                LedgerError, match=rf"cannot upgrade the ledger postgresql://.* to schema {NEXT}"
             ) as failed:
                 open_store(postgres_url)
         ledger = open_store(postgres_url)
 
         assert "\n" not in str(failed.value)
-        assert ledger.query("SELECT version_num FROM joulewise_schema") == [{"version_num": "0003"}]
+        assert ledger.query("SELECT version_num FROM joulewise_schema") == [{"version_num": NOW}]
         with pytest.raises(LedgerError):
-            ledger.query("SELECT * FROM pots_before_0004")
+            ledger.query(f"SELECT * FROM pots_before_{NEXT}")
         ledger.close()

@@ -14,7 +14,7 @@ import pytest
 
 from joulewise.ledger.index import list_runs, refresh
 from joulewise.ledger.memory import open_memory
-from joulewise.ledger.store import Store, network_file_system, open_store
+from joulewise.ledger.store import SCHEMA, Store, network_file_system, open_store
 from joulewise.testing.ledger_contract import StoreContract, summarise, write_recording
 from joulewise.vocabulary.errors import LedgerError
 
@@ -125,7 +125,7 @@ class TestOpening:
         store.execute("UPDATE joulewise_schema SET version_num = '0042'")
         store.close()
 
-        assert "has schema 0042, but this joulewise knows up to 0003; upgrade joulewise" in refused(path)
+        assert f"has schema 0042, but this joulewise knows up to {SCHEMA}; upgrade joulewise" in refused(path)
 
     def test_empty_file(self, tmp_path):
         """An empty file (touched, or cut off by a full disk) becomes a ledger."""

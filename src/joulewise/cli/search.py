@@ -61,7 +61,7 @@ _SHOW_EVERY_S, _PLAIN_EVERY_S = 0.5, 30.0
 @click.option("--name", default="", metavar="NAME", help="A study of this name goes on where it was.")
 @click.option(
     "--shares", default="", metavar="SHARES",
-    help="Train on shares of the data or width instead of epochs: 0.1,0.3,1.",
+    help="Train on shares of the data or width instead of epochs: 0.1,0.3,1; a program is told {share}.",
 )  # fmt: skip
 @click.option(
     "--past", default="", metavar="NAME", help="Begin with what a study of this name, or recorded runs, tell."
@@ -94,6 +94,9 @@ _SHOW_EVERY_S, _PLAIN_EVERY_S = 0.5, 30.0
 )
 @click.option("--zone", metavar="ZONE", help="Whose electricity it is (DE, US-CA), for a budget in grams.")
 @click.option("--assume-high", is_flag=True, help="Count the high end of what is not known.")
+@click.option(
+    "--no-phases", is_flag=True, help="Take a program's metric from its output alone; nothing goes inside it."
+)
 @click.option("--quiet", is_flag=True, help="Show nothing before the end.")
 @json_option
 def command(
@@ -121,16 +124,19 @@ def command(
     deadline: str,
     zone: str | None,
     assume_high: bool,
+    no_phases: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
     """Find good settings with few full trainings, within a budget.
 
     FILE.py is run; OBJECTIVE is a generator function in it, `space` a dict of Float, Int and Choice. Or any program, with
-    no change to it: its parameters are added to its command line, its metric is read from what it prints.
+    no change to it: its parameters are added to its command line, its metric is read from what it prints or logs, or seen inside it.
     """
     if space_name.endswith(".toml"):
-        objective, space = _program(target, space_name, metric, name, shares)
+        objective, space = _program(
+            target, space_name, metric, name, shares=bool(shares), phases=not no_phases
+        )
         smaller = falls(metric) if minimise is None else minimise
         if smaller is None:
             raise UsageError(
@@ -241,21 +247,21 @@ def _objective(target: tuple[str, ...], space_name: str) -> tuple[Any, Any]:
 
 
 def _program(
-    target: tuple[str, ...], space_file: str, metric: str, name: str, shares: str
+    target: tuple[str, ...], space_file: str, metric: str, name: str, *, shares: bool, phases: bool
 ) -> tuple[Any, Any]:
     """Return objective and space of an unedited program."""
-    if shares:
-        raise UsageError("shares are for an objective in a file; a program is not told its share")
     if not metric:
         raise UsageError(
             "which value is to be searched for? give the metric that the program prints: --metric NAME"
         )
     with wiring.needs_search():
-        from joulewise.searching.script import Script
+        from joulewise.searching.script import Script, SharedScript
         from joulewise.searching.space_file import read_space
 
     space = read_space(Path(space_file))
-    return Script(target, metric, space, wiring.checkpoints(name)), space
+    if shares:
+        return SharedScript(target, metric, space, phases=phases), space
+    return Script(target, metric, space, wiring.checkpoints(name), phases=phases), space
 
 
 def _shares(text: str) -> tuple[float, ...]:

@@ -1,7 +1,7 @@
 """Upgrading a ledger: by itself, when an older one is opened, after a copy was kept.
 
-A file is copied to `ledger.db.before-0003` first; on a server the primary tables are copied to tables of that name
-in the same transaction (`pots_before_0003`). All steps run in one transaction: an upgrade that fails, or is killed,
+A file is copied to `ledger.db.before-0004` first; on a server the primary tables are copied to tables of that name
+in the same transaction (`pots_before_0004`). All steps run in one transaction: an upgrade that fails, or is killed,
 leaves the old ledger as it was. A newer ledger is refused (`store.refuse_newer`).
 """
 

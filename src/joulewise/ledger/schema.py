@@ -1,7 +1,8 @@
 """The ledger's tables, as SQLAlchemy sees them: what the migrations lead to and `schema.sql` is generated from.
 
 Index tables (`recordings`, `minutes`, `shards`, `damaged`, `unsent`) are a view of the recordings on disk; primary tables
-(pots, savings, the queue's, tokens) are known nowhere else; `bodies` and their parts are what hosts have pushed. Times are ISO 8601 UTC text, so that both databases sort them alike;
+(pots, savings, the queue's, searches, tokens) are known nowhere else; `bodies` and their parts are what hosts have pushed.
+Times are ISO 8601 UTC text, so that both databases sort them alike;
 JSON is text. On PostgreSQL text is compared byte by byte, as SQLite does.
 
 `python -m joulewise.ledger.schema > src/joulewise/ledger/schema.sql` writes the script again.
@@ -260,6 +261,21 @@ workers = Table(
     Column("since_utc", _WORDS, nullable=False),
     Column("clock", _WORDS, nullable=False),
     Column("until_s", Double, nullable=False),
+)
+
+searches = Table(
+    "searches",
+    metadata,
+    Column("name", _WORDS, primary_key=True),
+    Column("lines", BigInteger, nullable=False),  # whoever decides holds this row
+)
+
+search_lines = Table(
+    "search_lines",
+    metadata,
+    Column("search", _WORDS, ForeignKey("searches.name"), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),  # from 1
+    Column("line", _WORDS, nullable=False),  # JSON, as in a study's journal
 )
 
 unsent = Table(  # whose files the ledger does not hold to their end yet: the spool, as a host knows it

@@ -146,6 +146,11 @@ CREATE TABLE savings (
     settled_utc TEXT NOT NULL,
     PRIMARY KEY (before_run, after_run)
 );
+CREATE TABLE searches (
+    name TEXT NOT NULL,
+    lines BIGINT NOT NULL,
+    PRIMARY KEY (name)
+);
 CREATE TABLE shards (
     root TEXT NOT NULL,
     day TEXT NOT NULL,
@@ -236,5 +241,12 @@ CREATE TABLE pot_spending (
     pid_start BIGINT NOT NULL,
     PRIMARY KEY (pot, run_id),
     FOREIGN KEY(pot) REFERENCES pots (name)
+);
+CREATE TABLE search_lines (
+    search TEXT NOT NULL,
+    number BIGINT NOT NULL,
+    line TEXT NOT NULL,
+    PRIMARY KEY (search, number),
+    FOREIGN KEY(search) REFERENCES searches (name)
 );
 INSERT INTO joulewise_schema (version_num) VALUES ('0006');

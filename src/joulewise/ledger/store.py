@@ -40,6 +40,8 @@ PRIMARY_TABLES = (  # known nowhere else: never dropped
     "job_decisions",
     "leases",
     "workers",
+    "searches",
+    "search_lines",
     "tokens",
 )
 BODY_TABLES = ("bodies", "body_parts")  # the recordings themselves: never dropped, and too large for a copy

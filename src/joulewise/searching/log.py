@@ -25,12 +25,6 @@ from joulewise.vocabulary.errors import UsageError
 
 Line: TypeAlias = dict[str, Any]
 
-# Made when the first study needs them; one line a row, its place within the study is its number.
-_TABLES = (
-    "CREATE TABLE IF NOT EXISTS studies (name TEXT PRIMARY KEY, lines BIGINT NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS study_lines (study TEXT NOT NULL, number BIGINT NOT NULL, line TEXT NOT NULL, PRIMARY KEY (study, number))",
-)
-
 
 class Log(Protocol):
     """The lines of one study. `where` is how messages name it; `hosts` whether several hosts may share it."""
@@ -129,15 +123,10 @@ class DatabaseLog:
         self.where = f"{store.where} (study {name})"
         self.hosts = store.shared
         self._count = 0
-        with store.transaction():
-            # whoever is first makes the tables; PostgreSQL would let two try at once
-            store.execute("UPDATE joulewise_schema SET version_num = version_num")
-            for table in _TABLES:
-                store.execute(table)
-            store.execute(
-                "INSERT INTO studies (name, lines) VALUES (:name, 0) ON CONFLICT (name) DO NOTHING",
-                {"name": name},
-            )
+        store.execute(
+            insert("searches", ("name", "lines")) + " ON CONFLICT (name) DO NOTHING",
+            {"name": name, "lines": 0},
+        )
 
     @contextmanager
     def alone(self) -> Iterator[list[Line]]:
@@ -146,11 +135,11 @@ class DatabaseLog:
         try:
             with self._store.transaction():
                 self._store.execute(
-                    "UPDATE studies SET lines = lines WHERE name = :name", {"name": self._name}
+                    "UPDATE searches SET lines = lines WHERE name = :name", {"name": self._name}
                 )
                 rows = self._store.query(
-                    "SELECT line FROM study_lines WHERE study = :study AND number > :number ORDER BY number",
-                    {"study": self._name, "number": kept},
+                    "SELECT line FROM search_lines WHERE search = :search AND number > :number ORDER BY number",
+                    {"search": self._name, "number": kept},
                 )
                 news = decoded([r["line"] for r in rows], self.where, kept)
                 kept = self._count = kept + len(rows)
@@ -163,11 +152,12 @@ class DatabaseLog:
         """Insert a row."""
         self._count += 1
         self._store.execute(
-            insert("study_lines", ("study", "number", "line")),
-            {"study": self._name, "number": self._count, "line": encoded(line).decode().rstrip("\n")},
+            insert("search_lines", ("search", "number", "line")),
+            {"search": self._name, "number": self._count, "line": encoded(line).decode().rstrip("\n")},
         )
         self._store.execute(
-            "UPDATE studies SET lines = :count WHERE name = :name", {"count": self._count, "name": self._name}
+            "UPDATE searches SET lines = :count WHERE name = :name",
+            {"count": self._count, "name": self._name},
         )
 
     def close(self) -> None:

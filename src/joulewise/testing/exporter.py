@@ -13,47 +13,26 @@ from __future__ import annotations
 
 import json
 import re
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
+from http.server import BaseHTTPRequestHandler
 from typing import final
 from urllib.parse import parse_qs, urlsplit
+
+from joulewise.testing.loopback import Loopback
 
 _MATCHER = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|=)\s*"([^"]*)"')
 _FAULTS = ("", "500", "silent", "cut", "torn", "html", "redirect")
 
 
 @final
-class Exporter:
+class Exporter(Loopback):
     """An HTTP server on a free port of loopback. `requests` lists the paths asked for, `headers` the last headers."""
 
     def __init__(self) -> None:
+        super().__init__(_Handler)
         self.requests: list[str] = []
         self.headers: dict[str, str] = {}
-        self.released = threading.Event()
         self._fault = ""
         self._series: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-        self._server.exporter = self  # type: ignore[attr-defined]
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-
-    def __enter__(self) -> Exporter:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.released.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    @property
-    def port(self) -> int:
-        """The port it listens on."""
-        return int(self._server.server_address[1])
 
     @property
     def metrics_url(self) -> str:
@@ -120,7 +99,7 @@ class Exporter:
 @final
 class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        exporter: Exporter = self.server.exporter  # type: ignore[attr-defined]
+        exporter: Exporter = self.server.double  # type: ignore[attr-defined]
         exporter.requests.append(self.path)
         exporter.headers = dict(self.headers)
         parts = urlsplit(self.path)
@@ -145,7 +124,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, status: int, text: str, *, location: str = "") -> None:
         body = text.encode()
-        fault = self.server.exporter.fault  # type: ignore[attr-defined]
+        fault = self.server.double.fault  # type: ignore[attr-defined]
         self.send_response(status)
         self.send_header(
             "Content-Type", "application/json" if text.startswith("{") else "text/plain; version=0.0.4"

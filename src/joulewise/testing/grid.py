@@ -14,17 +14,16 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from math import cos, pi
-from types import TracebackType
 from typing import Any, final
 from urllib.parse import parse_qs, urlsplit
 
 from joulewise.grid.mix import LIFECYCLE
+from joulewise.testing.loopback import Loopback
 from joulewise.vocabulary.clock import Clock
 
 KEY = "s3cret-key-of-the-tests"
@@ -41,10 +40,11 @@ def daily(when: datetime) -> float:
 
 
 @final
-class GridServices:
+class GridServices(Loopback):
     """All services on one free port of loopback. `requests` lists the paths asked for."""
 
     def __init__(self, clock: Clock, truth: Callable[[datetime], float] = daily) -> None:
+        super().__init__(_Handler)
         self.clock, self.truth = clock, truth
         self.forecast_error = 0.0
         self.nulls: set[datetime] = set()
@@ -55,27 +55,10 @@ class GridServices:
         self.fault_times = 10**6
         self.retry_after = "120"
         self.tokens: set[str] = set()
-        self.released = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-        self._server.services = self  # type: ignore[attr-defined]
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-
-    def __enter__(self) -> GridServices:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.released.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
     def base(self, service: str) -> str:
         """Return the address of a service of `SERVICES`."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}/{service}"
+        return f"http://127.0.0.1:{self.port}/{service}"
 
     def takes_fault(self) -> str:
         """Return the fault of this answer, and count it."""
@@ -390,7 +373,7 @@ class GridServices:
 @final
 class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        services: GridServices = self.server.services  # type: ignore[attr-defined]
+        services: GridServices = self.server.double  # type: ignore[attr-defined]
         services.requests.append(self.path)
         parts = urlsplit(self.path)
         fault = services.takes_fault()

@@ -152,32 +152,7 @@ class Pages:
         return page if page[at.MAGIC] == at.VERSION else None
 
     def _facts(self, name: str, known: _Known) -> tuple[dict[str, Any], dict[str, list[Any]]]:
-        set_: dict[str, Any] = {}
-        add: dict[str, list[Any]] = {}
-        try:
-            with open(f"{self._folder}/{name}.facts", "rb") as file:
-                file.seek(known.read)
-                data = file.read(_MOST_AT_ONCE)
-        except OSError:
-            return set_, add
-        whole = data.rfind(b"\n") + 1
-        known.read += whole
-        for line in data[:whole].splitlines():
-            try:
-                entry = ast.literal_eval(line.decode("utf-8", "replace"))
-                set_.update(entry["set"])
-                for key, series in entry["add"].items():
-                    add.setdefault(str(key), []).extend(series)
-            except (
-                ValueError,
-                SyntaxError,
-                KeyError,
-                TypeError,
-                AttributeError,
-                MemoryError,
-                RecursionError,
-            ):
-                continue
+        set_, add, known.read = read_facts(f"{self._folder}/{name}.facts", known.read)
         return set_, add
 
     def _remove(self, name: str) -> None:
@@ -186,6 +161,36 @@ class Pages:
                 os.unlink(f"{self._folder}/{name}{suffix}")
             except OSError:
                 continue
+
+
+def read_facts(path: str, begin: int) -> tuple[dict[str, Any], dict[str, list[Any]], int]:
+    """Return what a process's facts say from byte `begin` on (set, added), and to where they were read."""
+    set_: dict[str, Any] = {}
+    add: dict[str, list[Any]] = {}
+    try:
+        with open(path, "rb") as file:
+            file.seek(begin)
+            data = file.read(_MOST_AT_ONCE)
+    except OSError:
+        return set_, add, begin
+    whole = data.rfind(b"\n") + 1
+    for line in data[:whole].splitlines():
+        try:
+            entry = ast.literal_eval(line.decode("utf-8", "replace"))
+            set_.update(entry["set"])
+            for key, series in entry["add"].items():
+                add.setdefault(str(key), []).extend(series)
+        except (
+            ValueError,
+            SyntaxError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            MemoryError,
+            RecursionError,
+        ):
+            continue
+    return set_, add, begin + whole
 
 
 def _delay_s(path: str) -> float:

@@ -29,6 +29,8 @@ class Settings:
 
     runs: str = ""  # folder of recordings; see the module
     ledger: str = ""  # path of the SQLite ledger or a postgresql:// URL; see the module
+    person: str = ""  # whose work it is, for totals of a team; unset: the user of the process
+    project: str = ""  # what it is for; unset: the folder of the git repository
     push: str = "after"  # when the end of a run sends its recording to a server: after (beside), wait, off
     zone: str = ""  # where the electricity comes from: DE, US-CA, auto; unset: unknown, the world's range
     tariff: str = ""  # "0.30EUR/kWh" or by time of use; unset: the cost is unknown
@@ -44,6 +46,9 @@ class Settings:
     prometheus_query: str = "dcgm"  # a preset (dcgm, kepler) or a PromQL expression in joules
     grid: str = ""  # folder of kept intensities and prices; see the module
     online: bool = False  # whether grid services may be asked without --online
+    targets: str = (
+        ""  # file of a team's targets and monthly budgets; unset: targets.toml beside the settings file
+    )
     carbon_aware_sdk: str = (
         ""  # address of a carbon-aware-sdk web API, then average or marginal; asked only when set
     )

@@ -43,7 +43,14 @@ LATER = (
     "jobs",
     "search_lines",
     "searches",
+    "months",
+    "wastes",
+    "unsent",
+    "bodies",
+    "body_parts",
+    "tokens",
 )  # since the first schema
+NO_JOBS = ("DROP INDEX recordings_job", "ALTER TABLE recordings DROP COLUMN job")  # before the sixth
 
 
 @pytest.fixture
@@ -80,7 +87,7 @@ FOREIGN = "CREATE TABLE studies (study_id INTEGER PRIMARY KEY, study_name TEXT)"
 def third(place, *statements: str) -> None:
     """Make a ledger of the third schema, with tables beside it."""
     ledger = open_store(place)
-    for statement in ("DROP TABLE search_lines", "DROP TABLE searches", *statements):
+    for statement in (*(f"DROP TABLE {table}" for table in LATER[-8:]), *NO_JOBS, *statements):
         ledger.execute(statement)
     ledger.execute("UPDATE joulewise_schema SET version_num = '0003'")
     ledger.close()
@@ -121,6 +128,8 @@ class TestFromTheFirst:
         with sqlite3.connect(path) as connection:
             for table in LATER:
                 connection.execute(f"DROP TABLE {table}")
+            for statement in NO_JOBS:
+                connection.execute(statement)
             connection.execute("UPDATE joulewise_schema SET version_num = '0001'")
         connection.close()
         ledger = open_store(path)
@@ -129,6 +138,37 @@ class TestFromTheFirst:
         assert Pot(ledger, "sweep").spent().spent.energy_j == 2.0
         ledger.close()
         assert (tmp_path / f"ledger.db.before-{NOW}").exists()
+
+
+class TestMonths:
+    def check(self, place, tmp_path) -> None:
+        """Make a ledger of the fourth schema that knows a recording, upgrade it, read the recording again."""
+        runs = tmp_path / "runs"
+        write_recording(runs)
+        ledger = open_store(place)
+        refresh(ledger, runs, summarise)
+        for statement in (*(f"DROP TABLE {table}" for table in LATER[-6:]), *NO_JOBS):
+            ledger.execute(statement)
+        ledger.execute("UPDATE joulewise_schema SET version_num = '0004'")
+        ledger.close()
+        ledger = open_store(place)
+        run = list_runs(ledger)[0]
+        rows = ledger.query("SELECT month, run_id, person, energy_j FROM months")
+
+        assert ledger.query("SELECT run_id FROM unsent") == [{"run_id": run.run_id}]
+        assert rows == [{"month": f"{run.started_utc:%Y-%m}", "run_id": run.run_id, "person": None, "energy_j": run.energy_j.value}]  # fmt: skip
+        refresh(ledger, runs, summarise)
+        assert [r["person"] for r in ledger.query("SELECT person FROM months")] != [None]
+        ledger.close()
+
+    def test_file(self, tmp_path):
+        """Totals of an older ledger hold from the first moment; who it was follows when the recording is read again."""
+        self.check(tmp_path / "ledger.db", tmp_path)
+
+    @pytest.mark.service
+    def test_server(self, postgres_url, tmp_path):
+        """The same on a server."""
+        self.check(postgres_url, tmp_path)
 
 
 class TestSearches:
@@ -232,6 +272,8 @@ class TestServer:
         ledger = open_store(postgres_url)
         for table in LATER:
             ledger.execute(f"DROP TABLE {table}")
+        for statement in NO_JOBS:
+            ledger.execute(statement)
         ledger.execute("UPDATE joulewise_schema SET version_num = '0001'")
         ledger.close()
         ledger = open_store(postgres_url)

@@ -25,6 +25,7 @@ from typing import Any, final
 
 from joulewise.ledger.files import QUIET_S, decode, is_alive, read_head, read_recording
 from joulewise.ledger.minutes import minute_means, write_minutes
+from joulewise.ledger.months import give_up, month_shares, rows_of, unread, write_months
 from joulewise.ledger.store import INDEX_TABLES, Store, upsert
 from joulewise.vocabulary.errors import JoulewiseError, LedgerError, UnknownName, UsageError
 from joulewise.vocabulary.figures import Basis, Boundary, Figure
@@ -41,6 +42,7 @@ ORDERS = {
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _GRAIN_NS = 2_000_000_000
 _BATCH = 200
+_MOST_OLD = 50  # recordings of an upgraded ledger that a refresh reads: a few hundredths of a second
 _SMALL_BYTES = (
     1_000_000  # a running recording of this size is read anew at once, a larger one as it grows by 5 %
 )
@@ -89,6 +91,12 @@ class Summary:
     points: int = 0  # how often the program logged
     last_point: Mapping[str, Any] | None = None  # the last value of each thing that it logged
     damage: int = 0  # lines that could not be read
+    person: str = ""
+    project: str = ""
+    zone: str = ""
+    device: str = ""  # what it ran on: the GPUs that it held, else the processor
+    site: str = ""  # "cloud chassis", one of them "-" where it is not known: what decides uplift and PUE
+    inside: str = ""  # the recording around this one, which has its joules already
     job: str = ""  # what the recordings of one job's nodes and ranks share: slurm:4711
     folder: str = ""
 
@@ -115,8 +123,19 @@ def refresh(store: Store, runs_folder: Path, summarise: Callable[[Recording], Su
     """Bring the index up to date with the recordings under `runs_folder`, and return what was found."""
     scan = _Scan(store, runs_folder, summarise)
     scan.look_again()
+    scan.read_old(_MOST_OLD)
     scan.look_for_new()
     return scan.finish()
+
+
+def read_old(store: Store, runs_folder: Path, summarise: Callable[[Recording], Summary]) -> None:
+    """Read all recordings of this folder whose months a ledger of before could not know (`refresh` reads a few each time)."""
+    while True:
+        scan = _Scan(store, runs_folder, summarise)
+        found = scan.read_old(_BATCH)
+        scan.finish()
+        if found < _BATCH:
+            return
 
 
 def rebuild(store: Store, runs_folder: Path, summarise: Callable[[Recording], Summary]) -> Refreshed:
@@ -288,7 +307,9 @@ class _Scan:
         self._root = root_of(store, runs_folder)
         self._summarise = summarise
         self._new = self._changed = self._forgotten = 0
-        self._read: list[tuple[dict[str, Any], list[Any] | None]] = []  # rows to write, with their minutes
+        self._read: list[
+            tuple[dict[str, Any], list[Any] | None, list[dict[str, Any]]]
+        ] = []  # rows to write, with minutes and months
         self._broken: list[dict[str, Any]] = []
         self._shards: list[dict[str, Any]] = []
         elsewhere = store.query(
@@ -318,6 +339,18 @@ class _Scan:
                 "AND mtime_ns < :since_ns",
                 {"root": self._root, "since_ns": time.time_ns() - int(_FORGOTTEN_AFTER_S * 1e9)},
             )
+
+    def read_old(self, most: int) -> int:
+        """Read recordings whose months an older ledger could not know, at most so many; return how many there were."""
+        rows = unread(self._store, self._root, most)
+        evidence = {row["run_id"]: self._evidence(row) for row in rows}
+        lost = [
+            row["run_id"]
+            for row in rows
+            if (seen := evidence[row["run_id"]]) is None or not self._take(row["day"], row["run_id"], seen)
+        ]
+        give_up(self._store, lost)
+        return len(rows)
 
     def look_for_new(self, *, everywhere: bool = False) -> None:
         """Scan the folders of those days that changed since the last scan, or of all."""
@@ -393,13 +426,15 @@ class _Scan:
         try:
             head = read_head(folder)
             recording = read_recording(folder)
-            row = {**_row(self._summarise(recording)), **place, **_writer(head)}
+            summary = self._summarise(recording)
+            row = {**_row(summary), **place, **_writer(head)}
+            months = rows_of({**row, **_who(summary, folder)}, month_shares(recording))
         except (JoulewiseError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             why = str(error) if isinstance(error, JoulewiseError) else f"{type(error).__name__}: {error}"
             self._broken.append({**place, "why": _clean(why)})
             return False
         row["growing"] = int(_may_grow(row))
-        self._read.append((row, None if row["growing"] else list(minute_means(recording))))
+        self._read.append((row, None if row["growing"] else list(minute_means(recording)), months))
         if len(self._read) >= _BATCH:
             self._write()
         return True
@@ -411,14 +446,19 @@ class _Scan:
         if read or broken:
             with self._store.transaction():
                 if read:
-                    self._store.execute(_WRITE, *(row for row, _ in read))
-                    write_minutes(self._store, {row["run_id"]: means or () for row, means in read})
-                    mended = [{"root": self._root, "run_id": row["run_id"]} for row, _ in read]
+                    self._store.execute(_WRITE, *(row for row, *_ in read))
+                    write_minutes(self._store, {row["run_id"]: means or () for row, means, _ in read})
+                    write_months(
+                        self._store,
+                        [row["run_id"] for row, *_ in read],
+                        [month for *_, months in read for month in months],
+                    )
+                    mended = [{"root": self._root, "run_id": row["run_id"]} for row, *_ in read]
                     self._store.execute(
                         "DELETE FROM damaged WHERE root = :root AND run_id = :run_id", *mended
                     )
                     if self._store.shared:
-                        spool = [{key: row[key] for key in _UNSENT} for row, _ in read]
+                        spool = [{key: row[key] for key in _UNSENT} for row, *_ in read]
                         self._store.execute(upsert("unsent", _UNSENT, _UNSENT[:2]), *spool)
                 if broken:
                     self._store.execute(upsert("damaged", _DAMAGED, _DAMAGED[:2]), *broken)
@@ -433,11 +473,12 @@ class _Scan:
                 self._store.execute(_LEFT_BEHIND, *rows)
             for table in ("recordings", "damaged", "unsent"):
                 self._store.execute(f"DELETE FROM {table} WHERE root = :root AND run_id = :run_id", *rows)  # noqa: S608
-            self._store.execute(
-                "DELETE FROM minutes WHERE run_id = :run_id AND NOT EXISTS "
-                "(SELECT 1 FROM recordings WHERE recordings.run_id = :run_id)",
-                *rows,
-            )
+            for table in ("minutes", "months", "wastes"):
+                self._store.execute(
+                    f"DELETE FROM {table} WHERE run_id = :run_id AND NOT EXISTS "  # noqa: S608 - names of ours
+                    "(SELECT 1 FROM recordings WHERE recordings.run_id = :run_id)",
+                    *rows,
+                )
         self._forgotten += len(rows)
 
     def _forget_roots(self) -> None:
@@ -547,12 +588,12 @@ def root_of(store: Store, runs_folder: Path) -> str:
 
 
 def _forget_index(store: Store, root: str) -> None:
-    store.execute(
-        "DELETE FROM minutes WHERE run_id IN (SELECT run_id FROM recordings WHERE root = :root)",
-        {"root": root},
-    )
+    """Forget what is indexed of one host's folder, in the order in which others write: nobody waits in a circle."""
+    store.query("SELECT run_id FROM recordings WHERE root = :root ORDER BY run_id FOR UPDATE", {"root": root})
     for table in ("recordings", "shards", "damaged", "unsent"):
         store.execute(f"DELETE FROM {table} WHERE root = :root", {"root": root})  # noqa: S608 - names of ours
+    for table in ("minutes", "months", "wastes"):
+        store.execute(f"DELETE FROM {table} WHERE run_id NOT IN (SELECT run_id FROM recordings)")  # noqa: S608
 
 
 def _writer(head: Mapping[str, Any]) -> dict[str, Any]:
@@ -590,6 +631,21 @@ def _row(summary: Summary) -> dict[str, Any]:
         row[f"{name}_high_j"] = _number(known.high) if known else None
         row[f"{name}_basis"] = known.basis.word if known else None
     return row
+
+
+def _who(summary: Summary, folder: Path) -> dict[str, str]:
+    """Return who, what and where a recording was; the owner of its folder, where it does not tell a person."""
+    who = {name: _clean(getattr(summary, name)) for name in ("person", "project", "zone", "device", "site")}
+    return {**who, "person": who["person"] or _owner(folder), "inside": _clean(summary.inside)}
+
+
+def _owner(folder: Path) -> str:
+    try:
+        import pwd
+
+        return pwd.getpwuid(os.stat(folder).st_uid).pw_name
+    except (ImportError, KeyError, OSError):  # Windows, a user without a name
+        return ""
 
 
 def _summary(row: Mapping[str, Any], store: Store) -> Summary:

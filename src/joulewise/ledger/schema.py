@@ -1,6 +1,6 @@
 """The ledger's tables, as SQLAlchemy sees them: what the migrations lead to and `schema.sql` is generated from.
 
-Index tables (`recordings`, `minutes`, `shards`, `damaged`, `unsent`) are a view of the recordings on disk; primary tables
+Index tables (`recordings`, `minutes`, `months`, `wastes`, `shards`, `damaged`, `unsent`) are a view of the recordings on disk; primary tables
 (pots, savings, the queue's, searches, tokens) are known nowhere else; `bodies` and their parts are what hosts have pushed.
 Times are ISO 8601 UTC text, so that both databases sort them alike;
 JSON is text. On PostgreSQL text is compared byte by byte, as SQLite does.
@@ -95,6 +95,41 @@ minutes = Table(
     Column("minute", Integer, primary_key=True, autoincrement=False),  # since the start of the recording
     Column("component", _WORDS, primary_key=True),
     Column("mean_w", Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+months = Table(  # one row a recording and month: team totals are sums over it
+    "months",
+    metadata,
+    Column("month", _WORDS, primary_key=True),  # "2026-11", UTC
+    Column("run_id", _WORDS, primary_key=True),
+    Column("person", _WORDS),  # NULL: made from the summary alone, to be read again
+    Column("project", _WORDS),
+    Column("host", _WORDS),
+    Column("zone", _WORDS),
+    Column("device", _WORDS),
+    Column("site", _WORDS),  # "cloud chassis": what decides uplift and PUE
+    Column("role", _WORDS),
+    Column("inside", _WORDS),  # the recording around this one, which has its joules already
+    Column("duration_s", Double, nullable=False),
+    Column("energy_j", Double),  # of the work in this month; NULL is unknown
+    Column("energy_low_j", Double),
+    Column("energy_high_j", Double),
+    Column("energy_basis", _WORDS),
+    Column("boundary", _WORDS, nullable=False),
+    Index("months_run", "run_id"),
+    sqlite_with_rowid=False,
+)
+
+wastes = Table(  # which share of a recording's joules went to which of the five wastes
+    "wastes",
+    metadata,
+    Column("run_id", _WORDS, primary_key=True),
+    Column("waste", _WORDS, primary_key=True),  # "" is the rest: no waste found
+    Column("share", Double, nullable=False),
+    Column("low", Double, nullable=False),
+    Column("high", Double, nullable=False),
+    Column("revision", Integer, nullable=False),  # of the estimators that said so
     sqlite_with_rowid=False,
 )
 

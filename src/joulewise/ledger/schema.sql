@@ -77,6 +77,27 @@ CREATE TABLE minutes (
     PRIMARY KEY (run_id, minute, component)
 )
  WITHOUT ROWID;
+CREATE TABLE months (
+    month TEXT NOT NULL,
+    run_id TEXT NOT NULL,
+    person TEXT,
+    project TEXT,
+    host TEXT,
+    zone TEXT,
+    device TEXT,
+    site TEXT,
+    role TEXT,
+    inside TEXT,
+    duration_s DOUBLE NOT NULL,
+    energy_j DOUBLE,
+    energy_low_j DOUBLE,
+    energy_high_j DOUBLE,
+    energy_basis TEXT,
+    boundary TEXT NOT NULL,
+    PRIMARY KEY (month, run_id)
+)
+ WITHOUT ROWID;
+CREATE INDEX months_run ON months (run_id);
 CREATE TABLE pots (
     name TEXT NOT NULL,
     limits TEXT NOT NULL,
@@ -174,6 +195,16 @@ CREATE TABLE unsent (
     run_id TEXT NOT NULL,
     day TEXT NOT NULL,
     PRIMARY KEY (root, run_id)
+)
+ WITHOUT ROWID;
+CREATE TABLE wastes (
+    run_id TEXT NOT NULL,
+    waste TEXT NOT NULL,
+    share DOUBLE NOT NULL,
+    low DOUBLE NOT NULL,
+    high DOUBLE NOT NULL,
+    revision INTEGER NOT NULL,
+    PRIMARY KEY (run_id, waste)
 )
  WITHOUT ROWID;
 CREATE TABLE workers (

@@ -26,6 +26,8 @@ SCHEMA = "0006"  # the newest migration; `schema.sql` creates a ledger that stan
 INDEX_TABLES = (
     "recordings",
     "minutes",
+    "months",
+    "wastes",
     "shards",
     "damaged",
     "unsent",

@@ -61,6 +61,8 @@ def redacted(arguments: Sequence[str]) -> list[str]:
 def describe(command: Sequence[str], cwd: str, environment: Mapping[str, str]) -> dict[str, Any]:
     """Return what can be told about the work: folder, git, Python and framework versions, container, job ids."""
     facts: dict[str, Any] = {"cwd": cwd, "joulewise_platform": _platform()}
+    if project := repository(cwd):
+        facts["project"] = project
     facts.update(git(cwd))
     facts.update(python(command, environment))
     if where := container():
@@ -113,6 +115,22 @@ def git(folder: str) -> dict[str, Any]:
         elif not line.startswith("#"):
             facts["git_dirty"] = True
     return facts
+
+
+def repository(folder: str) -> str:
+    """Return the name of the folder that holds the git repository of `folder`; "" outside one."""
+    found = (parent for parent in _upwards(folder) if os.path.exists(os.path.join(parent, ".git")))
+    return os.path.basename(next(found, "").rstrip("/"))
+
+
+def person(pid: int) -> str:
+    """Return the name of the user whose process it is, "" where the system does not tell."""
+    try:
+        import pwd
+
+        return pwd.getpwuid(os.stat(f"/proc/{pid}").st_uid if os.path.isdir("/proc") else os.getuid()).pw_name
+    except (ImportError, KeyError, OSError):  # Windows, a user without a name, a process that is gone
+        return ""
 
 
 def _upwards(folder: str) -> Iterator[str]:

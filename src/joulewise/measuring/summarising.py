@@ -6,14 +6,17 @@ Joules are kept, grams and money are not: they follow from joules, place and tim
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from joulewise.catalogue.zones import find_zone
 from joulewise.ledger.groups import MEETING
 from joulewise.ledger.index import Summary
 from joulewise.measuring.attribution import Split, attribute
+from joulewise.vocabulary.errors import UnknownName
 from joulewise.vocabulary.figures import Figure
-from joulewise.vocabulary.recording import Recording
+from joulewise.vocabulary.recording import Component, Recording
 
 _LONGEST_COMMAND = 500
 
@@ -21,6 +24,7 @@ _LONGEST_COMMAND = 500
 def summary(recording: Recording) -> Summary:
     """Return what the index lists of a recording. Pure, and the same from any process that reads it."""
     split = attribute(recording)
+    told = recording.metadata
     last: dict[str, Any] = {}
     for point in recording.points:
         last.update(point.values)
@@ -44,7 +48,36 @@ def summary(recording: Recording) -> Summary:
         last_point=last,
         damage=len(recording.damage),
         job=job_of(recording.metadata),
+        person=str(told.get("person", "")),
+        project=str(told.get("project", "")),
+        zone=_zone(str(told.get("zone", ""))),
+        device=_device(recording),
+        site=f"{told.get('cloud') or '-'} {recording.machine.facts.get('chassis') or '-'}",
+        inside=str(told.get("inside_run", "")),
     )
+
+
+def _zone(text: str) -> str:
+    """Return a zone by its code, so that `Germany` and `DE` are one; as it was told where no catalogue knows it."""
+    if text in ("", "unknown"):
+        return ""
+    try:
+        return find_zone(text).code
+    except UnknownName:
+        return text
+
+
+def _device(recording: Recording) -> str:
+    """Return what the work ran on: the GPUs that it held, by model, else the processor."""
+    gauges = recording.ticks.gauges
+    boards = Counter(
+        str(d.model.get("name", "GPU"))
+        for d in recording.devices
+        if d.component is Component.GPU and d.counted and any(gauges.get(f"gpu_work_share:{d.id}", [1.0]))
+    )
+    if boards:
+        return ", ".join(f"{count} × {name}" if count > 1 else name for name, count in sorted(boards.items()))
+    return recording.machine.cpu_model
 
 
 def job_of(metadata: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.quantities import parse_duration
 
+MONTH = re.compile(r"\d{4}-(?:0[1-9]|1[0-2])")
 _CLOCK = re.compile(r"^(\d{1,2}):(\d{2})(?::(\d{2}))?$")
 _EXAMPLE = "write for instance 08:00, 'tomorrow 08:00', +6h or 2026-12-01T08:00+01:00"
 
@@ -62,3 +63,20 @@ def _resolved(day: date, at: time, zone: tzinfo | None, text: str) -> datetime:
             f"{text!r} means {naive:%Y-%m-%d %H:%M}, which the clock skips that night; write {back:%H:%M} instead"
         )
     return moment
+
+
+def parse_month(text: str, what: str, now: datetime) -> str:
+    """Return a month as "2026-11" from that, `this` or `last`; refuse anything else, naming `what`."""
+    if text == "this":
+        return f"{now:%Y-%m}"
+    if text == "last":
+        return f"{now.replace(day=1) - timedelta(days=1):%Y-%m}"
+    if not MONTH.fullmatch(text):
+        raise UsageError(f"{what} is {text!r}, but must be a month (2026-11), this or last")
+    return text
+
+
+def months_between(first: str, last: str) -> list[str]:
+    """Return the months from the first to the last, both included: `2026-11`, `2026-12`, `2027-01`."""
+    begin, end = (int(m[:4]) * 12 + int(m[5:]) - 1 for m in (first, last))
+    return [f"{number // 12:04}-{number % 12 + 1:02}" for number in range(begin, end + 1)]

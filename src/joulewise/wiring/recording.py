@@ -41,7 +41,7 @@ def recorder(
 ) -> Recorder:
     """Return a recorder for a process tree, not yet started; with `keep` False it writes to memory only."""
     from joulewise.measuring.machine import machine
-    from joulewise.measuring.metadata import describe, redacted
+    from joulewise.measuring.metadata import describe, person, redacted
     from joulewise.measuring.recorder import Recorder, Work
 
     chosen = settings(flags)
@@ -55,6 +55,9 @@ def recorder(
         if inside:
             told["inside_run"] = os.path.basename(inside)
         told.update(_whereabouts(chosen))
+        told["person"] = chosen.person or person(root_pid)
+        if chosen.project:
+            told["project"] = chosen.project
         return told
 
     return Recorder(

@@ -3,7 +3,7 @@
 A token is 256 random bits; the ledger keeps its SHA-256, so whoever reads the ledger learns no token (a slow hash guards
 words that people choose, and would guard nothing here). `see_only` narrows an open ledger to what a token shows: views of
 the connection's own stand before the tables, so that every query, also one that is written tomorrow, reads through them.
-What they do not name shows nothing.
+What they do not name shows nothing, and nothing can be written.
 """
 
 from __future__ import annotations
@@ -102,6 +102,9 @@ def see_only(store: Store, token: Token) -> None:
         for table in (*INDEX_TABLES, *PRIMARY_TABLES, *BODY_TABLES):
             shown = _SHOWN.get(table, "1 = 0").format(place=place)
             store.execute(f"CREATE TEMPORARY VIEW {table} AS SELECT * FROM {place}.{table} WHERE {shown}")  # noqa: S608
+    store.execute(
+        "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY" if store.shared else "PRAGMA query_only = ON"
+    )
 
 
 def _digest(text: str) -> str:

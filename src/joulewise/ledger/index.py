@@ -223,6 +223,12 @@ def job_runs(store: Store, text: str, limit: int) -> list[tuple[str, list[Summar
     ]
 
 
+def recorded_jobs(store: Store) -> set[str]:
+    """Return the keys of jobs of which there is a recording that was made while they ran."""
+    rows = store.query("SELECT DISTINCT job FROM recordings WHERE job <> '' AND role <> 'import'")
+    return {row["job"] for row in rows}
+
+
 def find_run(store: Store, text: str) -> Summary:
     """Return the recording that `text` names: `latest`, an id, the beginning of one id, a name (its latest), or
     the beginning of one name. Raises UnknownName with near matches, UsageError where several could be meant.

@@ -54,6 +54,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "web": ("joulewise.cli.web", "Show the ledger in a browser."),
     "push": ("joulewise.cli.push", "Send this machine's recordings to the team's ledger."),
     "token": ("joulewise.cli.token", "Give and take back tokens: who may see what in the dashboard."),
+    "alerts": ("joulewise.cli.alerts", "Tell a webhook of budgets, idle devices, savings that did not come."),
     "prune": ("joulewise.cli.prune", "Delete old recordings."),
     "ledger": ("joulewise.cli.ledger", "Check, rebuild or back up the ledger; list pots."),
 }

@@ -16,11 +16,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from joulewise.ledger.files import parse_recording
+from joulewise.ledger.files import decode, encode, parse_recording
+from joulewise.ledger.reducing import KEY, is_reduced
 from joulewise.ledger.store import Store, insert
 from joulewise.vocabulary.errors import RecordingError
 from joulewise.vocabulary.recording import Recording
 
+_REDUCED = "/reduced"
 PART_BYTES = 1 << 20  # of a file, before compression
 _BODY = ("run_id", "file", "mark", "size_bytes", "kept_bytes", "parts", "changed_utc")
 _PART = ("run_id", "file", "start", "content")
@@ -49,8 +51,16 @@ class Body:
 
 
 def mark_of(first_line: bytes) -> str:
-    """Return what tells one file from another: a digest of its header."""
-    return hashlib.sha256(first_line).hexdigest()[:32]
+    """Return what tells one file from another: a digest of its header; of a reduced one that of before, and `/reduced`."""
+    head = decode(first_line)
+    if head is None or not is_reduced(head):
+        return hashlib.sha256(first_line).hexdigest()[:32]
+    return f"{mark_of(encode({k: v for k, v in head.items() if k != KEY}))}{_REDUCED}"
+
+
+def same_file(one: str, other: str) -> bool:
+    """Whether two marks are of one file, reduced or not."""
+    return one.removesuffix(_REDUCED) == other.removesuffix(_REDUCED)
 
 
 def held(store: Store, run_id: str) -> dict[str, Body]:

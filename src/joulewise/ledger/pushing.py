@@ -16,8 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from joulewise.ledger.bodies import PART_BYTES, Body, append, held, mark_of, seal
-from joulewise.ledger.files import decode
+from joulewise.ledger.bodies import PART_BYTES, Body, append, held, mark_of, same_file, seal
 from joulewise.ledger.index import Damaged, Summary, refresh, root_of
 from joulewise.ledger.store import Store
 from joulewise.vocabulary.errors import RecordingError
@@ -98,8 +97,11 @@ def _send(store: Store, folder: Path, *, ended: bool) -> int:
                     continue  # about to be written
                 mark, body = mark_of(first), have.get(name)
                 if body is not None and body.mark != mark:
-                    _refuse_other(first, folder.name, name)
-                    continue
+                    if not same_file(body.mark, mark):
+                        raise RecordingError(
+                            f"{folder.name}: the ledger holds another {name} of that id, which stays as it is"
+                        )
+                    continue  # reduced here or there: both have all its joules
                 sent += _send_file(store, folder.name, name, mark, body, partial(_piece, file, ended))
                 if ended and body is not None:
                     file.seek(0)
@@ -132,9 +134,3 @@ def _piece(file: BinaryIO, ended: bool, at: int) -> bytes:
     if ended or len(data) == PART_BYTES:
         return data
     return data[: data.rfind(b"\n") + 1]
-
-
-def _refuse_other(first: bytes, run_id: str, name: str) -> None:
-    """Refuse a file that is another than the ledger holds under its name; one that was reduced here since is none."""
-    if "reduced_s" not in (decode(first) or {}):
-        raise RecordingError(f"{run_id}: the ledger holds another {name} of that id, which stays as it is")

@@ -8,11 +8,13 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from joulewise.catalogue.zones import find_zone
 from joulewise.ledger.groups import MEETING
 from joulewise.ledger.index import Summary
+from joulewise.ledger.reducing import summary_figures
 from joulewise.measuring.attribution import Split, attribute
 from joulewise.vocabulary.errors import UnknownName
 from joulewise.vocabulary.figures import Figure
@@ -28,7 +30,7 @@ def summary(recording: Recording) -> Summary:
     last: dict[str, Any] = {}
     for point in recording.points:
         last.update(point.values)
-    return Summary(
+    made = Summary(
         run_id=recording.run_id,
         name=recording.name,
         host=recording.machine.host,
@@ -55,6 +57,11 @@ def summary(recording: Recording) -> Summary:
         site=f"{told.get('cloud') or '-'} {recording.machine.facts.get('chassis') or '-'}",
         inside=str(told.get("inside_run", "")),
     )
+    if (
+        "reduced" in recording.metadata
+    ):  # its ticks were made fewer, which changes how shared devices are split
+        return replace(made, **summary_figures(recording.metadata["reduced"]))
+    return made
 
 
 def _zone(text: str) -> str:

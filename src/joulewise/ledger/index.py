@@ -520,7 +520,9 @@ class _Scan:
             elif time.time() - mtime_ns / 1e9 > QUIET_S:
                 return True
         if evidence == (row["size_bytes"], row["mtime_ns"]):
-            return False
+            return row["state"] == EndState.LOST and not _may_grow(
+                row
+            )  # silent for long enough: now it is final
         grown = size_bytes - row["size_bytes"]
         if size_bytes <= _SMALL_BYTES or grown < 0 or grown * 20 >= row["size_bytes"]:
             return True
@@ -577,9 +579,11 @@ def _has_ended(folder: str) -> bool:
 
 
 def _may_grow(row: Mapping[str, Any]) -> bool:
-    if row["state"] == EndState.LOST:  # final here; of another host we know only that it is silent
+    if (
+        row["state"] == EndState.LOST
+    ):  # its process may be in another container; of another host we know its silence only
         silent_s = time.time() - row["mtime_ns"] / 1e9
-        return bool(row["host"] != os.uname().nodename) and silent_s < _FORGOTTEN_AFTER_S
+        return silent_s < (QUIET_S if row["host"] == os.uname().nodename else _FORGOTTEN_AFTER_S)
     return EndState(row["state"]) is EndState.RUNNING
 
 

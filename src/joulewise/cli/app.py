@@ -57,6 +57,10 @@ VERBS: Mapping[str, tuple[str, str]] = {
     ),
     "import": ("joulewise.cli.import_", "Make recordings of what another tool recorded."),
     "web": ("joulewise.cli.web", "Show the ledger in a browser."),
+    "push": ("joulewise.cli.push", "Send this machine's recordings to the team's ledger."),
+    "token": ("joulewise.cli.token", "Give and take back tokens: who may see what in the dashboard."),
+    "alerts": ("joulewise.cli.alerts", "Tell a webhook of budgets, idle devices, savings that did not come."),
+    "fleet": ("joulewise.cli.fleet", "Record every task of a cluster: nobody types a prefix."),
     "prune": ("joulewise.cli.prune", "Delete old recordings."),
     "ledger": ("joulewise.cli.ledger", "Check, rebuild or back up the ledger; list pots."),
 }

@@ -31,10 +31,10 @@ x, y = torch.tensor(images, dtype=torch.long), torch.tensor(labels)  # a digit a
 loss = nn.functional.cross_entropy
 config = BertConfig(
     vocab_size=17,
-    hidden_size=64,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    intermediate_size=128,
+    hidden_size=32,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    intermediate_size=64,
     max_position_embeddings=64,
     num_labels=5,
 )

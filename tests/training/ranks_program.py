@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 
 import joulewise
 from joulewise.training import ranks
+from joulewise.vocabulary.errors import UsageError
 
 torch.distributed.init_process_group("gloo")
 rank, size = ranks.world()
@@ -40,7 +41,7 @@ for epoch in range(1, 13):
 try:
     ranks.once(lambda: trainer.land_within(-1))
     refused = ""
-except joulewise.training.ranks.JoulewiseError as error:
+except UsageError as error:
     refused = str(error)
 seen = {
     "size": size,

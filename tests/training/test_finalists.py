@@ -52,6 +52,7 @@ class TestFinalists:
         assert model.training
         assert float((model(x).argmax(1) == y).float().mean()) > 0.97
         assert "step 2 is the best of 4 checkpoints" in str(settled)
+        assert finalists.settle(model, x, y, afford=2100).finalists == 2  # too little for more
 
     def test_less_than_a_pass(self):
         """Where not one pass can be paid the newest is kept, and nothing is asked."""

@@ -154,6 +154,16 @@ class TestTrainer:
 
         assert all(torch.equal(p, q) for p, q in zip(own.model.parameters(), before, strict=True))
 
+    def test_no_checkpoint_of_ours_and_nowhere_to_write(self, tmp_path):
+        """A file that torch can read and no trainer wrote, and a folder that is not there: one line each."""
+        torch.save([1, 2], tmp_path / "list.pt")
+        with pytest.raises(
+            UsageError, match=r"list.pt is none that a trainer's save wrote; nothing was changed"
+        ):
+            trainer().load(str(tmp_path / "list.pt"))
+        with pytest.raises(UsageError, match="cannot be written"):
+            trainer().save(str(tmp_path / "none" / "a.pt"))
+
     def test_a_checkpoint_of_another_model(self, tmp_path):
         """Weights that do not fit change nothing."""
         own = trainer()

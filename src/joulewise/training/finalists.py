@@ -72,7 +72,8 @@ class Finalists:
         """Give the model the weights of the best finalist; `afford` is how many answers may be asked for in all.
 
         `inputs` and `targets` are the whole validation set as tensors, the model's outputs are one score for each class.
-        Where less than one pass is affordable, the newest is kept unasked.
+        Where less than one pass is affordable the newest is kept unasked, and the less is left after it, the fewer of the
+        newest are asked.
         """
         import torch
 
@@ -91,16 +92,19 @@ class Finalists:
                 return torch.cat([model(part) for part in of.split(batch)])
 
         model.load_state_dict(self._kept[newest][1])
+        # each needs about a tenth of the set, or its halving is luck: with less to ask, fewer are asked
+        asked_of = min(len(self._kept), max(2, 10 * (afford - whole) // whole))
+        first = len(self._kept) - asked_of
         two = scores(inputs).topk(2, 1).values
         hesitant = (two[:, 0] - two[:, 1]).argsort()
         inputs, targets = inputs[hesitant], targets[hesitant]
 
         def right(candidate: int, index: Sequence[int]) -> int:
-            model.load_state_dict(self._kept[candidate][1])
+            model.load_state_dict(self._kept[first + candidate][1])
             part = slice(index[0], index[-1] + 1)
             return int((scores(inputs[part]).argmax(1) == targets[part]).sum())
 
-        best, asked = halve(len(self._kept), right, range(whole), afford - whole)
-        model.load_state_dict(self._kept[best][1])
+        best, asked = halve(asked_of, right, range(whole), afford - whole)
+        model.load_state_dict(self._kept[first + best][1])
         model.train(was)
-        return Settled(self._kept[best][0], whole + asked, len(self._kept))
+        return Settled(self._kept[first + best][0], whole + asked, asked_of)

@@ -46,6 +46,7 @@ class Guard:
         self._torch = torch
         self._skipped = 0
         self._steps = 0
+        self._good = 0
         self._scaler = torch.amp.GradScaler(device) if precision == "fp16" else None
         self._tf32(precision == "tf32")
 
@@ -78,6 +79,7 @@ class Guard:
                 optimiser.step()
             if finite:
                 self._skipped = 0
+                self._good += 1
                 return True
             why = "the gradients are not finite"
         else:
@@ -103,7 +105,7 @@ class Guard:
             return
         if self.precision == "fp32":
             raise NotFinite(
-                f"{why} in fp32 for {self._skipped} steps in a row, after {self._steps - self._skipped} good ones; the "
+                f"{why} in fp32 for {self._skipped} steps in a row, after {self._good} good ones; the "
                 "weights are those of the last good step. Lower the learning rate, or look for a division by zero"
             )
         self.fell_back = (

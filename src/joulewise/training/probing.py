@@ -58,6 +58,8 @@ def recipe(
     import torch
 
     fixed = kept(keep)
+    if not hasattr(model, "parameters"):
+        raise UsageError(f"model is a {type(model).__name__}, but must be a torch module")
     if epochs is not None and not (epochs > 0 and isfinite(epochs)):
         raise UsageError(f"epochs is {epochs:g}, but must be above 0")
     device = device or next((str(p.device.type) for p in model.parameters()), "cpu")

@@ -19,6 +19,7 @@ what is decided (a fall-back of the precision, a landing, the end of the budget)
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, final
@@ -175,7 +176,11 @@ class Trainer:
         """Write weights, optimiser and schedule to a file."""
         import torch
 
-        torch.save({"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict()}, path)
+        kept = {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict()}
+        try:
+            torch.save(kept, path)
+        except (OSError, RuntimeError) as error:
+            raise UsageError(f"checkpoint {path} cannot be written: {_first_line(error)}") from None
 
     def load(self, path: str) -> None:
         """Go on from a file that `save` wrote; refuses, in one line, what cannot be read, and changes nothing then."""
@@ -183,6 +188,10 @@ class Trainer:
 
         try:
             kept = torch.load(path, map_location=self.recipe.device, weights_only=True)
+            if not (isinstance(kept, dict) and {"model", "optimiser"} <= kept.keys()):
+                raise UsageError(
+                    f"checkpoint {path} is none that a trainer's save wrote; nothing was changed"
+                )
             before = {k: v.clone() for k, v in self.model.state_dict().items()}
             try:
                 self.model.load_state_dict(kept["model"])
@@ -193,9 +202,8 @@ class Trainer:
         except FileNotFoundError:
             raise UsageError(f"checkpoint {path} does not exist; nothing was changed") from None
         except (OSError, RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
-            why = str(error).strip().splitlines()
             raise UsageError(
-                f"checkpoint {path} cannot be read ({why[0] if why else type(error).__name__}); nothing was changed"
+                f"checkpoint {path} cannot be read ({_first_line(error)}); nothing was changed"
             ) from None
 
     def _keep_to_budget(self) -> None:
@@ -209,3 +217,9 @@ class Trainer:
         if self.optimiser.name not in ("wsd", "muon") or done < 8:
             return left_j <= 0, now
         return left_j <= 0, now.must_land(done, left_j, self.joules_per_step) or now
+
+
+def _first_line(error: Exception) -> str:
+    """Return what a library says of a file, as one short line without its colours."""
+    lines = re.sub("\x1b\\[[0-9;]*m", "", str(error)).strip().splitlines()
+    return lines[0][:160] if lines else type(error).__name__

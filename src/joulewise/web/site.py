@@ -38,6 +38,7 @@ from joulewise.web import (
 )
 from joulewise.web.shelf import Query, Shelf
 from joulewise.web.templating import environment
+from joulewise.web.tokens import Shelves, Tokens
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 _COOKIE = "joulewise_token"
@@ -63,17 +64,19 @@ _HEADERS = (
 Page = Callable[[Request, Shelf], str]
 
 
-def site(*, token: str = "", hosts: Sequence[str] = LOOPBACK) -> Starlette:
+def site(*, token: str = "", tokens: bool = False, hosts: Sequence[str] = LOOPBACK) -> Starlette:
     """Return the dashboard as an ASGI application; `token` "" lets everybody in who can reach it.
 
-    `hosts` are the names by which it may be asked; "*" allows any.
+    With `tokens` it asks for one that the ledger knows, and shows what that one shows. `hosts` are the names by which it may be asked; "*" allows any.
     """
-    shelf = Shelf()
-    routes = [Route(path, _endpoint(page, shelf), name=page.__name__) for path, page in _PAGES.items()]
+    shelves = Shelves()
+    routes = [Route(path, _endpoint(page, shelves), name=page.__name__) for path, page in _PAGES.items()]
     routes += [
         Route(
             "/metrics",
-            lambda _request: Response(prometheus.write(*shelf.current()), media_type=prometheus.CONTENT_TYPE),
+            lambda _request: Response(
+                prometheus.write(*shelves.current().current()), media_type=prometheus.CONTENT_TYPE
+            ),
         ),
         Route("/static/{name}", _static),
         Route("/healthz", lambda _request: PlainTextResponse("ok")),
@@ -82,7 +85,9 @@ def site(*, token: str = "", hosts: Sequence[str] = LOOPBACK) -> Starlette:
         Middleware(_Headers),
         Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False),
     ]
-    if token:
+    if tokens:
+        middleware.append(Middleware(Tokens))
+    elif token:
         middleware.append(Middleware(_Token, token=token))
     return Starlette(
         routes=routes,
@@ -171,9 +176,9 @@ _PAGES: dict[str, Page] = {
 }
 
 
-def _endpoint(page: Page, shelf: Shelf) -> Callable[[Request], Response]:
+def _endpoint(page: Page, shelves: Shelves) -> Callable[[Request], Response]:
     def endpoint(request: Request) -> Response:
-        return HTMLResponse(page(request, shelf), headers={"cache-control": "no-store"})
+        return HTMLResponse(page(request, shelves.current()), headers={"cache-control": "no-store"})
 
     return endpoint
 

@@ -52,7 +52,7 @@ def recorder(
 
     def facts() -> dict[str, Any]:
         told = describe(command, cwd, environment)
-        if inside:
+        if inside and os.path.basename(inside) != run_id:  # a fleet's task is told its own
             told["inside_run"] = os.path.basename(inside)
         told.update(_whereabouts(chosen))
         told["person"] = chosen.person or person(root_pid)

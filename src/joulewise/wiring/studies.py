@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from joulewise.ledger.files import new_run_id
 from joulewise.vocabulary.clock import SystemClock
-from joulewise.vocabulary.errors import UnknownName, UsageError
+from joulewise.vocabulary.errors import LedgerError, UnknownName, UsageError
 from joulewise.wiring.chosen import settings
 from joulewise.wiring.grid import place, planning_grid
 from joulewise.wiring.ledger import recordings
@@ -245,7 +245,13 @@ def _study_log(name: str, title: str, store: str) -> Callable[[], Log]:
             )
         from joulewise.ledger.store import open_store
 
-        return lambda: log.DatabaseLog(open_store(store), name)
+        def opened() -> Log:
+            try:
+                return log.DatabaseLog(open_store(store), name)
+            except LedgerError as error:  # the user named it
+                raise UsageError(f"{error} (the store of the study)") from None
+
+        return opened
     folder = settings().runs
     if not folder:
         return log.MemoryLog

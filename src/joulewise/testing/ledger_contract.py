@@ -221,15 +221,11 @@ class StoreContract:
         assert work(store, months, "samples")["2026-03"][1] == 400
 
         half = {Waste.OVER_TRAINING: Part(0.5, 0.4, 0.6), None: Part(0.5, 0.4, 0.6)}
-        first, second = (run_id for run_id, _folder in waiting(store, months, 10))
+        first, second = waiting(store, months, 10)
         write_wastes(store, {first: half, second: None})
         seen = split(store, months)
         assert seen.wastes[Waste.OVER_TRAINING].share == pytest.approx(0.25)
-        assert (seen.none.share, seen.unseen, seen.waiting_runs) == (
-            pytest.approx(0.25),
-            pytest.approx(0.5),
-            0,
-        )
+        assert (seen.none.share, seen.unseen, seen.waiting) == pytest.approx((0.25, 0.5, 0.0))
 
         assert [s.name for s in list_runs(store, text="a%B")] == ["A%b"]
         assert [s.name for s in list_runs(store, text="OTHER")] == ["other"]

@@ -66,6 +66,16 @@ def totals(
     return [together(parts, key, month) for (month, key), parts in made.items()]
 
 
+def unpriced(sums: Iterable[Sum]) -> list[Total]:
+    """Return the sums as totals of joules alone, without a way to the wall, grams or money: for pictures."""
+    made: dict[tuple[str, str], list[Total]] = {}
+    for part in sums:
+        energy_j = None if part.energy_j is None else part.energy_j.within(Boundary.DEVICE)
+        total = Total(part.key, part.month, part.runs, part.unknown, part.duration_s, energy_j)
+        made.setdefault((part.month, part.key), []).append(total)
+    return [together(parts, key, month) for (month, key), parts in made.items()]
+
+
 def together(parts: Sequence[Total], key: str, month: str = "") -> Total:
     """Return several totals as one. Errors add linearly: they rest on the same meters, zones and factors."""
     meanings = {m: None for p in parts for m in p.grams}
@@ -205,4 +215,4 @@ def _grams(parts: Sequence[tuple[Total, Grams]], whole_j: float) -> Grams:
     return Grams(shared_total(g.figure for _, g in parts), counted_j / whole_j if whole_j > 0 else 1.0)
 
 
-__all__ = ["Grams", "Total", "month_span", "rolled", "together", "totals"]
+__all__ = ["Grams", "Total", "month_span", "rolled", "together", "totals", "unpriced"]

@@ -238,7 +238,7 @@ class Shelf:
             until, kept = self._years.get((by, year), (0.0, []))
             if time.monotonic() < until:
                 return kept
-        found = wiring.totals(store, by, year)
+        found = wiring.joules(store, by, year)
         with self._lock:
             self._years[by, year] = (time.monotonic() + _KEPT_S, found)
             while len(self._years) > _MOST_KEPT:

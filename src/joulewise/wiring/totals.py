@@ -46,6 +46,14 @@ def totals(ledger: Store, by: str, chosen: Filter) -> list[Total]:
     return priced(found, stretches(ledger, by, chosen, zones), _places(used), hours)
 
 
+def joules(ledger: Store, by: str, chosen: Filter) -> list[Total]:
+    """Return the same without grams and money, which cost more to compute than to add up."""
+    from joulewise.ledger.months import sums
+    from joulewise.measuring.totalling import unpriced
+
+    return unpriced(sums(ledger, by, chosen))
+
+
 def read_old(ledger: Store) -> None:
     """Read the recordings whose months an upgraded ledger does not know yet."""
     from joulewise.ledger.index import read_old as read_old_in

@@ -120,9 +120,14 @@ def _priced(part: Sum, series: list[tuple[float, float]] | None, place: Place, h
     length_s = (end - start).total_seconds()
     average = hours if hours is not None and hours.meaning.kind is Kind.AVERAGE and series else None
     here = replace(place, hourly=average)
-    # one figure, not split by component: the sum does not know which it was, and the price is the same for all
+    # One figure, not split by component: the sum does not know which it was, and the price is the same for all. A yearly
+    # mean is as uncertain as it is for one recording of the mean length: that they even out is not counted on.
     told = footprint(
-        {Component.CPU: part.energy_j}, here, started_utc=start, duration_s=length_s, series=series
+        {Component.CPU: part.energy_j},
+        here,
+        started_utc=start,
+        duration_s=length_s if series else max(1.0, part.duration_s / part.runs),
+        series=series,
     )
     grams: dict[str, Grams] = {}
     if told.carbon_g is not None:

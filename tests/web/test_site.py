@@ -239,6 +239,7 @@ class TestPages:
             ("/totals?month=2026", "must be a month"),
             ("/totals?by=planet", "unknown grouping"),
             ("/where?month=x", "must be a month"),
+            ("/where?project=%00", "holds a zero byte"),
             ("/nowhere", "Not Found"),
             ("/static/../site.py", "Not Found"),
         ],

@@ -138,6 +138,21 @@ def test_wrong_targets(joulewise, team):
     assert "targets.toml" in done.stderr
 
 
+def test_the_example(joulewise, home, monkeypatch):
+    """The made-up team of the manual can be made again, and looked at."""
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    example = Path(__file__).parents[2] / "examples" / "team.py"
+    subprocess.run([sys.executable, str(example)], check=True, capture_output=True, timeout=60)
+    monkeypatch.setenv("JOULEWISE_TARGETS", str(home / "targets.toml"))
+    text = joulewise("totals", "--month", "last").stdout
+
+    assert {"vision", "speech", "ranking"} <= {line.split()[0] for line in text.splitlines() if line}
+    assert "target of speech: at most 4.00 J per samples" in text
+
+
 def test_nothing_yet(joulewise, home):
     """An empty month says so."""
     assert joulewise("totals").stdout == f"no recording ran in {THIS}\n"

@@ -201,12 +201,19 @@ def test_a_function_stays_itself():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["search_optuna.py"])
-def test_examples(home, name):
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("name", "needs"),
+    [
+        ("search_optuna.py", "optuna"),
+        pytest.param("search_ray_tune.py", "ray.tune", marks=pytest.mark.service),
+    ],
+)
+def test_examples(home, name, needs):
     """The examples run as they are."""
-    pytest.importorskip("optuna")
+    pytest.importorskip(needs)
     pytest.importorskip("sklearn")
-    done = subprocess.run([sys.executable, str(EXAMPLES / name)], capture_output=True, text=True, timeout=150)
+    done = subprocess.run([sys.executable, str(EXAMPLES / name)], capture_output=True, text=True, timeout=280)
 
     assert done.returncode == 0, done.stderr
     assert " J (" in done.stdout

@@ -239,6 +239,7 @@ class TestPages:
             ("/totals?month=2026", "must be a month"),
             ("/totals?by=planet", "unknown grouping"),
             ("/where?month=x", "must be a month"),
+            ("/where?project=%00", "holds a zero byte"),
             ("/nowhere", "Not Found"),
             ("/static/../site.py", "Not Found"),
         ],
@@ -327,6 +328,37 @@ class TestDoor:
         """No page takes anything but GET."""
         for method in ("POST", "PUT", "DELETE"):
             assert client().request(method, "/").status_code == 405
+
+
+class TestTokens:
+    @pytest.fixture
+    def asks(self, runs) -> Any:
+        """Return a client with a token that shows the project `vision` only."""
+        from joulewise import wiring
+        from joulewise.ledger.tokens import add_token
+
+        start_team(runs.parent)
+        store = wiring.refresh()
+        bearer = add_token(store, "visitor", [], ["vision"])
+        store.close()
+        opened = client(tokens=True)
+        opened.headers["authorization"] = f"Bearer {bearer}"
+        return opened
+
+    def test_sums_hold_what_it_shows(self, asks):
+        """Totals, wastes and models of others are in no figure, and targets and budgets of others are not named."""
+        text = asks.get("/totals").text
+
+        assert "vision" in text
+        assert "script" not in re.sub(r"<script src[^>]*></script>", "", text)
+        assert "everybody" not in text.replace("Everybody", "")
+        assert "Left of the budgets" in text
+        where = asks.get("/where").text
+        assert "1 recording used" in where
+        assert sum(float(s) for s in re.findall(r'data-label="share">([0-9.]+) %', where)) == pytest.approx(
+            100, abs=0.4
+        )
+        assert "No model has been served yet" in asks.get("/models").text
 
 
 class TestVerb:

@@ -200,6 +200,19 @@ def like_runs(store: Store, command: str, limit: int = 50) -> list[Summary]:
     return [_summary(row, store) for row in rows]
 
 
+def known_runs(store: Store, run_ids: Sequence[str]) -> list[Summary]:
+    """Return the recordings of these ids, in their order; what is not known is left out."""
+    names = {f"id{number}": run_id for number, run_id in enumerate(run_ids)}
+    if not names:
+        return []
+    rows = store.query(
+        f"SELECT * FROM recordings WHERE run_id IN ({', '.join(':' + n for n in names)})",  # noqa: S608
+        names,
+    )
+    found = {row["run_id"]: _summary(row, store) for row in rows}
+    return [found[run_id] for run_id in run_ids if run_id in found]
+
+
 def role_runs(store: Store, role: str, limit: int) -> list[Summary]:
     """Return the newest recordings of a role (serve), newest first; the narrow table of months is looked through."""
     rows = store.query(

@@ -149,7 +149,7 @@ def stretches(store: Store, by: str, chosen: Filter, zones: Sequence[str]) -> li
     named = {f"zone{number}": zone for number, zone in enumerate(zones)}
     rows = store.query(
         "SELECT m.key, m.month, m.zone, r.started_utc AS started, r.duration_s AS seconds, m.energy_j AS joules "  # noqa: S608
-        f"FROM (SELECT {key} AS key, month, zone, run_id, energy_j FROM months {where}) m "
+        f"FROM (SELECT {key} AS key, month, COALESCE(zone, '') AS zone, run_id, energy_j FROM months {where}) m "
         f"JOIN recordings r ON r.run_id = m.run_id WHERE m.energy_j IS NOT NULL AND m.zone IN ({', '.join(':' + n for n in named)})",
         {**values, **named},
     )

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from joulewise.ledger.months import Filter, asked
 from joulewise.ledger.store import Store, upsert
@@ -37,18 +36,24 @@ class Split:
     waiting_runs: int
 
 
-def waiting(store: Store, chosen: Filter, limit: int) -> list[tuple[str, Path]]:
-    """Return ended recordings of this host that were not looked into, with their folders, the most joules first."""
+def waiting(store: Store, chosen: Filter, limit: int) -> list[str]:
+    """Return ended recordings that were not looked into and can be read here, the most joules first.
+
+    Of a ledger that hosts share: those under a folder of this host, and those that were pushed.
+    """
     _, where, values = asked("month", chosen)
-    prefix = f"{os.uname().nodename}:" if store.shared else ""
+    here = "1 = 1"
+    if store.shared:
+        prefix = f"{os.uname().nodename}:"
+        values |= {"length": len(prefix), "prefix": prefix}
+        here = "(substr(r.root, 1, :length) = :prefix OR EXISTS (SELECT 1 FROM bodies b WHERE b.run_id = r.run_id))"
     rows = store.query(
-        "SELECT r.run_id, r.root, r.day FROM recordings r JOIN (SELECT run_id, SUM(energy_j) AS joules FROM months "  # noqa: S608
-        f"{where} GROUP BY run_id) m ON m.run_id = r.run_id WHERE r.growing = 0 AND m.joules > 0 "
-        "AND substr(r.root, 1, :length) = :prefix AND NOT EXISTS "
+        "SELECT r.run_id FROM recordings r JOIN (SELECT run_id, SUM(energy_j) AS joules FROM months "  # noqa: S608
+        f"{where} GROUP BY run_id) m ON m.run_id = r.run_id WHERE r.growing = 0 AND m.joules > 0 AND {here} AND NOT EXISTS "
         "(SELECT 1 FROM wastes w WHERE w.run_id = r.run_id AND w.revision >= :revision) ORDER BY m.joules DESC LIMIT :limit",
-        {**values, "revision": REVISION, "limit": limit, "length": len(prefix), "prefix": prefix},
+        {**values, "revision": REVISION, "limit": limit},
     )
-    return [(r["run_id"], Path(r["root"].removeprefix(prefix), r["day"], r["run_id"])) for r in rows]
+    return [r["run_id"] for r in rows]
 
 
 def write(store: Store, parts: Mapping[str, Mapping[Waste | None, Part] | None]) -> None:

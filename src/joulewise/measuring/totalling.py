@@ -66,6 +66,16 @@ def totals(
     return [together(parts, key, month) for (month, key), parts in made.items()]
 
 
+def unpriced(sums: Iterable[Sum]) -> list[Total]:
+    """Return the sums as totals of joules alone, without a way to the wall, grams or money: for pictures."""
+    made: dict[tuple[str, str], list[Total]] = {}
+    for part in sums:
+        energy_j = None if part.energy_j is None else part.energy_j.within(Boundary.DEVICE)
+        total = Total(part.key, part.month, part.runs, part.unknown, part.duration_s, energy_j)
+        made.setdefault((part.month, part.key), []).append(total)
+    return [together(parts, key, month) for (month, key), parts in made.items()]
+
+
 def together(parts: Sequence[Total], key: str, month: str = "") -> Total:
     """Return several totals as one. Errors add linearly: they rest on the same meters, zones and factors."""
     meanings = {m: None for p in parts for m in p.grams}
@@ -110,9 +120,14 @@ def _priced(part: Sum, series: list[tuple[float, float]] | None, place: Place, h
     length_s = (end - start).total_seconds()
     average = hours if hours is not None and hours.meaning.kind is Kind.AVERAGE and series else None
     here = replace(place, hourly=average)
-    # one figure, not split by component: the sum does not know which it was, and the price is the same for all
+    # One figure, not split by component: the sum does not know which it was, and the price is the same for all. A yearly
+    # mean is as uncertain as it is for one recording of the mean length: that they even out is not counted on.
     told = footprint(
-        {Component.CPU: part.energy_j}, here, started_utc=start, duration_s=length_s, series=series
+        {Component.CPU: part.energy_j},
+        here,
+        started_utc=start,
+        duration_s=length_s if series else max(1.0, part.duration_s / part.runs),
+        series=series,
     )
     grams: dict[str, Grams] = {}
     if told.carbon_g is not None:
@@ -205,4 +220,4 @@ def _grams(parts: Sequence[tuple[Total, Grams]], whole_j: float) -> Grams:
     return Grams(shared_total(g.figure for _, g in parts), counted_j / whole_j if whole_j > 0 else 1.0)
 
 
-__all__ = ["Grams", "Total", "month_span", "rolled", "together", "totals"]
+__all__ = ["Grams", "Total", "month_span", "rolled", "together", "totals", "unpriced"]

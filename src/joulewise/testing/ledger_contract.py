@@ -13,11 +13,15 @@ import pytest
 
 from joulewise.ledger.files import RecordingFile, boot_id, new_run_id, process_start, run_folder
 from joulewise.ledger.index import Summary, find_run, list_runs, rebuild, refresh
+from joulewise.ledger.months import Filter, stretches, sums, work
 from joulewise.ledger.pots import Pot, Spending, list_pots
 from joulewise.ledger.store import Store, upsert
+from joulewise.ledger.wastes import split, waiting
+from joulewise.ledger.wastes import write as write_wastes
 from joulewise.vocabulary.errors import LedgerError, UsageError
 from joulewise.vocabulary.figures import Basis, Boundary, Figure
 from joulewise.vocabulary.recording import Recording
+from joulewise.vocabulary.waste import Part, Waste
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -202,6 +206,29 @@ class StoreContract:
         assert rebuild(store, tmp_path, summarise).new == 1
         assert len(list_runs(store)) == 1
         assert pot.spent().spent.energy_j == 10.0
+
+    def test_months_and_wastes(self, store: Store, tmp_path: Path) -> None:
+        """What recordings used is summed by month, what they wasted divides it, and search knows no case."""
+        for name, samples in (("A%b", 100), ("other", 300)):
+            write_recording(tmp_path / "runs", name, values={"samples": samples}, length_s=7200.0)
+        refresh(store, tmp_path / "runs", summarise)
+        months = Filter("2026-03", "2026-03")
+        (total,) = sums(store, "host", months)
+        assert total.energy_j is not None
+        assert (total.key, total.month, total.runs, total.unknown) == ("elsewhere", "2026-03", 2, 0)
+        assert total.energy_j.value == pytest.approx(2 * 7200 * 50)
+        assert len(stretches(store, "month", months, [""])) == 2
+        assert work(store, months, "samples")["2026-03"][1] == 400
+
+        half = {Waste.OVER_TRAINING: Part(0.5, 0.4, 0.6), None: Part(0.5, 0.4, 0.6)}
+        first, second = waiting(store, months, 10)
+        write_wastes(store, {first: half, second: None})
+        seen = split(store, months)
+        assert seen.wastes[Waste.OVER_TRAINING].share == pytest.approx(0.25)
+        assert (seen.none.share, seen.unseen, seen.waiting) == pytest.approx((0.25, 0.5, 0.0))
+
+        assert [s.name for s in list_runs(store, text="a%B")] == ["A%b"]
+        assert [s.name for s in list_runs(store, text="OTHER")] == ["other"]
 
     def test_pots(self, store: Store) -> None:
         """Spending is cumulative by run, said twice it counts once, and other limits are refused."""

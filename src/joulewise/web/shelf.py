@@ -19,7 +19,6 @@ from typing import final
 from joulewise import wiring
 from joulewise.diagnosing.experiment import RunLine, ended_runs
 from joulewise.ledger import jobs, leases
-from joulewise.ledger.files import read_recording
 from joulewise.ledger.index import ORDERS, Summary, count_runs, find_run, list_runs, role_runs
 from joulewise.ledger.jobs import Attempt, Decision, Line
 from joulewise.ledger.months import Filter
@@ -29,7 +28,7 @@ from joulewise.ledger.wastes import Split, examples, split
 from joulewise.measuring.accounting import Account
 from joulewise.measuring.totalling import Total, rolled
 from joulewise.scheduling.saved import placement_from_json
-from joulewise.vocabulary.errors import UnknownName, UsageError
+from joulewise.vocabulary.errors import RecordingError, UnknownName, UsageError
 from joulewise.vocabulary.finding import Finding, Settlement
 from joulewise.vocabulary.job import Placement
 from joulewise.vocabulary.moments import month_before
@@ -134,18 +133,18 @@ class Shelf:
         """Return the account of the run that an id, `latest` or a name means; raises UsageError where none does."""
         with self.ledger() as store:
             summary = find_run(store, text)
-        folder = Path(summary.folder)
-        try:
-            key = (summary.run_id, max(f.stat().st_mtime_ns for f in folder.iterdir()))
-        except (OSError, ValueError):
-            raise UsageError(
-                f"{summary.run_id} is in the ledger, but its recording is not on this machine ({summary.folder})"
-            ) from None
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
-        account = wiring.account(read_recording(folder))
+            key = (summary.run_id, _changed_ns(summary))
+            with self._lock:
+                if key in self._kept:
+                    self._kept.move_to_end(key)
+                    return self._kept[key]
+            try:
+                recording = wiring.open_recording(store, summary)
+            except (OSError, RecordingError):
+                raise UsageError(
+                    f"{summary.run_id} is in the ledger, but its recording is not on this machine ({summary.folder})"
+                ) from None
+        account = wiring.account(recording)
         if account.recording.end.state is not EndState.RUNNING:
             with self._lock:
                 self._kept[key] = account
@@ -166,14 +165,14 @@ class Shelf:
         """
         with self.ledger() as store:
             runs = list_runs(store, name=name, limit=_MOST_RUNS, order="newest")
-        ended = [r for r in runs if r.name == name and r.state is not EndState.RUNNING]
-        if not ended:
-            raise UsageError(f"no ended run is named {name!r}")
-        until = time.monotonic() + _LOOK_S
-        waiting = [r for r in ended if r.run_id not in self._lines]
-        while waiting and time.monotonic() < until:
-            run = waiting.pop(0)
-            self._lines[run.run_id] = _look_into(run)
+            ended = [r for r in runs if r.name == name and r.state is not EndState.RUNNING]
+            if not ended:
+                raise UsageError(f"no ended run is named {name!r}")
+            until = time.monotonic() + _LOOK_S
+            waiting = [r for r in ended if r.run_id not in self._lines]
+            while waiting and time.monotonic() < until:
+                run = waiting.pop(0)
+                self._lines[run.run_id] = _look_into(store, run)
         if len(self._lines) > _MOST_LINES:
             self._lines.clear()
         lines = [line for run in ended for line in self._lines.get(run.run_id, ())]
@@ -224,9 +223,13 @@ class Shelf:
             rows = rolled(wiring.totals(store, asked.by, month), lambda t: t.key)
             months = self._months(store, asked.by, year)
             left = [
-                (b, wiring.budget_used(store, b, asked.month)) for b in budgets if _about(b, project, person)
+                (b, wiring.budget_used(store, b, asked.month))
+                for b in budgets
+                if _shown(b) and _about(b, project, person)
             ]
-            landed = self._landings(store, tuple(t for t in wanted if _about(t, project, person)))
+            landed = self._landings(
+                store, tuple(t for t in wanted if _shown(t) and _about(t, project, person))
+            )
         return Shown(rows, months, left, landed)
 
     def _months(self, store: Store, by: str, year: Filter) -> list[Total]:
@@ -235,7 +238,7 @@ class Shelf:
             until, kept = self._years.get((by, year), (0.0, []))
             if time.monotonic() < until:
                 return kept
-        found = wiring.totals(store, by, year)
+        found = wiring.joules(store, by, year)
         with self._lock:
             self._years[by, year] = (time.monotonic() + _KEPT_S, found)
             while len(self._years) > _MOST_KEPT:
@@ -290,13 +293,27 @@ class Shelf:
         return found
 
 
+def _changed_ns(run: Summary) -> int:
+    """Return when a recording's files last changed; 0 where they are not on this machine."""
+    try:
+        return max((f.stat().st_mtime_ns for f in Path(run.folder).iterdir()), default=0) if run.folder else 0
+    except OSError:
+        return 0
+
+
+def _shown(one: Target | MonthlyBudget) -> bool:
+    """Whether whoever asks may see a target or budget: it is about a project or a person that the token shows."""
+    token = wiring.reader.get()
+    return token is None or token.everything or one.project in token.projects or one.person in token.people
+
+
 def _about(one: Target | MonthlyBudget, project: str | None, person: str | None) -> bool:
     return (project is None or one.project == project) and (person is None or one.person == person)
 
 
-def _look_into(run: Summary) -> list[RunLine]:
+def _look_into(store: Store, run: Summary) -> list[RunLine]:
     try:
-        account = wiring.account(read_recording(Path(run.folder)))
-    except (OSError, UsageError):  # another host's, or gone meanwhile
+        account = wiring.account(wiring.open_recording(store, run))
+    except (OSError, RecordingError, UsageError):  # another host's, or gone meanwhile
         return []
     return ended_runs([(account, observe(account.recording))])

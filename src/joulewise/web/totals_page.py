@@ -36,6 +36,8 @@ class Asked:
             raise UnknownName("grouping", self.by, BY)
         if not MONTH.fullmatch(self.month):
             raise UsageError(f"month is {self.month!r}, but must be a month: 2026-11")
+        if "\0" in self.project + self.person:  # no database keeps one in a text
+            raise UsageError("a project or person holds a zero byte, which no name has")
 
     @property
     def address(self) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -86,6 +87,20 @@ def _whole_store() -> Store:
     if not chosen.ledger:
         raise UsageError("there is no place for the ledger: no home folder is known; set JOULEWISE_HOME")
     return open_store(chosen.ledger)
+
+
+@contextmanager
+def whole(ledger: Store) -> Iterator[Store]:
+    """Return the ledger for writing what can be computed again: the whole of it where `ledger` is narrowed to a token."""
+    token = reader.get()
+    if token is None or token.everything:
+        yield ledger
+        return
+    opened = _whole_store()
+    try:
+        yield opened
+    finally:
+        opened.close()
 
 
 def summarise(recording: Recording) -> Summary:

@@ -11,15 +11,15 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from joulewise.ledger.files import read_recording
 from joulewise.settings import user_file
 from joulewise.vocabulary.errors import JoulewiseError, UnknownName, UsageError
 from joulewise.vocabulary.moments import months_between
 from joulewise.wiring.chosen import settings
-from joulewise.wiring.ledger import account, summarise
+from joulewise.wiring.ledger import account, open_recording, summarise, whole
 
 if TYPE_CHECKING:
     from joulewise.catalogue.place import Place
+    from joulewise.ledger.index import Summary
     from joulewise.ledger.months import Filter
     from joulewise.ledger.store import Store
     from joulewise.measuring.accounting import Account
@@ -46,6 +46,14 @@ def totals(ledger: Store, by: str, chosen: Filter) -> list[Total]:
     return priced(found, stretches(ledger, by, chosen, zones), _places(used), hours)
 
 
+def joules(ledger: Store, by: str, chosen: Filter) -> list[Total]:
+    """Return the same without grams and money, which cost more to compute than to add up."""
+    from joulewise.ledger.months import sums
+    from joulewise.measuring.totalling import unpriced
+
+    return unpriced(sums(ledger, by, chosen))
+
+
 def read_old(ledger: Store) -> None:
     """Read the recordings whose months an upgraded ledger does not know yet."""
     from joulewise.ledger.index import read_old as read_old_in
@@ -56,31 +64,33 @@ def read_old(ledger: Store) -> None:
 def look_into(ledger: Store, chosen: Filter, patience_s: float | None = None) -> bool:
     """Find what recordings of these months wasted and keep it, the most joules first; return whether some are left.
 
-    It stops after `patience_s` (None: when all were looked into).
+    It stops after `patience_s` (None: when all were looked into). Who sees only a part of the ledger has that part looked into.
     """
+    from joulewise.ledger.index import known_runs
     from joulewise.ledger.wastes import waiting, write
 
     until_s = None if patience_s is None else time.monotonic() + patience_s
-    while batch := waiting(ledger, chosen, _BATCH):
-        found: dict[str, Mapping[Waste | None, Part] | None] = {}
-        for run_id, folder in batch:
-            found[run_id] = _wasted(folder)
+    with whole(ledger) as written:
+        while batch := waiting(ledger, chosen, _BATCH):
+            found: dict[str, Mapping[Waste | None, Part] | None] = {}
+            for run in known_runs(ledger, batch):
+                found[run.run_id] = _wasted(ledger, run)
+                if until_s is not None and time.monotonic() > until_s:
+                    break
+            write(written, found)
             if until_s is not None and time.monotonic() > until_s:
-                break
-        write(ledger, found)
-        if until_s is not None and time.monotonic() > until_s:
-            return bool(waiting(ledger, chosen, 1))
+                return bool(waiting(ledger, chosen, 1))
     return False
 
 
-def _wasted(folder: Path) -> Mapping[Waste | None, Part] | None:
+def _wasted(ledger: Store, run: Summary) -> Mapping[Waste | None, Part] | None:
     """Return what a recording wasted; None where nothing can be said: not seen from inside, or not readable."""
     from joulewise.diagnosing import diagnose
     from joulewise.vocabulary.observed import observe
     from joulewise.vocabulary.waste import divide
 
     try:
-        told = account(read_recording(folder))
+        told = account(open_recording(ledger, run))
     except (JoulewiseError, OSError):
         return None
     views, idle = observe(told.recording), _standing_by(told)

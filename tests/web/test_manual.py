@@ -14,9 +14,7 @@ import pytest
 pytest.importorskip("mkdocs", reason="the pages need the extra docs")
 pytest.importorskip("material", reason="the pages need the extra docs")
 
-from tests.web.conftest import browser  # noqa: F401 - a fixture
-
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +67,7 @@ def test_reference_is_whole(pages):
 @pytest.mark.slow
 @pytest.mark.service
 @pytest.mark.parametrize("page", ["index.html", "tutorial.html", "reference/verbs.html", "comparison.html"])
-def test_in_chromium(pages, browser: Any, page):  # noqa: F811 - the fixture
+def test_in_chromium(pages, browser: Any, page):
     """Opened from the folder, without a server: no request leaves it and nothing is wider than a phone."""
     opened = browser.new_page(viewport={"width": 390, "height": 900})
     asked: list[str] = []

@@ -2,7 +2,7 @@
 
     compress.py cnn [--seed N] [--epochs N]    a CNN on Fashion-MNIST (Debian's dataset-fashion-mnist): trained (4 epochs), pruned to half
                                                its channels, distilled (3 epochs); every variant through both gates
-    compress.py minilm MINILM.onnx TEXTS.npz   a sentence encoder: by recall@10 and by a probe's accuracy
+    compress.py minilm MINILM.onnx TEXTS.npz [--rows N]   a sentence encoder: by recall@10, recall@1 and a probe's accuracy
 
 Needs torch and torch-pruning for `cnn`. CPU time is the process's own; run it with OMP_NUM_THREADS=1.
 """
@@ -113,10 +113,10 @@ def probed(embeddings, labels):
     return right
 
 
-def minilm(model, texts):
+def minilm(model, texts, rows):
     """Judge a sentence encoder by its neighbours, then by what a probe makes of it."""
     with np.load(texts) as file:
-        data = {"input_ids": file["ids"], "attention_mask": file["mask"], "y": file["y"]}
+        data = {"input_ids": file["ids"][:rows], "attention_mask": file["mask"][:rows], "y": file["y"][:rows]}
     for metric in ("recall@10", "recall@1", probed):
         with tempfile.TemporaryDirectory() as folder:
             told = joulewise.compress(
@@ -143,11 +143,12 @@ def main():
     two = kinds.add_parser("minilm")
     two.add_argument("model")
     two.add_argument("texts")
+    two.add_argument("--rows", type=int, default=None)
     asked = parser.parse_args()
     if asked.kind == "cnn":
         cnn(asked.seed, asked.epochs)
     else:
-        minilm(asked.model, asked.texts)
+        minilm(asked.model, asked.texts, asked.rows)
 
 
 if __name__ == "__main__":

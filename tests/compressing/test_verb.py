@@ -89,10 +89,12 @@ def test_from_python(model, home):
         max_drop=0.0001,
         variants=["int8-static"],
         out="o",
+        training_j=81_000.0,
     )
 
     assert [one.name for one in told.kept] == ["fp32"]
     assert "drops by" in told.left_out["int8-static"]
+    assert read_folder("o").life.training_j == 81_000.0
     with pytest.raises(UsageError, match="is there already"):
         public.compress(model, (rows["x"], rows["y"]), out="o")
     with pytest.raises(UsageError, match=r"must be an \.npz file, a pair"):

@@ -70,6 +70,8 @@ def test_json_and_wrong_use(model, home, joulewise):
         ("m.onnx", "--data", "val.npz", "--batch-sizes", "1,none"): "whole numbers from 1",
         ("m.onnx", "--data", "val.npz", "--candidate", "small"): "a name and a file",
         ("m.onnx", "--data", "val.npz", "--candidate", "fp32=m.onnx"): "not fp32",
+        ("m.onnx", "--data", "val.npz", "--candidate", "int8-static=m.onnx"): "or another of ours",
+        ("m.onnx", "--data", "val.npz", "--name", "a/b"): "it stands in a URL",
         ("m.onnx", "--data", "val.npz", "--device", "abacus"): "is for abacus",
         ("m.pkl", "--data", "val.npz"): "nothing is unpickled",
     }

@@ -1,8 +1,10 @@
 """What compressing reaches on two real models: which variants pass both gates, what pruning with fine-tuning saves, what is refused.
 
-    compress.py cnn [--seed N] [--epochs N]    a CNN on Fashion-MNIST (Debian's dataset-fashion-mnist): trained (4 epochs), pruned to half
-                                               its channels, distilled (3 epochs); every variant through both gates
-    compress.py minilm MINILM.onnx TEXTS.npz   a sentence encoder: by recall@10 and by a probe's accuracy
+    compress.py cnn [--seed N] [--images N] [--epochs N,N] [--weights FILE.safetensors]
+                                               a CNN on Fashion-MNIST (Debian's dataset-fashion-mnist): trained (4 epochs; once, if there is a
+                                               file for its weights), pruned to half its channels, distilled (3 epochs); every variant through both
+                                               gates
+    compress.py minilm MINILM.onnx TEXTS.npz [--rows N]   a sentence encoder: by recall@10, recall@1 and a probe's accuracy
 
 Needs torch and torch-pruning for `cnn`. CPU time is the process's own; run it with OMP_NUM_THREADS=1.
 """
@@ -67,30 +69,41 @@ def train(module, x, y, epochs, teacher=None):
     module.eval()
 
 
-def cnn(seed, epochs):
+def cnn(seed, epochs, count, weights):
     """Train, prune, distil, and let both gates judge."""
     import torch
+    from safetensors.torch import save_file
+
+    from joulewise.compressing.sources import load_weights
 
     torch.manual_seed(seed)
     torch.set_num_threads(1)
-    x = torch.tensor(images("train-images-idx3-ubyte")).float().div(255).unsqueeze(1)
-    y = torch.tensor(images("train-labels-idx1-ubyte")).long()
+    x = torch.tensor(images("train-images-idx3-ubyte")[:count]).float().div(255).unsqueeze(1)
+    y = torch.tensor(images("train-labels-idx1-ubyte")[:count]).long()
     held_x = images("t10k-images-idx3-ubyte").astype(np.float32)[:, None] / 255
     held_y = images("t10k-labels-idx1-ubyte").astype(np.int64)
     module = network()
-    began_s = time.process_time()
-    with joulewise.track("train-cnn") as run:
-        train(module, x, y, 4)
-    training_j, trained_s = run.energy_j, time.process_time() - began_s
+    training_j = None
+    if weights and weights.exists():
+        load_weights(module, weights)
+    else:
+        with joulewise.track("train-cnn") as run:
+            began_s = time.process_time()
+            train(module, x, y, epochs[0])
+            print(f"seed {seed}: trained in {time.process_time() - began_s:.0f} CPU-s", flush=True)
+        training_j = run.energy_j
+        if weights:
+            save_file(module.state_dict(), weights)
+            return
     began_s = time.process_time()
     with joulewise.track("prune-cnn") as run:
         pruned = joulewise.compressing.prune(
             module,
             torch.from_numpy(held_x[:1]),
-            lambda small, whole: train(small, x, y, epochs, whole.eval()),
+            lambda small, whole: train(small, x, y, epochs[1], whole.eval()),
         )
     print(
-        f"seed {seed}: trained in {trained_s:.0f} CPU-s, pruned and distilled in {time.process_time() - began_s:.0f}; "
+        f"seed {seed}: pruned and distilled in {time.process_time() - began_s:.0f} CPU-s; "
         f"{pruned.fewer_macs:.2f}x fewer MACs, {pruned.parameters_before / pruned.parameters:.2f}x fewer parameters"
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -113,10 +126,10 @@ def probed(embeddings, labels):
     return right
 
 
-def minilm(model, texts):
+def minilm(model, texts, rows):
     """Judge a sentence encoder by its neighbours, then by what a probe makes of it."""
     with np.load(texts) as file:
-        data = {"input_ids": file["ids"], "attention_mask": file["mask"], "y": file["y"]}
+        data = {"input_ids": file["ids"][:rows], "attention_mask": file["mask"][:rows], "y": file["y"][:rows]}
     for metric in ("recall@10", "recall@1", probed):
         with tempfile.TemporaryDirectory() as folder:
             told = joulewise.compress(
@@ -139,15 +152,18 @@ def main():
     kinds = parser.add_subparsers(dest="kind", required=True)
     one = kinds.add_parser("cnn")
     one.add_argument("--seed", type=int, default=0)
-    one.add_argument("--epochs", type=float, default=3)
+    one.add_argument("--images", type=int, default=60_000)
+    one.add_argument("--epochs", default="4,3", help="of training, and of distilling")
+    one.add_argument("--weights", type=Path, help="where the trained weights are, or go (then that is all)")
     two = kinds.add_parser("minilm")
     two.add_argument("model")
     two.add_argument("texts")
+    two.add_argument("--rows", type=int, default=None)
     asked = parser.parse_args()
     if asked.kind == "cnn":
-        cnn(asked.seed, asked.epochs)
+        cnn(asked.seed, [float(one) for one in asked.epochs.split(",")], asked.images, asked.weights)
     else:
-        minilm(asked.model, asked.texts)
+        minilm(asked.model, asked.texts, asked.rows)
 
 
 if __name__ == "__main__":

@@ -252,6 +252,8 @@ def test_refusals(home, tmp_path):
     assert "--deadline" in refusal(model, "--deadline", "0ms")
     assert "--name" in refusal(model, "--name", "a/b")
     assert "'soon' as a duration" in refusal(model, "--sleep", "soon")
+    for wrong in ("0", "4..1", "many", "1..65"):
+        assert "must be a number from 1 to 64" in refusal(model, "--replicas", wrong)
     assert "unknown model 'other'" in refusal(model, "--always-on", "other")
     assert "--name is for one model" in refusal(model, model, "--name", "a")
     assert "two models are called double" in refusal(model, model)

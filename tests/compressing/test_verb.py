@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
+import time
 
 import numpy as np
 import pytest
 
 import joulewise as public
+from joulewise.measuring.meters.port import Found
 from joulewise.serving.compressed import folder_of
 from joulewise.serving.endpoint import Limits
 from joulewise.serving.folder import read_folder
 from joulewise.serving.hosting import host
+from joulewise.testing.meters import ClockMeter, HandMeter, device
 from joulewise.vocabulary.errors import UsageError
+from joulewise.vocabulary.figures import Basis
+from joulewise.vocabulary.recording import Component
 from tests.compressing.models import dense, rows_for
 from tests.serving.asking import ask
 
@@ -64,6 +70,8 @@ def test_json_and_wrong_use(model, home, joulewise):
         ("m.onnx", "--data", "val.npz", "--batch-sizes", "1,none"): "whole numbers from 1",
         ("m.onnx", "--data", "val.npz", "--candidate", "small"): "a name and a file",
         ("m.onnx", "--data", "val.npz", "--candidate", "fp32=m.onnx"): "not fp32",
+        ("m.onnx", "--data", "val.npz", "--candidate", "int8-static=m.onnx"): "or another of ours",
+        ("m.onnx", "--data", "val.npz", "--name", "a/b"): "it stands in a URL",
         ("m.onnx", "--data", "val.npz", "--device", "abacus"): "is for abacus",
         ("m.pkl", "--data", "val.npz"): "nothing is unpickled",
     }
@@ -89,10 +97,12 @@ def test_from_python(model, home):
         max_drop=0.0001,
         variants=["int8-static"],
         out="o",
+        training_j=81_000.0,
     )
 
     assert [one.name for one in told.kept] == ["fp32"]
     assert "drops by" in told.left_out["int8-static"]
+    assert read_folder("o").life.training_j == 81_000.0
     with pytest.raises(UsageError, match="is there already"):
         public.compress(model, (rows["x"], rows["y"]), out="o")
     with pytest.raises(UsageError, match=r"must be an \.npz file, a pair"):
@@ -115,3 +125,17 @@ def test_a_folder_is_whole_or_not_there(model, home):
 
     with pytest.raises(UsageError, match="is there already"):
         folder_of(told, home / "file")
+
+
+def test_counters_of_what_computes(model, home, monkeypatch):
+    """Where the processor's joules are counted they decide, by the seconds here; other meters are closed, a GPU's is not asked."""
+    processor = ClockMeter(device("cpu"), 100.0, time.monotonic)
+    others = HandMeter(device("gpu", Component.GPU)), HandMeter(device("guess", basis=Basis.MODELLED))
+    ours = importlib.import_module("joulewise.wiring.compressing")
+    monkeypatch.setattr(ours, "survey", lambda *_: [("test", Found((processor, *others)))])
+    rows = rows_for(model)
+    told = public.compress(model, (rows["x"], rows["y"]), variants=["bf16"], out="o")
+
+    assert told.counted
+    assert told.kept[0].joules[1] == pytest.approx(100 * told.kept[0].seconds[1], rel=0.2)
+    assert all(one.closed for one in others)

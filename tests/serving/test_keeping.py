@@ -18,7 +18,7 @@ import pytest
 from joulewise.serving.engine import Job
 from joulewise.serving.exchange import Answer, Exchange
 from joulewise.serving.keeping import NO_SLOT, SLOT_BYTES, Journal, Keeper, Line, Orphan, State, keeper
-from joulewise.serving.parent import BOARD_BYTES, JOURNAL_BYTES, KEEPING
+from joulewise.serving.parent import JOURNAL_BYTES, KEEPING, LINE_BYTES, LINES
 from tests.cli.conftest import home
 from tests.serving import models
 from tests.serving.asking import x
@@ -37,7 +37,7 @@ def both():
     """Return the parent's end of the channel, a keeper at the other, and a journal that sees the same memory."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     journal = memory(JOURNAL_BYTES)
-    told = Keeper(theirs.detach(), os.dup(journal), memory(BOARD_BYTES), 0)
+    told = Keeper(theirs.detach(), os.dup(journal), memory(LINES * LINE_BYTES), 0)
     with ours:
         ours.settimeout(5)
         yield ours, told, Journal(journal)
@@ -78,6 +78,18 @@ def test_too_large_is_lost():
     journal.came(1, b"x" * (SLOT_BYTES // 2))
     assert journal.read(1)[0] is State.LOST
     assert journal.read(2) == (State.EMPTY, b"")
+
+
+def test_memory_of_large_requests_is_given_back():
+    """A large request's pages are given back once it is answered; a small one's stay."""
+    fd = memory(JOURNAL_BYTES)
+    journal = Journal(fd)
+    journal.came(1, b"x" * 200_000)
+    held = os.stat(fd).st_blocks
+    journal.clear(1)
+    assert os.stat(fd).st_blocks < held / 10
+    journal.came(1, b"GET /")
+    assert journal.read(1) == (State.ASKED, b"GET /")
 
 
 def test_channel(both):
@@ -142,7 +154,7 @@ def test_board(both):
     _parent, worker, _journal = both
     assert worker.lines() == {}
     worker.tell(Line(7, 1, 20.5))
-    assert worker.lines() == {0: Line(7, 1, 20.5)}
+    assert worker.lines() == {os.getpid(): Line(7, 1, 20.5)}
 
 
 def test_no_parent(monkeypatch):

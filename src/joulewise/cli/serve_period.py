@@ -188,6 +188,10 @@ def serve_period(asked: Asked, listening: Sequence[socket.socket]) -> None:
     others = (
         keeper is not None and keeper.number > 0
     )  # others are there: this one neither sleeps nor shows a card
+    if keeper is None and asked.replicas[1] > 1:
+        tell(
+            "one replica: more are started by a parent of our own, not where somebody else hands the socket over"
+        )
     start_cpu_s = time.process_time()
     rest = Rest(service, start_cpu_s, asked.sleep_s, may_sleep=asked.may_sleep and not others)
     try:

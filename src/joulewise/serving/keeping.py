@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, final
 
-from joulewise.serving.parent import BOARD_BYTES, JOURNAL_BYTES, KEEPING, MOST_WORKERS
+from joulewise.serving.parent import JOURNAL_BYTES, KEEPING, LINE_BYTES, LINES
 
 if TYPE_CHECKING:
     from joulewise.serving.engine import Job
@@ -34,7 +34,8 @@ _HEAD_BYTES = 8
 _SLOTS = JOURNAL_BYTES // SLOT_BYTES
 _LINE = struct.Struct(
     "<dddd"
-)  # of the board: requests so far, waiting now, requests a second that it can answer, 1 if it lives
+)  # of the board: requests so far, waiting now, requests a second it can answer, its process
+_LARGE_BYTES, _PAGE_BYTES = 64 << 10, mmap.PAGESIZE
 _LENGTH = struct.Struct("<I")
 NO_SLOT = -1
 _PATIENCE_S = 0.1
@@ -84,7 +85,7 @@ class Journal:
         length = _LENGTH.unpack_from(told, place + 4)[0] if state == _ASKED else 0
         first = place + _HEAD_BYTES + length
         if (
-            state > State.ASKED or first + len(data) > place + SLOT_BYTES
+            state > _ASKED or first + len(data) > place + SLOT_BYTES
         ):  # more than one request, or too large a one
             told[place] = _LOST
             return
@@ -95,6 +96,14 @@ class Journal:
     def mark(self, slot: int, state: State) -> None:
         """Set what becomes of a slot's request."""
         self._map[slot * SLOT_BYTES] = state
+
+    def clear(self, slot: int) -> None:
+        """Begin a slot anew; the memory of a large request is given back."""
+        place = slot * SLOT_BYTES
+        if _LENGTH.unpack_from(self._map, place + 4)[0] > _LARGE_BYTES:
+            self._map.madvise(mmap.MADV_REMOVE, place + _PAGE_BYTES, SLOT_BYTES - _PAGE_BYTES)
+            _LENGTH.pack_into(self._map, place + 4, 0)
+        self._map[place] = 0
 
     def inside(self, slot: int) -> None:
         """Mark a request as in the batch that runs, unless it is lost anyway."""
@@ -127,7 +136,7 @@ class Keeper:
         self.journal = Journal(journal)
         self._channel = socket.socket(fileno=channel)
         self._channel.setblocking(False)
-        self._board = mmap.mmap(board, BOARD_BYTES)
+        self._board = mmap.mmap(board, LINES * LINE_BYTES)
         self._free = list(range(_SLOTS))[::-1]
         os.close(journal)
         os.close(board)
@@ -146,11 +155,12 @@ class Keeper:
         except (BlockingIOError, ConnectionError):  # the parent is behind: this connection does without
             return NO_SLOT
         self._free.pop()
-        self.journal.mark(slot, State.EMPTY)
+        self.journal.clear(slot)
         return slot
 
     def drop(self, slot: int) -> None:
         """Let the parent let go of a connection that is closed."""
+        self.journal.clear(slot)
         self._free.append(slot)
         self._say(b"d%d" % slot)
 
@@ -175,12 +185,14 @@ class Keeper:
 
     def tell(self, line: Line) -> None:
         """Write this worker's line on the board."""
-        _LINE.pack_into(self._board, self.number * _LINE.size, line.requests, line.waiting, line.per_s, 1.0)
+        _LINE.pack_into(
+            self._board, self.number * LINE_BYTES, line.requests, line.waiting, line.per_s, float(os.getpid())
+        )
 
     def lines(self) -> dict[int, Line]:
-        """Return the lines of all workers by their number."""
-        told = (_LINE.unpack_from(self._board, number * _LINE.size) for number in range(MOST_WORKERS))
-        return {number: Line(*line[:3]) for number, line in enumerate(told) if line[3]}
+        """Return the lines of all workers that live, by their process."""
+        told = (_LINE.unpack_from(self._board, number * LINE_BYTES) for number in range(LINES))
+        return {int(process): Line(*line) for *line, process in told if process}
 
     def heard(self, orphan: Callable[[Orphan], None], told: Callable[[bytes], None]) -> bool:
         """Take what the parent says: connections for `orphan`, words for `told`; returns False when the parent has gone."""

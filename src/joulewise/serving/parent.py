@@ -49,7 +49,7 @@ _AGAIN_MS = 50  # a worker that does not take its messages yet is tried again af
 _FIRST_FD = 3
 MOST_WORKERS = 64
 JOURNAL_BYTES = 512 * (256 << 10)  # sparse: a page exists once it was written to
-BOARD_BYTES = 32 * MOST_WORKERS
+LINES, LINE_BYTES = 2 * MOST_WORKERS, 32  # of the board: those that end have one, too
 KEEPING = "JOULEWISE_KEEPING"
 
 
@@ -81,7 +81,7 @@ class Parent:
         self._pause_until_s = 0.0
         self._code = 0
         self._board = posix.memfd_create("joulewise-board", 0)
-        posix.ftruncate(self._board, BOARD_BYTES)
+        posix.ftruncate(self._board, LINES * LINE_BYTES)
 
     def keep(self, *, awake: bool = True) -> int:
         """Start workers until told to end; returns the exit code. The first is started at once, if `awake`."""
@@ -138,7 +138,7 @@ class Parent:
             if self._wanted and not any(worker.number == 0 for worker in staying):
                 if time.monotonic() >= self._pause_until_s:
                     self._start()
-            elif len(staying) < min(self._wanted, MOST_WORKERS):
+            elif len(staying) < min(self._wanted, MOST_WORKERS) and len(self._workers) < LINES:
                 self._start()
             elif len(staying) > self._wanted:
                 staying[-1].ending = True
@@ -147,12 +147,10 @@ class Parent:
 
     def _start(self) -> None:
         taken = {worker.number for worker in self._workers}
-        number = next(n for n in range(MOST_WORKERS + 1) if n not in taken)
+        number = next(n for n in range(LINES) if n not in taken)
         ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         journal = posix.memfd_create("joulewise-journal", 0)
         posix.ftruncate(journal, JOURNAL_BYTES)
-        posix.lseek(self._board, 0, 0)
-        posix.pwrite(self._board, bytes(32), 32 * number)
         blocked = pthread_sigmask(SIG_BLOCK, (SIGTERM, SIGINT, SIGCHLD))
         pid = posix.fork()
         if pid == 0:
@@ -256,6 +254,7 @@ class Parent:
         if worker.number == 0:
             self._code = code
         worker.channel.close()
+        posix.pwrite(self._board, bytes(LINE_BYTES), LINE_BYTES * worker.number)
         lost = bool(code) and not self._asked
         for slot, connection in worker.kept.items():
             if lost:

@@ -69,7 +69,7 @@ class Replicas:
         self._state, traffic = watched(
             self._state,
             now_s,
-            {str(number): line.requests for number, line in lines.items()},
+            {str(process): line.requests for process, line in lines.items()},
             sum(line.waiting for line in lines.values()),
         )
         self._per_s = max((line.per_s for line in lines.values()), default=0.0) or self._per_s
@@ -90,6 +90,9 @@ class Replicas:
         if keeper.number == 0:
             loop = asyncio.get_running_loop()
             self._state["minutes"] = list(await loop.run_in_executor(None, self._minutes))
+            self.count = min(
+                self.scaling.most, max(self.count, len(keeper.lines()))
+            )  # it may not be the first to be first
             keeper.want(self.count)
         decided_s, before = time.monotonic(), 0.0
         capacity, tally = Capacity(self.scaling.target_s), service.tally

@@ -418,7 +418,8 @@ class Connection(asyncio.Protocol):
         if self._unread or self._line or self._reading is not None or not whole:
             self._mark(State.LOST)
         elif not self._transport.get_write_buffer_size():
-            self._mark(State.EMPTY)
+            if self._keeper is not None:
+                self._keeper.journal.clear(self._slot)
             if self._leaving:
                 self._give()
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from joulewise.vocabulary.recording import Recording
 
 _NEEDED = ("onnx", "onnxruntime", "numpy")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _RATE_WAIT_S = 3.0
 
 
@@ -73,6 +74,10 @@ def compress(
     from joulewise.serving.compressed import check_free, folder_of
     from joulewise.serving.folder import Life
 
+    if name and not _NAME.fullmatch(name):
+        raise UsageError(
+            f"the name is {name!r}, but must be letters, digits, '.', '_' and '-' (it stands in a URL)"
+        )
     title = name or _title(model)
     place_out = Path(out) if out else Path(f"{title}-compressed")
     check_free(place_out)
@@ -113,9 +118,12 @@ def _title(model: Any) -> str:
 
 
 def _candidate(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) or name == "fp32":
+    from joulewise.compressing.compress import BASE
+    from joulewise.compressing.variants import VARIANTS
+
+    if not _NAME.fullmatch(name) or name in (BASE, *VARIANTS):
         raise UsageError(
-            f"a candidate is called {name!r}, but must be called by letters, digits, '.', '_', '-', and not fp32"
+            f"a candidate is called {name!r}, but must be called by letters, digits, '.', '_', '-', and not fp32 or another of ours"
         )
     return name
 

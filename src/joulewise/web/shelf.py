@@ -19,7 +19,6 @@ from typing import final
 from joulewise import wiring
 from joulewise.diagnosing.experiment import RunLine, ended_runs
 from joulewise.ledger import jobs, leases
-from joulewise.ledger.files import read_recording
 from joulewise.ledger.index import ORDERS, Summary, count_runs, find_run, list_runs
 from joulewise.ledger.jobs import Attempt, Decision, Line
 from joulewise.ledger.savings import plans, settlements
@@ -126,15 +125,14 @@ class Shelf:
         folder = Path(summary.folder)
         try:
             key = (summary.run_id, max(f.stat().st_mtime_ns for f in folder.iterdir()))
-        except (OSError, ValueError):
-            raise UsageError(
-                f"{summary.run_id} is in the ledger, but its recording is not on this machine ({summary.folder})"
-            ) from None
+        except (OSError, ValueError):  # not on this machine: as it was pushed
+            key = (summary.run_id, int(1e9 * summary.duration_s))
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-        account = wiring.account(read_recording(folder))
+        with self.ledger() as store:
+            account = wiring.account(wiring.open_recording(store, summary))
         if account.recording.end.state is not EndState.RUNNING:
             with self._lock:
                 self._kept[key] = account
@@ -162,7 +160,8 @@ class Shelf:
         waiting = [r for r in ended if r.run_id not in self._lines]
         while waiting and time.monotonic() < until:
             run = waiting.pop(0)
-            self._lines[run.run_id] = _look_into(run)
+            with self.ledger() as store:
+                self._lines[run.run_id] = _look_into(store, run)
         if len(self._lines) > _MOST_LINES:
             self._lines.clear()
         lines = [line for run in ended for line in self._lines.get(run.run_id, ())]
@@ -223,9 +222,9 @@ class Shelf:
         return found
 
 
-def _look_into(run: Summary) -> list[RunLine]:
+def _look_into(store: Store, run: Summary) -> list[RunLine]:
     try:
-        account = wiring.account(read_recording(Path(run.folder)))
+        account = wiring.account(wiring.open_recording(store, run))
     except (OSError, UsageError):  # another host's, or gone meanwhile
         return []
     return ended_runs([(account, observe(account.recording))])

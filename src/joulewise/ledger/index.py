@@ -172,7 +172,7 @@ def list_runs(
     """
     if order not in ORDERS:
         raise UnknownName("order", order, ORDERS)
-    where, values = _where(text, name, state, since)
+    where, values = _where(store, text, name, state, since)
     sql = f"SELECT * FROM recordings {where} ORDER BY {ORDERS[order]} LIMIT :limit OFFSET :offset"  # noqa: S608
     rows = store.query(sql, {**values, "limit": 2**62 if limit is None else limit, "offset": offset})
     return [_summary(row, store) for row in rows]
@@ -187,7 +187,7 @@ def count_runs(
     since: datetime | None = None,
 ) -> int:
     """Return how many recordings `list_runs` would list without a limit."""
-    where, values = _where(text, name, state, since)
+    where, values = _where(store, text, name, state, since)
     return int(store.query(f"SELECT COUNT(*) AS count FROM recordings {where}", values)[0]["count"])  # noqa: S608
 
 
@@ -196,6 +196,16 @@ def like_runs(store: Store, command: str, limit: int = 50) -> list[Summary]:
     rows = store.query(
         "SELECT * FROM recordings WHERE command = :command AND state = 'finished' ORDER BY started_utc DESC LIMIT :limit",
         {"command": command, "limit": limit},
+    )
+    return [_summary(row, store) for row in rows]
+
+
+def role_runs(store: Store, role: str, limit: int) -> list[Summary]:
+    """Return the newest recordings of a role (serve), newest first; the narrow table of months is looked through."""
+    rows = store.query(
+        "SELECT * FROM recordings WHERE run_id IN (SELECT run_id FROM months WHERE role = :role) "
+        "ORDER BY started_utc DESC LIMIT :limit",
+        {"role": role, "limit": limit},
     )
     return [_summary(row, store) for row in rows]
 
@@ -278,13 +288,16 @@ def _beginning(text: str) -> dict[str, str]:
 
 
 def _where(
-    text: str | None, name: str | None, state: EndState | None, since: datetime | None
+    store: Store, text: str | None, name: str | None, state: EndState | None, since: datetime | None
 ) -> tuple[str, dict[str, Any]]:
     parts: list[str] = []
     values: dict[str, Any] = {}
     if text:
+        # SQLite's LIKE knows no case, and is a third slower with an ESCAPE and two thirds with lower() (100,000 rows)
+        like = "ILIKE :text" if store.shared else "LIKE :text"
+        like += " ESCAPE '!'" if re.search("[%_!]", text) else ""
         columns = ("run_id", "name", "command", "tags", "params")
-        parts.append("(" + " OR ".join(f"lower({c}) LIKE :text ESCAPE '!'" for c in columns) + ")")
+        parts.append("(" + " OR ".join(f"{c} {like}" for c in columns) + ")")
         values["text"] = _like(text)
     if name:
         parts.append("name >= :low AND name < :high")

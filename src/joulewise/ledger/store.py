@@ -20,7 +20,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Protocol, final
 
-from joulewise.vocabulary.errors import LedgerError
+from joulewise.vocabulary.errors import LedgerAway, LedgerError
 
 SCHEMA = "0006"  # the newest migration; `schema.sql` creates a ledger that stands there
 INDEX_TABLES = (
@@ -363,7 +363,7 @@ def _alone(folder: Path) -> Iterator[None]:
 def _explained(error: sqlite3.Error, where: str) -> LedgerError:
     text = str(error)
     if "locked" in text or "busy" in text:
-        return LedgerError(
+        return LedgerAway(
             f"the ledger {where} is busy: another process has been writing to it for long; try again"
         )
     if isinstance(

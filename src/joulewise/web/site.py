@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from http import HTTPStatus
 from importlib.resources import files
 
@@ -27,10 +28,13 @@ from joulewise.web import (
     compare_page,
     experiment_page,
     grid_page,
+    models_page,
     queue_page,
     run_page,
     runs_page,
     savings_page,
+    totals_page,
+    where_page,
 )
 from joulewise.web.shelf import Query, Shelf
 from joulewise.web.templating import environment
@@ -129,6 +133,29 @@ def _job(request: Request, shelf: Shelf) -> str:
     return queue_page.render_job(*shelf.job(request.path_params["job"]))
 
 
+def _totals(request: Request, shelf: Shelf) -> str:
+    field = request.query_params
+    asked = totals_page.Asked(
+        field.get("month") or f"{datetime.now(UTC):%Y-%m}",
+        field.get("by") or "project",
+        field.get("project", "")[:200],
+        field.get("person", "")[:200],
+    )
+    return totals_page.render(asked, shelf.totals(asked))
+
+
+def _where(request: Request, shelf: Shelf) -> str:
+    project = request.query_params.get("project", "")[:200]
+    asked = totals_page.Asked(
+        request.query_params.get("month") or f"{datetime.now(UTC):%Y-%m}", project=project
+    )
+    return where_page.render(project, asked.month, *shelf.where_it_went(asked))
+
+
+def _models(_request: Request, shelf: Shelf) -> str:
+    return models_page.render(shelf.served())
+
+
 def _grid(request: Request, _shelf: Shelf) -> str:
     return grid_page.render(request.query_params.get("zone", ""))
 
@@ -143,6 +170,9 @@ _PAGES: dict[str, Page] = {
     "/queue": _queue,
     "/queue/{job}": _job,
     "/grid": _grid,
+    "/totals": _totals,
+    "/where": _where,
+    "/models": _models,
 }
 
 

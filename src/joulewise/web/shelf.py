@@ -290,7 +290,12 @@ class Shelf:
 
 
 def _about(one: Target | MonthlyBudget, project: str | None, person: str | None) -> bool:
-    return (project is None or one.project == project) and (person is None or one.person == person)
+    """Whether a target or a budget is about whom was asked for, and is the reader's business."""
+    reader = wiring.reader.get()
+    hers = (
+        reader is None or reader.everything or one.project in reader.projects or one.person in reader.people
+    )
+    return hers and (project is None or one.project == project) and (person is None or one.person == person)
 
 
 def _look_into(store: Store, run: Summary) -> list[RunLine]:

@@ -66,7 +66,7 @@ reader: ContextVar[Token | None] = ContextVar(
 
 def store() -> Store:
     """Return the ledger that the settings name; narrowed to what `reader`'s token shows."""
-    ledger = _whole_store()
+    ledger = whole_store()
     token = reader.get()
     if token is not None:
         from joulewise.ledger.tokens import see_only
@@ -79,7 +79,8 @@ def store() -> Store:
     return ledger
 
 
-def _whole_store() -> Store:
+def whole_store() -> Store:
+    """Return the ledger that the settings name, all of it, whoever reads."""
     from joulewise.ledger.store import open_store
 
     chosen = settings()
@@ -103,7 +104,7 @@ def refresh(ledger: Store | None = None) -> Store:
     if reader.get() is None:
         refresh_index(ledger, Path(settings().runs), summarise)
         return ledger
-    whole = _whole_store()  # what one reader sees cannot be brought up to date
+    whole = whole_store()  # what one reader sees cannot be brought up to date
     try:
         refresh_index(whole, Path(settings().runs), summarise)
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
 from functools import cache, partial
@@ -16,7 +17,7 @@ from joulewise.settings import user_file
 from joulewise.vocabulary.errors import JoulewiseError, UnknownName, UsageError
 from joulewise.vocabulary.moments import months_between
 from joulewise.wiring.chosen import settings
-from joulewise.wiring.ledger import account, summarise
+from joulewise.wiring.ledger import account, reader, summarise, whole_store
 
 if TYPE_CHECKING:
     from joulewise.catalogue.place import Place
@@ -58,6 +59,13 @@ def look_into(ledger: Store, chosen: Filter, patience_s: float | None = None) ->
 
     It stops after `patience_s` (None: when all were looked into).
     """
+    if reader.get() is not None:  # what one reader sees cannot be written to
+        with closing(whole_store()) as whole:
+            return _look_into(whole, chosen, patience_s)
+    return _look_into(ledger, chosen, patience_s)
+
+
+def _look_into(ledger: Store, chosen: Filter, patience_s: float | None) -> bool:
     from joulewise.ledger.wastes import waiting, write
 
     until_s = None if patience_s is None else time.monotonic() + patience_s

@@ -9,7 +9,7 @@ endif
 
 TORCH_TESTS := tests/measuring/agent/test_torch_hooks.py tests/diagnosing/remedies/test_torch_remedies.py tests/cli/test_try.py tests/searching/test_heard.py tests/compressing/test_sources.py tests/compressing/test_pruning.py tests/compressing/test_adapters.py $(addprefix tests/training/test_,adapters.py feeding.py finalists.py ladder.py optimising.py precision.py probing.py racing.py ranks.py trainer.py vectorising.py)
 
-.PHONY: demo test test-integration test-frameworks lint types docs bare bench bench-schedule bench-diagnose clean constraints bench-features bench-serve bench-train bench-search bench-serve-sleep bench-serve-hostile test-torch bench-slurm bench-throttle bench-queue manual
+.PHONY: demo test test-integration test-frameworks lint types docs bare bench bench-schedule bench-diagnose clean constraints bench-features bench-serve bench-train bench-search bench-serve-sleep bench-serve-hostile test-torch bench-slurm bench-throttle bench-queue manual bench-recorders
 
 demo: $(V)/.demo       ## record a real training, print its card, write its report
 	$(BIN)/joulewise run --name digits --report demo-report.html -- $(BIN)/python examples/digits.py
@@ -79,6 +79,9 @@ bench-search: $(V)/.dev ## how much training a search needs, on LCBench's surrog
 	$(BIN)/python -m uv pip install -q -c constraints.txt -e '.[search-bench]'
 	$(BIN)/python bench/search.py $(BENCH_SEARCH)
 	$(if $(BENCH_SEARCH),,$(BIN)/python bench/search_deciding.py)
+
+bench-recorders: $(V)/.dev ## 200 recorders at 1 Hz into one PostgreSQL ledger, through a crash of the server: is every byte there, once? (three minutes)
+	$(BIN)/python bench/recorders.py $(BENCH_RECORDERS)
 
 constraints:           ## resolve constraints.txt anew (URL-free, for all platforms)
 	rm -f constraints.txt

@@ -21,6 +21,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -98,29 +99,37 @@ class Recorder:
             return 0, 1
 
 
+def write_all(machines: list[Recorder], start: float, late: list[float]) -> None:
+    """Write a tick of every machine each second; `late` tells by how much the latest was."""
+    next_tick = start
+    while any(m.file for m in machines):
+        time.sleep(max(0.0, next_tick - time.time()))
+        late[0] = max(late[0], time.time() - next_tick)
+        for machine in machines:
+            machine.write()
+        next_tick += 1.0
+
+
 def work(url: str, home: Path, first: int, count: int, seconds: int, every: float, start: float) -> None:
     """Be `count` machines: write at 1 Hz, push each every so often, spread over that time; then until all is sent."""
     machines = [Recorder(home, first + n, seconds) for n in range(count)]
-    due = [start + every * (first + n) % every + every * n / count for n in range(count)]
-    next_tick, away, late_s = start, 0, 0.0
-    while any(m.file for m in machines):
-        now = time.time()
-        if now >= next_tick:
-            for machine in machines:
-                machine.write()
-            late_s = max(late_s, now - next_tick)
-            next_tick += 1.0
+    late: list[float] = [0.0]
+    writer = threading.Thread(target=write_all, args=(machines, start, late))
+    writer.start()
+    due = [start + every * n / count for n in range(count)]
+    away = 0
+    while writer.is_alive():
         for n, machine in enumerate(machines):
-            if time.time() >= due[n] and time.time() < next_tick:
+            if time.time() >= due[n]:
                 away += machine.push(url)[1]
                 due[n] = time.time() + every
-        time.sleep(max(0.0, min([next_tick, *due]) - time.time()))
+        time.sleep(0.02)
     waiting = machines
     while waiting:
         waiting = [m for m in waiting if m.push(url)[1]]
         time.sleep(0.5 if waiting else 0.0)
     used = resource.getrusage(resource.RUSAGE_SELF)
-    print(f"{used.ru_utime + used.ru_stime:.3f} {away} {late_s:.3f}", flush=True)
+    print(f"{used.ru_utime + used.ru_stime:.3f} {away} {late[0]:.3f}", flush=True)
 
 
 def main() -> None:

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what the service tests need: PostgreSQL, Redis, Prometheus, Slurm, Chromium and a font. Quiet; does nothing where all is there.
+# Installs what the service tests need: PostgreSQL, Redis, Prometheus, Slurm with its accounting, Chromium and a font. Quiet; does nothing where all is there.
 # Debian and Ubuntu as root; elsewhere it says what is skipped. The tests start the services themselves.
 set -eu
 wanted=""
@@ -8,6 +8,7 @@ ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || have initdb || wanted="$w
 have redis-server || wanted="$wanted redis-server"
 have promtool || wanted="$wanted prometheus"
 { have slurmctld && have slurmd && have munged && have sbatch; } || wanted="$wanted slurmctld slurmd slurm-client munge"
+{ have slurmdbd && have mariadbd; } || wanted="$wanted slurmdbd mariadb-server-core mariadb-client-core"
 have chromium || have chromium-browser || have google-chrome || wanted="$wanted chromium"
 ls /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf >/dev/null 2>&1 || wanted="$wanted fonts-dejavu-core"
 [ -n "$wanted" ] || exit 0

@@ -43,7 +43,8 @@ def test_unknown_verb(joulewise):
 
     assert (done.returncode, done.stdout) == (2, "")
     assert (
-        done.stderr == "joulewise: unknown verb 'shwo'; did you mean show? ('joulewise --help' lists them)\n"
+        done.stderr
+        == "joulewise: unknown verb 'shwo'; did you mean show or push? ('joulewise --help' lists them)\n"
     )
 
 

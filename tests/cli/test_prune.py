@@ -247,7 +247,7 @@ def test_bad_input(arguments, words):
     assert words in str(error)
 
 
-def hour(runs: Path, days_ago: float = 40.0, name: str = "long") -> Path:
+def hour(runs, days_ago=40.0, name="long"):
     """Write a recording of an hour at 50 W, with a tick a second."""
     folder = make(runs, name, days_ago)
     (file,) = folder.iterdir()
@@ -255,9 +255,12 @@ def hour(runs: Path, days_ago: float = 40.0, name: str = "long") -> Path:
     device = {"id": "rapl:0", "component": "cpu", "meter": "rapl", "basis": 0, "boundary": "device",
               "error_low": 0.05, "error_high": 0.05, "source": "test"}  # fmt: skip
     machine = {"host": "h", "cpus": 2, "owned_cpus": 2.0, "memory_bytes": 10**9, "owned_memory_bytes": None}
-    ticks = [{"k": "machine", "machine": machine}, {"k": "devices", "devices": [device]}]
-    ticks.append({"k": "columns", "devices": ["rapl:0"], "counters": ["work_cpu_s", "busy_cpu_s"], "gauges": []})  # type: ignore[dict-item]  # fmt: skip
-    ticks += [{"k": "tick", "t": float(t), "j": [50.0 * t], "c": [0.5 * t, 1.1 * t], "g": []} for t in range(3600)]  # type: ignore[dict-item]  # fmt: skip
+    ticks: list[dict[str, object]] = [
+        {"k": "machine", "machine": machine},
+        {"k": "devices", "devices": [device]},
+    ]
+    ticks.append({"k": "columns", "devices": ["rapl:0"], "counters": ["work_cpu_s", "busy_cpu_s"], "gauges": []})  # fmt: skip
+    ticks += [{"k": "tick", "t": float(t), "j": [50.0 * t], "c": [0.5 * t, 1.1 * t], "g": []} for t in range(3600)]  # fmt: skip
     file.write_bytes(lines[0] + b"".join(map(encode, ticks)) + lines[1])
     os.utime(file, (1e9, 1e9))
     return folder

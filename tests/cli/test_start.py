@@ -33,7 +33,7 @@ def test_name_of_a_command(command, name):
 @pytest.mark.parametrize("name", ["digits", "a b/c", "../../etc", "é" * 90, "", "---"])
 def test_ids_are_safe_and_sort(name):
     """An id is a plain folder name that begins with the time, whatever the name."""
-    assert re.fullmatch(r"\d{8}T\d{6}-[A-Za-z0-9._-]{1,40}-[0-9a-f]{6}", new_run_id(name))
+    assert re.fullmatch(r"\d{8}T\d{6}-[A-Za-z0-9._-]{1,40}-[0-9a-f]{10}", new_run_id(name))
 
 
 @pytest.mark.parametrize(

@@ -147,9 +147,9 @@ class TestFromARun:
         done = self.run(joulewise, receiver, "--budget", "1s", "--", *SLEEP)
 
         assert done.returncode == 3
-        assert wait_for(lambda: any(b["facts"]["stopped"] for b in receiver.bodies()))  # type: ignore[index]  # a mapping
-        body = next(b for b in receiver.bodies() if b["facts"]["stopped"])  # type: ignore[index]
-        assert (body["event"], body["name"], body["facts"]["limit"]) == ("budget", "digits", "time_s")  # type: ignore[index]
+        assert wait_for(lambda: any(b["facts"]["stopped"] for b in receiver.bodies()))
+        body = next(b for b in receiver.bodies() if b["facts"]["stopped"])
+        assert (body["event"], body["name"], body["facts"]["limit"]) == ("budget", "digits", "time_s")
         assert str(body["text"]).startswith("digits: ")
         headers, raw = receiver.told[-1]
         assert headers["X-Joulewise-Signature"] == signature("key", headers["X-Joulewise-Timestamp"], raw)
@@ -225,7 +225,7 @@ def test_whole_or_not_at_all(tmp_path: Path, monkeypatch):
     def killed(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(alerts.json, "dump", killed)
+    monkeypatch.setattr(json, "dump", killed)
     with pytest.raises(KeyboardInterrupt):
         put(tmp_path, Alert("idle", "x"))
 

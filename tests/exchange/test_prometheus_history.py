@@ -79,7 +79,8 @@ class TestRecord:
 
     def test_no_answer(self):
         """What is no answer to such a question is one line; an unknown unit is named."""
-        for answer in (None, [], {"status": "success", "data": {"resultType": "matrix"}}):
+        answers: tuple[object, ...] = (None, [], {"status": "success", "data": {"resultType": "matrix"}})
+        for answer in answers:
             with pytest.raises(UsageError, match="is not a Prometheus server's"):
                 samples_of(answer)
         with pytest.raises(UsageError, match="Prometheus says: bad query"):

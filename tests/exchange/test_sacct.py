@@ -151,14 +151,13 @@ class TestJoules:
 
     def test_killed_while_writing(self, tmp_path, monkeypatch):
         """Whoever is killed while a recording is written leaves none, and the next import makes it."""
-        from joulewise.exchange import imported as module
 
         def killed(*_):
             raise KeyboardInterrupt
 
         (job,) = jobs(BUSY)
         with monkeypatch.context() as patch:
-            patch.setattr(module.os, "rename", killed)
+            patch.setattr(os, "rename", killed)
             with pytest.raises(KeyboardInterrupt):
                 keep(tmp_path, imported(job))
         assert keep(tmp_path, imported(job)) is not None

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from joulewise.ledger import bodies, index, pushing
+from joulewise.ledger import bodies, pushing
 from joulewise.ledger.bodies import append, contents, held, mark_of, read_body, replace, seal
 from joulewise.ledger.files import RecordingFile, boot_id, process_start, read_recording, run_folder
 from joulewise.ledger.index import count_runs, find_run, list_runs, rebuild, refresh
@@ -36,7 +36,7 @@ def on_host(monkeypatch):
 
     def become(name: str) -> None:
         real = os.uname()
-        monkeypatch.setattr(index.os, "uname", lambda: SimpleNamespace(nodename=name, release=real.release, sysname="Linux", machine=real.machine))  # fmt: skip
+        monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(nodename=name, release=real.release, sysname="Linux", machine=real.machine))  # fmt: skip
 
     return become
 
@@ -84,6 +84,7 @@ class TestPush:
         """A recording that goes on is sent line by line, never half of one, and sealed when it has ended."""
         file = begin(tmp_path)
         folder = file.folder
+        assert folder is not None
         for tick in range(5):
             file.append("tick", t=float(tick), j=[10.0 * tick], c=[], g=[])
             with open(folder / "run-here-1.jsonl", "ab") as torn:
@@ -106,8 +107,8 @@ class TestPush:
         folder = write_recording(tmp_path)
         monkeypatch.setattr(pushing, "PART_BYTES", 64)
         other = open_store(postgres_url)
-        real = pushing.append
-        turn = []
+        real = append
+        turn: list[int] = []
 
         def contested(store, *rest):
             if not turn:  # the other sends all of it in the moment before our first part

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -25,7 +26,11 @@ def content(
     joules: list[float | None], *, step_s: float = 1.0, end: bool = True, cut: int | None = None
 ) -> bytes:
     """Return a recording's file with one tick a step; `cut` puts a second line of columns before that tick."""
-    lines = [HEAD, {"k": "machine", "machine": MACHINE}, {"k": "devices", "devices": [DEVICE]}]
+    lines: list[dict[str, Any]] = [
+        HEAD,
+        {"k": "machine", "machine": MACHINE},
+        {"k": "devices", "devices": [DEVICE]},
+    ]
     columns = {"k": "columns", "devices": ["rapl:0"], "counters": ["work_cpu_s", "busy_cpu_s"], "gauges": ["threads"]}  # fmt: skip
     lines.append(columns)
     for number, j in enumerate(joules):

@@ -29,7 +29,17 @@ from joulewise.testing.ledger_contract import write_recording
 from joulewise.vocabulary.errors import LedgerError, UnknownName, UsageError
 
 WHOSE = {"ada-one": ("ada", "vision"), "bea-one": ("bea", "vision"), "cleo-one": ("cleo", "speech")}
-PAGES = ("/", "/experiments", "/savings", "/queue", "/metrics")
+PAGES = (
+    "/",
+    "/experiments",
+    "/savings",
+    "/queue",
+    "/metrics",
+    "/totals",
+    "/totals?by=person",
+    "/where",
+    "/models",
+)
 
 
 def fill(runs: Path) -> dict[str, str]:

@@ -161,8 +161,12 @@ def _lines(found: Waste) -> list[str]:
 def _held_words(what: str, held: Held, unit: str, size: float, unknown: str) -> str:
     if held.share is None:
         return f"{what}: what was used of it is not known ({unknown})"
-    words = f"{what}: {held.used / size:.4g} of {held.held / size:.4g} {unit} allocated were used ({100 * held.share:.0f} %)"
+    words = f"{what}: {_count(held.used / size)} of {_count(held.held / size)} {unit} allocated were used ({100 * held.share:.0f} %)"
     return f"{words}, in {held.jobs} jobs"
+
+
+def _count(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _fields(found: Waste) -> dict[str, Any]:

@@ -58,6 +58,7 @@ class Session:
         self._stopped: tuple[Verdict, str] | None = None
         self._told: set[str] = set()
         self._alerted: set[tuple[str, str]] = set()
+        self._tellers: list[threading.Thread] = []
         self._name, self._run_id = name, run_id
         runs = os.path.dirname(os.path.dirname(self._folder)) if self._folder else None
         flags = {
@@ -167,6 +168,8 @@ class Session:
         if fault:
             self._say(f"not everything was kept: {fault}")
         self._tell(recording)
+        for teller in self._tellers:
+            teller.join(_PATIENCE_S)
         if self._folder:
             wiring.send_later(self._settings)
 
@@ -244,6 +247,11 @@ class Session:
         if not self._settings.alerts or (event, text) in self._alerted:
             return
         self._alerted.add((event, text))
+        teller = threading.Thread(target=self._notify, args=(event, text, facts), daemon=True)
+        teller.start()  # loading what it takes must not keep a budget from being held
+        self._tellers.append(teller)
+
+    def _notify(self, event: str, text: str, facts: Mapping[str, Any]) -> None:
         from joulewise.exchange.alerts import Alert, notify
 
         alert = Alert(event, f"{self._name}: {text}", self._run_id, self._name, facts)

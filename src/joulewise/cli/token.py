@@ -11,7 +11,10 @@ from joulewise.ledger.tokens import Token, add_token, remove_token, tokens
 
 @click.group("token", context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """Give tokens for `joulewise web --tokens`, list them, take them back. Each of them takes --json."""
+    """Give tokens to visitors of the dashboard, list them, take them back. Each of them takes --json.
+
+    `joulewise web --tokens` asks for them.
+    """
 
 
 @command.command("add")

@@ -605,11 +605,10 @@ def _has_ended(folder: str) -> bool:
 
 
 def _may_grow(row: Mapping[str, Any]) -> bool:
-    if (
-        row["state"] == EndState.LOST
-    ):  # its process may be in another container; of another host we know its silence only
-        silent_s = time.time() - row["mtime_ns"] / 1e9
-        return silent_s < (QUIET_S if row["host"] == os.uname().nodename else _FORGOTTEN_AFTER_S)
+    if row["state"] == EndState.LOST:  # its process may be in another container, or on another host
+        silent_s = time.time() - float(row["mtime_ns"]) / 1e9
+        own = bool(row["host"] == os.uname().nodename)
+        return silent_s < (QUIET_S if own else _FORGOTTEN_AFTER_S)
     return EndState(row["state"]) is EndState.RUNNING
 
 

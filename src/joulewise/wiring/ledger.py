@@ -67,7 +67,7 @@ reader: ContextVar[Token | None] = ContextVar(
 
 def store() -> Store:
     """Return the ledger that the settings name; narrowed to what `reader`'s token shows."""
-    ledger = _whole_store()
+    ledger = whole_store()
     token = reader.get()
     if token is not None:
         from joulewise.ledger.tokens import see_only
@@ -80,7 +80,8 @@ def store() -> Store:
     return ledger
 
 
-def _whole_store() -> Store:
+def whole_store() -> Store:
+    """Return the ledger that the settings name, all of it, whoever reads."""
     from joulewise.ledger.store import open_store
 
     chosen = settings()
@@ -96,7 +97,7 @@ def whole(ledger: Store) -> Iterator[Store]:
     if token is None or token.everything:
         yield ledger
         return
-    opened = _whole_store()
+    opened = whole_store()
     try:
         yield opened
     finally:
@@ -118,7 +119,7 @@ def refresh(ledger: Store | None = None) -> Store:
     if reader.get() is None:
         refresh_index(ledger, Path(settings().runs), summarise)
         return ledger
-    whole = _whole_store()  # what one reader sees cannot be brought up to date
+    whole = whole_store()  # what one reader sees cannot be brought up to date
     try:
         refresh_index(whole, Path(settings().runs), summarise)
     finally:

@@ -7,7 +7,7 @@ ifneq ($(strip $(PIP_FIND_LINKS)),)
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
 
-TORCH_TESTS := tests/measuring/agent/test_torch_hooks.py tests/diagnosing/remedies/test_torch_remedies.py tests/cli/test_try.py tests/searching/test_heard.py
+TORCH_TESTS := tests/measuring/agent/test_torch_hooks.py tests/diagnosing/remedies/test_torch_remedies.py tests/cli/test_try.py tests/searching/test_heard.py tests/compressing/test_sources.py tests/compressing/test_pruning.py tests/compressing/test_adapters.py
 
 .PHONY: demo test test-integration lint types docs bare bench bench-schedule bench-diagnose clean constraints bench-features bench-serve bench-train bench-search bench-serve-sleep bench-serve-hostile test-torch bench-slurm bench-throttle bench-queue
 
@@ -19,7 +19,7 @@ test: $(V)/.dev        ## the tests (services are started by the tests themselve
 
 test-torch: $(V)/.dev  ## the tests that need PyTorch, where its CPU build is at hand (pip's find-links); elsewhere it says so and ends
 	@if [ -n "$(UV_FIND_LINKS)" ] && $(BIN)/python -m uv pip install -q --dry-run --no-index --no-deps --find-links "$(UV_FIND_LINKS)" "torch==2.13.0" 2>/dev/null; \
-	then $(BIN)/python -m uv pip install -q "torch==2.13.0" && $(BIN)/python -m pytest -q -n 2 $(TORCH_TESTS); \
+	then $(BIN)/python -m uv pip install -q "torch==2.13.0" torch-pruning safetensors && $(BIN)/python -m pytest -q -n 2 $(TORCH_TESTS); \
 	else echo "test-torch: no CPU build of PyTorch at hand, so its tests were left out"; fi
 
 lint: $(V)/.dev        ## ruff, the import contract, spelling

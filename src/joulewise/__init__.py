@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from joulewise import compressing as compressing
     from joulewise import features as features
     from joulewise import training as training
     from joulewise.training.loop import stopping as stopping
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from joulewise.vocabulary.figures import Boundary as Boundary
     from joulewise.vocabulary.figures import Figure as Figure
     from joulewise.wiring import cached as cached
+    from joulewise.wiring import compress as compress
     from joulewise.wiring import optuna_plug as optuna_plug
     from joulewise.wiring import recordings as recordings
     from joulewise.wiring import search as search
@@ -39,6 +41,8 @@ _NAMES = {
     "Figure": "joulewise.vocabulary.figures",
     "Schedule": "joulewise.training.schedule",
     "cached": "joulewise.wiring",
+    "compress": "joulewise.wiring",
+    "compressing": "joulewise.compressing",
     "features": "joulewise.features",
     "optuna_plug": "joulewise.wiring",
     "recordings": "joulewise.wiring",
@@ -56,6 +60,8 @@ __all__ = [
     "Schedule",
     "__version__",
     "cached",
+    "compress",
+    "compressing",
     "features",
     "optuna_plug",
     "recordings",

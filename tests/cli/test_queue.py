@@ -8,7 +8,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from joulewise.ledger import jobs
+from joulewise.ledger.leases import Leases
+from joulewise.ledger.savings import keep_plan
 from joulewise.testing.queue_contract import add
+from joulewise.vocabulary.settled import Report, Settled
+from joulewise.vocabulary.ticket import Stage
 from joulewise.wiring import queue_store
 
 NOW = datetime.now(UTC)
@@ -69,7 +73,9 @@ def test_chart(joulewise, home):
 
     assert "g/kWh highest" in shown
     assert "^" in shown
-    assert "--chart is for one job" in joulewise("queue", "--chart").stderr
+    whole = joulewise("queue", "--chart").stdout
+    assert "processors planned, 1 at most" in whole
+    assert whole.index("drawn") < whole.index("DE  ")
 
 
 def test_unknown(joulewise, waiting):
@@ -103,3 +109,41 @@ def test_cancel(joulewise, waiting):
     again = joulewise("cancel", "first")
     assert again.returncode == 2
     assert "is over already (cancelled)" in again.stderr
+
+
+def test_chart_of_nothing(joulewise, waiting):
+    """Jobs without a plan leave nothing to draw, and that is said."""
+    assert "there is nothing to draw" in joulewise("queue", "--chart").stdout
+
+
+def test_what_was_saved(joulewise, waiting):
+    """What settled jobs saved of what they were promised is said of each, and of all together."""
+    told = Settled(waiting[0], NOW, 200.0, 500.0, 320.0, 200.0, None, None, 0.0, "saved")
+    store = queue_store()
+    keep_plan(store, f"job-{waiting[0]}", Report((told,)), NOW)
+    store.close()
+
+    assert "settled   saved; 180 g saved of 200 g promised (90%)" in joulewise("queue", waiting[0]).stdout
+    assert "1 settled: 180 g saved of 200 g promised (90%)" in joulewise("queue", "--all").stdout
+    assert "settled" not in joulewise("queue", waiting[1]).stdout
+
+
+def test_lost(joulewise, waiting):
+    """A job that is with nobody has no host to give up."""
+    refused = joulewise("cancel", "--lost", waiting[0])
+
+    assert refused.returncode == 2
+    assert refused.stderr == f"joulewise: {waiting[0]} is with no worker, so there is no host to give up\n"
+
+
+def test_given_up(joulewise, waiting):
+    """A job whose worker has been silent is given up; it has failed, for nobody declared it restartable."""
+    store = queue_store()
+    mine = Leases(store, "w", "far/1", lease_s=-1.0)
+    mine.claim(waiting[0], 0, "its hour", NOW)
+    mine.mark(waiting[0], 1, Stage.RUNNING, "handle", [(NOW, None)], NOW)
+    store.close()
+
+    shown = joulewise("cancel", "--lost", waiting[0])
+    assert "is given up; it is not declared restartable" in shown.stdout
+    assert json.loads(joulewise("queue", waiting[0], "--json").stdout)["stage"] == "failed"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 
 import pytest
 
@@ -41,10 +42,14 @@ def test_from_a_login_node(joulewise, cluster, home):
     assert command.returncode == 0, command.stderr
     assert script.returncode == 0, script.stderr
     assert json.loads(script.stdout)["name"] == "nightly"
+    assert json.loads(script.stdout)["handed"].startswith("slurm job ")
     assert lost.returncode == 2
     assert lost.stderr == "joulewise: cannot read the script nosuch.sh: No such file or directory\n"
     store = queue_store()
-    store.execute("UPDATE jobs SET start_utc = submitted_utc")  # whatever the hour is
+    store.execute(
+        "UPDATE jobs SET start_utc = submitted_utc"
+    )  # whatever the hour is: Slurm is told to begin them now
+    store.execute("UPDATE job_papers SET placement = ''")
     store.close()
     worked = joulewise("worker", "--engine", "slurm", "--until-idle")
 
@@ -55,3 +60,30 @@ def test_from_a_login_node(joulewise, cluster, home):
     assert "script hello" in joulewise("queue", "nightly", "--output").stdout
     assert "digits" in joulewise("runs").stdout
     assert "NumCPUs=2" in cluster.command("scontrol", "show", "job", "--all")
+
+
+def test_without_a_worker(joulewise, cluster):
+    """With no worker there Slurm has the job at once; the list finds out how it ended, and cancel reaches it there."""
+    told = ("submit", "--engine", "slurm", "--zone", "DE", "--duration", "1s")
+    asked = joulewise(
+        *told, "--interruptible", "--deadline", "+20s", "--name", "soon", "--", "echo", "trained"
+    )
+    assert asked.returncode == 0, asked.stderr
+    assert "no worker is there, so it is slurm job" in asked.stdout
+    assert "it runs in one go, for pauses need a worker" in asked.stdout
+    end = time.monotonic() + 90
+    while (one := json.loads(joulewise("queue", "soon", "--json").stdout))["stage"] != "done":
+        assert time.monotonic() < end, one
+        time.sleep(1)
+    assert one["exit_code"] == 0
+    assert [d["what"] for d in one["story"]][:3] == ["submitted", "claimed", "handed over"]
+    assert joulewise("queue", "soon", "--output").stdout == "trained\n"
+
+    refused = joulewise(*told, "--deadline", "+2h", "--cpus", "64", "--", "true")
+    assert refused.returncode == 2
+    assert "sbatch" in refused.stderr
+    joulewise(*told, "--start", "+1h", "--deadline", "+2h", "--name", "later", "--", "true")
+    assert "BeginTime" in cluster.command("squeue", "-h", "-o", "%j %r")
+    joulewise("cancel", "later")
+    assert json.loads(joulewise("queue", "later", "--json").stdout)["stage"] == "cancelled"
+    assert len(json.loads(joulewise("queue", "--json").stdout)["jobs"]) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -78,3 +79,23 @@ def test_leaves(home):
     assert store.query("SELECT * FROM workers") == []
     store.close()
     worker.stdout.close()
+
+
+def test_beside_each_other(joulewise, home):
+    """Two jobs that each ask for the whole machine run beside each other once their command was seen to use little of it."""
+    command = (sys.executable, "-c", "import time; time.sleep(2.5)")
+    for _ in range(2):
+        joulewise("run", "--quiet", "--", *command)
+    for name in ("one", "two"):
+        joulewise(
+            "submit", "--deadline", "+1h", "--zone", "DE", "--duration", "3s", "--name", name, "--", *command
+        )
+    store = queue_store()
+    store.execute("UPDATE jobs SET start_utc = submitted_utc")  # whatever the hour is
+    store.close()
+    worked = joulewise("worker", "--until-idle", "--capacity", "1cpu")
+
+    assert worked.returncode == 0, worked.stderr
+    (one,), (two,) = (json.loads(joulewise("queue", n, "--json").stdout)["attempts"] for n in ("one", "two"))
+    assert one["ran"][0][0] < two["ran"][0][1]
+    assert two["ran"][0][0] < one["ran"][0][1]

@@ -8,7 +8,7 @@ import pytest
 
 np = pytest.importorskip("numpy", reason="learning needs the extra 'schedule'")
 
-from joulewise.grid.learning import blend, intervals, oracle, replay, run_now  # noqa: E402
+from joulewise.grid.learning import blend, intervals, kept, oracle, replay, run_now  # noqa: E402
 from tests.grid.worlds import weather as weather_list  # noqa: E402
 
 TRAP = 1e6
@@ -218,3 +218,20 @@ def test_too_few_errors_give_no_interval():
 
     assert np.isnan(low).all()
     assert np.isnan(high).all()
+
+
+def test_kept():
+    """A forecast that is always right keeps all it promises; one that is noise keeps little; the future plays no part."""
+    actual = weather(40)
+    right = np.full((len(actual) + 1, 48), np.nan)
+    for t in range(len(actual)):
+        right[t, : len(actual[t : t + 48])] = actual[t : t + 48]
+    noise = np.random.default_rng(1).normal(actual.mean(), actual.std(), right.shape)
+
+    assert kept(actual, right) == pytest.approx(1.0)
+    assert kept(actual, noise) < 0.4
+    assert kept(actual[: 9 * 24], right[: 9 * 24 + 1]) == 1.0  # too little to count
+    poisoned = actual.copy()
+    poisoned[30 * 24 :] = TRAP
+    made = blend(poisoned, None, 48).values[: 30 * 24 + 1]
+    assert kept(actual[: 30 * 24], made) == kept(poisoned[: 30 * 24], made)

@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -116,3 +117,34 @@ def test_a_zone_without_a_price_is_not_free():
     )
     with pytest.raises(UsageError, match="no price for NO"):
         plan([job(2, 8, zones=("DE", "NO"))], some, NOW, Terms(Objective.COST), [Place("DE", 1)])
+
+
+class TestIdlePower:
+    """Suspended work keeps its memory and its GPUs, and what they draw stands in the plan."""
+
+    def plan(self, idle_w: float, **given):
+        pausing = job(4, 8, interruptible=Checkpoint(0.0, 0.0, idle_w), **given)
+        return plan([pausing], grid([100, 100, 400, 400, 100, 100, 400, 400]), NOW, places=[Place("DE", 1)])
+
+    def test_is_counted(self):
+        """A pause of two hours adds its joules and its grams."""
+        (free,), (idle,) = self.plan(0.0).placements, self.plan(100.0).placements
+
+        assert free.pauses == idle.pauses == 1
+        assert idle.predicted.energy_j == pytest.approx(free.predicted.energy_j + 100 * 7200)
+        assert idle.predicted.carbon_g == pytest.approx(free.predicted.carbon_g + 0.1 * 2 * 400)
+
+    def test_may_not_be_worth_it(self):
+        """Where standing still draws nearly what running does, the job runs in one go, where there is room for it."""
+        (placed,) = self.plan(900.0).placements
+
+        assert placed.pauses == 0
+        assert placed.predicted.carbon_g <= placed.run_now.carbon_g
+
+    def test_trust(self):
+        """What such forecasts kept of late stands in the placement, and the promise is the prediction times it."""
+        made = plan([job(2, 8)], replace(grid(VALLEY), trust={"DE": 0.5}), NOW, places=[Place("DE", 1)])
+        (placed,) = made.placements
+
+        assert placed.trust == 0.5
+        assert placed.promised_g == pytest.approx((placed.run_now.carbon_g - placed.predicted.carbon_g) / 2)

@@ -14,7 +14,12 @@ SLOT_S = 10.0
 QUANTUM_S = 5.0
 
 series = st.lists(st.integers(1, 20), min_size=2, max_size=5)
-pauses = st.builds(Checkpoint, st.sampled_from([0.0, 5.0]), st.sampled_from([0.0, 1.0, 7.0, 40.0]))
+pauses = st.builds(
+    Checkpoint,
+    st.sampled_from([0.0, 5.0]),
+    st.sampled_from([0.0, 1.0, 7.0, 40.0]),
+    st.sampled_from([0.0, 0.1, 0.6]),
+)
 
 
 def found(choice: Choice | None) -> Choice:
@@ -48,7 +53,9 @@ def brute_force(prices, work_s, pause):
         if len(on) * QUANTUM_S - pause.dead_s * len(resumed) < work_s:
             continue
         run = sum(prices.between(n * QUANTUM_S, (n + 1) * QUANTUM_S) for n in on)
-        best = min(best, run + sum(pause.energy_j * prices.at(n * QUANTUM_S) for n in resumed))
+        idle = prices.between(on[0] * QUANTUM_S, (on[-1] + 1) * QUANTUM_S) - run if on else 0.0
+        rest = sum(pause.energy_j * prices.at(n * QUANTUM_S) for n in resumed)
+        best = min(best, run + idle * pause.idle_w + rest)
     return best
 
 
@@ -162,3 +169,22 @@ def test_starts_may_be_kept_to_borders():
 
     assert best_start(prices, 15.0, ONE, 30.0, on_steps=True).pieces[0].begin_s == 10.0
     assert best_start(prices, 15.0, ONE, 30.0).pieces[0].begin_s in (5.0, 10.0)
+
+
+def test_idle_power_is_paid_for():
+    """Suspended work that draws as much as it does running never pauses; one that draws nothing does."""
+    prices = prices_of([1, 5, 1, 9])
+
+    def pieces(idle_w: float) -> int:
+        return len(best_stretches(prices, 2 * SLOT_S, ONE, prices.end_s, Checkpoint(0.0, 0.0, idle_w)).pieces)
+
+    assert [pieces(idle_w) for idle_w in (0.0, 0.5, 0.79, 0.81, 1.0)] == [2, 2, 2, 1, 1]
+
+
+def test_idle_power_in_the_cost():
+    """The price of a pause is the idle power over the hours that it lasts."""
+    prices = prices_of([1, 5, 1, 9])
+    chosen = best_stretches(prices, 2 * SLOT_S, ONE, prices.end_s, Checkpoint(0.0, 0.0, 0.5))
+
+    assert chosen.cost == pytest.approx(20 + 0.5 * 50)
+    assert chosen.bound <= chosen.cost

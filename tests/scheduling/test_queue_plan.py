@@ -242,3 +242,41 @@ class TestRenew:
 
         renew(store, cancelling, NOW)
         assert jobs.find(store, job_id).stage is Stage.CANCELLED
+
+
+class TestEngines:
+    """Each engine has its own workers, and its own time to start a job."""
+
+    def test_room_of_their_own(self, store):
+        """A job for one engine takes no room of another's workers."""
+        Leases(store, "w", "here/1").enrol("DE", "local", "", Needs(1), NOW)
+        Leases(store, "s", "here/1").enrol("DE", "slurm", "", Needs(1), NOW)
+        ids = [add(store, ticket(name, 4.0, engine=name)) for name in ("local", "slurm")]
+        renew(store, always(grid()), NOW)
+
+        assert [jobs.find(store, i).start_utc for i in ids] == [NOW + 6 * HOUR] * 2
+
+    def test_the_start_is_learnt(self, store):
+        """What an engine took to start its last jobs lies within the room of the next, and before its latest start."""
+        mine = enrol(store, Needs(1))
+        for _ in range(6):
+            job = add(store, ticket("quick", 0.1))
+            mine.claim(job, 0, "", NOW - HOUR)
+            ran = [(NOW - HOUR + timedelta(minutes=30), NOW)]
+            mine.finish(job, 1, Stage.DONE, "", ran, NOW)
+        late = add(store, ticket("late", 2.0))
+        before = jobs.find(store, late).latest_utc
+        renew(store, always(grid()), NOW)
+
+        assert jobs.find(store, late).latest_utc == before - timedelta(minutes=30)
+        placed = placement_from_json(jobs.placement(store, late) or {})
+        assert sum(s.duration_s for s in placed.stretches) == 2.5 * 3600
+        assert placed.predicted.energy_j == pytest.approx(200 * 7200)  # waiting draws nothing
+
+    def test_done_early(self, store):
+        """A plan leaves a tenth of the slack, so that not everybody presses in the last clean hour."""
+        enrol(store, Needs(1))
+        job = add(store, ticket("last", 2.0))
+        renew(store, always(grid([500.0] * 22 + [100.0] * 26)), NOW)
+
+        assert placement_from_json(jobs.placement(store, job) or {}).end_utc <= NOW + 22 * HOUR

@@ -1,3 +1,6 @@
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -103,3 +106,23 @@ def test_joules_bought_are_shown():
     settled = settle_placement(placed, {"DE": signal([400, 100, 400, 100] * 2)})
 
     assert settled.energy_bought_j == pytest.approx(500.0)
+
+
+def test_idle_power_of_pauses():
+    """A run that stood still is settled with what it drew meanwhile, whatever was planned."""
+    pausing = placed_of(job(2, 8, interruptible=Checkpoint(0.0, 0.0, 100.0)), grid(FORECAST), NOW)
+    ran = [
+        Stretch(NOW, NOW + timedelta(hours=1)),
+        Stretch(NOW + timedelta(hours=3), NOW + timedelta(hours=4)),
+    ]
+    settled = settle_placement(pausing, {"DE": signal(FORECAST)}, ran=ran)
+
+    assert settled.ran_g == pytest.approx(400 + 100 + 0.1 * (300 + 200))
+    assert settled.energy_bought_j == pytest.approx(100 * 7200)
+
+
+def test_the_promise_is_what_forecasts_kept():
+    """Half of what such forecasts said came true of late, so half of it is promised."""
+    placed = placed_of(job(), replace(grid(FORECAST), trust={"DE": 0.5}), NOW)
+
+    assert settle_placement(placed, {"DE": signal(FORECAST)}).promised_g == pytest.approx(250)

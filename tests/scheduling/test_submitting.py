@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from joulewise.ledger import jobs
+from joulewise.ledger.leases import Leases
 from joulewise.ledger.memory import open_memory
 from joulewise.scheduling.submitting import carried, require_command, submit
 from joulewise.testing.queue_contract import HOUR, NOW, ticket
 from joulewise.vocabulary.errors import UsageError
-from joulewise.vocabulary.ticket import Ticket
+from joulewise.vocabulary.ticket import Needs, Ticket
 from tests.scheduling.test_queue_plan import grid
 
 
@@ -78,3 +79,52 @@ def test_relative_program(tmp_path):
     script.chmod(0o755)
 
     require_command("./go.sh", str(tmp_path), dict(os.environ))
+
+
+class TestBesideOthers:
+    """A deadline is accepted only where everybody's room holds it; nobody who was promised one loses it."""
+
+    def enrol(self, store, cpus: int = 4) -> None:
+        Leases(store, "w", "here/1").enrol("DE", "local", "", Needs(cpus), NOW)
+
+    def test_refused_with_the_earliest_finish(self, store):
+        """What does not fit beside what is queued is refused with the earliest finish, and nothing is written."""
+        self.enrol(store)
+        submit(store, asked(hours=20.0, needs=Needs(4)), grid(), NOW)
+
+        with pytest.raises(
+            UsageError, match=r"beside what is queued it ends 2026-03-02 14:01 UTC at the earliest"
+        ):
+            submit(store, asked(hours=5.0, needs=Needs(2)), grid(), NOW)
+        assert len(jobs.lines(store)) == 1
+
+    def test_taken_late(self, store):
+        """Told to, the queue takes it all the same, as soon as there is room, and says when it will end."""
+        self.enrol(store)
+        submit(store, asked(hours=20.0, needs=Needs(4)), grid(), NOW)
+
+        done = submit(store, asked(hours=5.0, needs=Needs(2)), grid(), NOW, late=True)
+
+        line = jobs.find(store, done.id)
+        assert line.start_utc == NOW
+        assert line.reason.startswith("taken late: beside what is queued it ends 2026-03-02 14:01 UTC")
+
+    def test_fits(self, store):
+        """What fits beside the others is taken."""
+        self.enrol(store)
+        submit(store, asked(hours=20.0, needs=Needs(3)), grid(), NOW)
+
+        assert submit(store, asked(hours=20.0, needs=Needs(1)), grid(), NOW).id
+
+    def test_no_worker_is_large_enough(self, store):
+        """What no worker could ever run is refused."""
+        self.enrol(store)
+
+        with pytest.raises(UsageError, match="it takes 8 CPUs, and no worker that is there has as much"):
+            submit(store, asked(needs=Needs(8)), grid(), NOW)
+
+    def test_another_engine(self, store):
+        """Workers of another engine say nothing about this one."""
+        Leases(store, "w", "here/1").enrol("DE", "slurm", "", Needs(4), NOW)
+
+        assert submit(store, asked(needs=Needs(8)), grid(), NOW).id

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from joulewise.launching.port import SUSPEND
+from joulewise.launching.port import SUSPEND, State
 from joulewise.ledger import jobs
 from joulewise.ledger.jobs import Planned
-from joulewise.ledger.leases import Leases
+from joulewise.ledger.leases import Leases, give_up
 from joulewise.ledger.memory import open_memory
 from joulewise.ledger.store import Store
 from joulewise.scheduling.plan import Grid
@@ -77,6 +77,11 @@ class Fuse:
             self.burn()
 
         return through
+
+
+def give(asked: Ticket, _key: str) -> tuple[str, ...]:
+    """Return a ticket's command as it is."""
+    return asked.argv
 
 
 class Yard:
@@ -453,3 +458,46 @@ class TestRoom:
             yard.pass_time(20)
             worker.round()
         assert yard.plans == 1
+
+
+class TestGivenUp:
+    """A host that was given up and returns ends what it still runs before it takes anything else."""
+
+    def given_up(self, yard: Yard) -> tuple[str, Worker]:
+        job = yard.submit(ticket("plain", 2.0))
+        worker = yard.worker()
+        worker.round()
+        yard.pass_time(61)
+        give_up(yard.store, job, yard.clock.now_utc(), who="ada", clock=yard.seconds.read)
+        return job, worker
+
+    def test_its_worker_lives(self, yard):
+        """The worker there finds its word refused and ends the copy."""
+        job, worker = self.given_up(yard)
+        worker.round()
+
+        assert not yard.engine.status(f"{job}-1").live
+        assert yard.line(job).stage is Stage.FAILED
+
+    def test_another_worker_there(self, yard):
+        """A worker that is started there later finds the copy and ends it."""
+        job, _worker = self.given_up(yard)
+        yard.worker().round()
+        assert not yard.engine.status(f"{job}-1").live
+        yard.pass_time(61)
+        yard.worker().round()
+
+        assert jobs.attempts(yard.store, job)[0].end_state == "lost"
+
+    def test_started_again_elsewhere(self, yard):
+        """Declared restartable it may run elsewhere; the returned copy is ended, and its word does not count."""
+        job = yard.submit(ticket("again", 1.0, restartable=True))
+        old = yard.worker()
+        old.round()
+        yard.pass_time(61)
+        give_up(yard.store, job, yard.clock.now_utc(), who="ada", again=True, clock=yard.seconds.read)
+        old.round()  # it returns, ends its copy, and takes the job anew as anybody may
+        yard.run(old)
+
+        assert (yard.line(job).stage, yard.line(job).fence) == (Stage.DONE, 3)
+        assert yard.engine.status(f"{job}-1").state is State.CANCELLED

@@ -29,6 +29,10 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "top": ("joulewise.cli.top", "Show who uses and who holds what now, and what standing by costs."),
     "doctor": ("joulewise.cli.doctor", "Say what can be measured here, and what it would take."),
     "config": ("joulewise.cli.config", "Show each setting and where it came from."),
+    "compress": (
+        "joulewise.cli.compress",
+        "Keep the smaller forms of a model that pass on quality and joules.",
+    ),
     "serve": ("joulewise.cli.serve", "Serve an ONNX model, with joules and grams on every answer."),
     "zones": ("joulewise.cli.zones", "List zones and how clean their electricity is."),
     "forecast": ("joulewise.cli.forecast", "Show how clean a zone's electricity will be, hour by hour."),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,7 +13,7 @@ import click
 from joulewise.cli.output import echo, echo_json, json_option, local_time, plain
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.quantities import format_duration, format_si
-from joulewise.vocabulary.ticket import OPEN, Stage
+from joulewise.vocabulary.ticket import HELD, OPEN, Stage
 
 if TYPE_CHECKING:
     from joulewise.ledger.jobs import Attempt, Decision, Line
@@ -19,6 +21,19 @@ if TYPE_CHECKING:
     from joulewise.ledger.store import Store
     from joulewise.vocabulary.job import Placement
 
+_COLUMNS = (
+    "id",
+    "name",
+    "owner",
+    "engine",
+    "stage",
+    "start_utc",
+    "ended_utc",
+    "deadline_utc",
+    "cpus",
+    "zone",
+    "reason",
+)
 _HEADS = ("job", "name", "owner", "stage", "start", "deadline", "CPUs", "zone", "because")
 
 
@@ -37,7 +52,9 @@ _HEADS = ("job", "name", "owner", "stage", "start", "deadline", "CPUs", "zone", 
 @click.option("--workers", "show_workers", is_flag=True, help="Show the workers.")
 @click.option("--output", is_flag=True, help="With a JOB: print what it wrote so far.")
 @click.option(
-    "--chart", is_flag=True, help="With a JOB: draw the forecast from now on with the hours of its plan."
+    "--chart",
+    is_flag=True,
+    help="Draw the forecast with the processors planned in each hour; with a JOB: with the hours of its plan.",
 )
 @click.option(
     "--plan", "renew", is_flag=True, help="Plan what waits anew, now (workers do it by themselves)."
@@ -57,8 +74,6 @@ def command(
     """Show what waits and runs; with a JOB (id or its beginning, name, latest) its story, step by step, with reasons."""
     from joulewise import wiring
 
-    if chart and job is None:
-        raise UsageError("--chart is for one job; name it: joulewise queue JOB --chart")
     if output and job is None:
         raise UsageError("--output is for one job; name it: joulewise queue JOB --output")
     store = wiring.queue_store()
@@ -69,53 +84,96 @@ def command(
             return _workers(store, as_json)
         if job is not None:
             return _output(store, job) if output else _one(store, job, as_json, chart=chart)
-        return _list(store, owner, limit, everything=everything, as_json=as_json)
+        return _list(store, owner, limit, everything=everything, as_json=as_json, chart=chart)
     finally:
         store.close()
 
 
-def _list(store: Store, owner: str | None, limit: int | None, *, everything: bool, as_json: bool) -> int:
+def _list(
+    store: Store, owner: str | None, limit: int | None, *, everything: bool, as_json: bool, chart: bool
+) -> int:
     from joulewise.ledger import jobs
 
     stages = tuple(Stage) if everything else OPEN
-    found = jobs.lines(store, stages, owner=owner, limit=limit or (50 if everything else None))
-    found.sort(key=lambda x: (x.stage is Stage.QUEUED, x.start_utc, x.id))
+    most = limit or (50 if everything else None)
+    found = jobs.rows(store, stages, _COLUMNS, owner=owner, limit=most)
+    if _looked_after(store, found):
+        found = jobs.rows(store, stages, _COLUMNS, owner=owner, limit=most)
     if as_json:
-        echo_json({"jobs": [line_fields(line) for line in found]})
+        lines = jobs.lines(store, stages, owner=owner, limit=most)
+        lines.sort(key=lambda x: (x.stage is Stage.QUEUED, x.start_utc, x.id))
+        echo_json({"jobs": [line_fields(line) for line in lines]})
         return 0
     if not found:
         echo("nothing waits and nothing runs; joulewise submit -- COMMAND submits a job")
         return 0
-    echo(_columns([_row(line) for line in found]))
-    counts = ", ".join(f"{n} {stage}" for stage in Stage if (n := sum(x.stage is stage for x in found)))
-    echo(f"\n{counts}")
+    found.sort(key=lambda row: (row["stage"] == Stage.QUEUED.value, row["start_utc"], row["id"]))
+    echo(_columns([_row(row) for row in found]))
+    counts = Counter(row["stage"] for row in found)
+    echo("\n" + ", ".join(f"{counts[stage.value]} {stage}" for stage in Stage if counts[stage.value]))
     from joulewise.ledger.leases import workers
 
-    if any(x.stage is Stage.QUEUED for x in found) and not any(w.alive for w in workers(store)):
+    if counts[Stage.QUEUED.value] and not any(w.alive for w in workers(store)):
         echo("no worker is there to run them; start one: joulewise worker")
+    if chart:
+        from joulewise.cli.queue_chart import queue_chart
+
+        echo(f"\n{queue_chart(store, jobs.lines(store, owner=owner, limit=limit), datetime.now(UTC))}")
+    if everything:
+        _settled(store)
     return 0
+
+
+def _settled(store: Store, job_id: str = "") -> None:
+    """Say what was saved of what was promised, over the jobs that were settled, or by one of them."""
+    from joulewise.ledger.savings import plans
+
+    wanted = f"job-{job_id}" if job_id else ""
+    parts = [s for name, s in plans(store) if (name == wanted if wanted else name.startswith("job-"))]
+    if not parts:
+        return
+    saved, promised = sum(p.saved_g for p in parts), sum(p.promised_g for p in parts)
+    share = f" ({saved / promised:.0%})" if promised > 0 else ""
+    whose = f"  settled   {parts[0].verdict}; " if job_id else f"{len(parts)} settled: "
+    echo(f"{whose}{format_si(saved, 'g')} saved of {format_si(promised, 'g')} promised{share}")
+
+
+def _looked_after(store: Store, found: Sequence[Mapping[str, Any]]) -> bool:
+    """See how jobs do that a cluster's scheduler has and no worker looks after; return whether there were any."""
+    from joulewise import wiring
+
+    if not any(row["engine"] != "local" and row["stage"] in HELD for row in found):
+        return False
+    for said in wiring.catch_up(store):
+        click.echo(plain(said, 300), err=True)
+    return True
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> str:
     """Return rows in columns; written here because ten thousand of them take a table library over a second."""
-    widths = [max(len(head), *(len(row[n]) for row in rows)) for n, head in enumerate(_HEADS[:-1])]
+    widths = [max(map(len, column)) for column in zip(_HEADS, *rows, strict=True)][:-1]
     layout = "  ".join(f"{{:<{w}}}" for w in widths) + "  {}"
     return "\n".join([layout.format(*_HEADS), *(layout.format(*row) for row in rows)])
 
 
-def _row(line: Line) -> tuple[str, ...]:
-    when = line.ended_utc or line.start_utc
+def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
     return (
-        line.id,
-        _short(line.name, 24),
-        _short(line.owner, 12),
-        line.stage.value,
-        str(when.astimezone())[:16],  # as local_time says it, in a third of the time
-        str(line.deadline_utc.astimezone())[:16],
-        str(line.needs.cpus),
-        line.zone,
-        _short(line.reason, 70),
+        row["id"],
+        _short(row["name"], 24),
+        _short(row["owner"], 12),
+        row["stage"],
+        _minute((row["ended_utc"] or row["start_utc"])[:16]),
+        _minute(row["deadline_utc"][:16]),
+        str(row["cpus"]),
+        row["zone"],
+        _short(row["reason"], 70),
     )
+
+
+@cache
+def _minute(utc: str) -> str:
+    """Return a minute of the table's as `local_time` says it; many jobs share one."""
+    return str(datetime.fromisoformat(f"{utc}+00:00").astimezone())[:16]
 
 
 def _short(text: str, most: int) -> str:
@@ -127,6 +185,8 @@ def _one(store: Store, text: str, as_json: bool, *, chart: bool) -> int:
     from joulewise.scheduling.saved import placement_from_json
 
     line = jobs.find(store, text)
+    if _looked_after(store, [{"engine": line.engine, "stage": line.stage}]):
+        line = jobs.find(store, line.id)
     ticket, told = jobs.ticket(store, line.id), jobs.placement(store, line.id)
     story, attempts = jobs.story(store, line.id), jobs.attempts(store, line.id)
     placed = None if told is None else placement_from_json(told)
@@ -165,9 +225,14 @@ def _one(store: Store, text: str, as_json: bool, *, chart: bool) -> int:
                 f"  plan      {local_time(stretch.start_utc)} to {local_time(stretch.end_utc)} in {placed.zone}"
             )
         echo(f"  carbon    {_carbon(placed)}")
+        if placed.trust < 1 and placed.promised_g > 0:
+            echo(
+                f"  promise   {format_si(placed.promised_g, 'g')} less; such forecasts kept {placed.trust:.0%} in the last month"
+            )
         for note in placed.notes:
             echo(f"  note      {plain(note, 300)}")
         echo(f"  grid      {plain((told or {}).get('signal', ''), 300)}")
+    _settled(store, line.id)
     if chart:
         echo(_drawn(line, placed))
     echo("")

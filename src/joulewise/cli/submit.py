@@ -19,6 +19,9 @@ from joulewise.vocabulary.quantities import ENERGY_UNITS, format_duration, forma
 from joulewise.vocabulary.ticket import Needs, Ticket
 
 _SUSPEND = Checkpoint(1.0, 0.0)  # a signal and a look: its memory stays warm
+_IDLE_GPU_W = (
+    46.0  # an A100 that does nothing: a p4d.24xlarge of the Cloud Carbon Footprint's rows, by its eight
+)
 _REQUEUE = Checkpoint(30.0, 0.0)  # to save, to start and to load; --pause-time says better
 
 
@@ -48,6 +51,11 @@ _REQUEUE = Checkpoint(30.0, 0.0)  # to save, to start and to load; --pause-time 
 )
 @click.option(
     "--pause-energy", default="0J", metavar="ENERGY", help="Joules of saving and loading at each pause."
+)
+@click.option(
+    "--idle-power",
+    metavar="WATTS",
+    help="What it draws while it is suspended (default: its memory's, and an idle GPU's for each of its GPUs).",
 )
 @click.option("--restartable", is_flag=True, help="It may be started again from nothing if its machine dies.")
 @click.option(
@@ -80,6 +88,9 @@ _REQUEUE = Checkpoint(30.0, 0.0)  # to save, to start and to load; --pause-time 
 @click.option(
     "--engine", default="local", metavar="NAME", help="What runs it: local (default), slurm, ray, kubernetes."
 )
+@click.option(
+    "--late", is_flag=True, help="Take it even where it must end late beside what is queued; when is said."
+)
 @click.option("--name", metavar="NAME", help="Its name (default: the program's or the script's).")
 @click.option(
     "--env",
@@ -99,7 +110,7 @@ def command(**options: Any) -> None:
     from joulewise import wiring
 
     ticket = _ticket(options, datetime.now(UTC))
-    done = wiring.submit(ticket)
+    done = wiring.submit(ticket, late=options["late"])
     placed = done.placement
     if options["as_json"]:
         echo_json(
@@ -113,10 +124,17 @@ def command(**options: Any) -> None:
                 "saving": placed.saving if placed else None,
                 "notes": list(placed.notes) if placed else [],
                 "signal": done.signal,
+                "trust": placed.trust if placed else None,
+                "handed": done.handed or None,
             }
         )
         return
     echo(f"{done.id} ({plain(ticket.job.name, 40)}) is in the queue: {done.reason}")
+    if done.handed:
+        pauses = "; it runs in one go, for pauses need a worker" if ticket.pausable else ""
+        echo(
+            f"  handed   no worker is there, so it is {done.handed} already, which starts it at its hour{pauses}"
+        )
     if placed is None:
         return
     pauses = f" with {placed.pauses} pause{'s' if placed.pauses > 1 else ''}" if placed.pauses else ""
@@ -129,6 +147,10 @@ def command(**options: Any) -> None:
     echo(
         f"  carbon   {format_si(placed.predicted.carbon_g, 'g')}, run at once {format_si(placed.run_now.carbon_g, 'g')}"
     )
+    if placed.trust < 1 and placed.promised_g > 0:
+        echo(
+            f"  promise  {format_si(placed.promised_g, 'g')} less: such forecasts kept {placed.trust:.0%} of what they said in the last month"
+        )
     for note in placed.notes:
         echo(f"  note     {plain(note, 300)}")
     echo(f"  grid     {plain(done.signal, 300)}")
@@ -158,12 +180,14 @@ def _ticket(options: dict[str, Any], now: datetime) -> Ticket:
     duration, power_w = _known(options, argv)
     delays = engine.delays()
     duration = _with_start(duration, delays.start_s + delays.wake_s)
+    needs = Needs(options["cpus"], options["gpus"], int(quantity(options["memory"], BYTES, "--memory")))
     pause = None
     if options["interruptible"] or checkpoint:
         usual = _REQUEUE if checkpoint else _SUSPEND
         dead_s = parse_duration(options["pause_time"]) if options["pause_time"] else usual.dead_s
         dead_s += delays.requeue_s if checkpoint else 0.0
-        pause = Checkpoint(dead_s, quantity(options["pause_energy"], ENERGY_UNITS, "--pause-energy"))
+        pause_j = quantity(options["pause_energy"], ENERGY_UNITS, "--pause-energy")
+        pause = Checkpoint(dead_s, pause_j, 0.0 if checkpoint else _idle_w(options, needs))
     return Ticket(
         Job(
             options["name"] or run_name(argv),
@@ -179,7 +203,7 @@ def _ticket(options: dict[str, Any], now: datetime) -> Ticket:
         getpass.getuser(),
         carried(os.environ if options["engine"] in wiring.SHARES_FILES else {}, _named(options["named"])),
         options["engine"],
-        Needs(options["cpus"], options["gpus"], int(quantity(options["memory"], BYTES, "--memory"))),
+        needs,
         options["priority"],
         options["restartable"],
         checkpoint,
@@ -187,6 +211,15 @@ def _ticket(options: dict[str, Any], now: datetime) -> Ticket:
         options["retries"],
         options["budget"],
     )
+
+
+def _idle_w(options: dict[str, Any], needs: Needs) -> float:
+    """Return the watts of suspended work: as told, else what its memory and its GPUs draw while they stand by."""
+    from joulewise.measuring.meters.modelled import MEMORY_W_PER_BYTE
+
+    if options["idle_power"]:
+        return quantity(options["idle_power"], WATTS, "--idle-power")
+    return needs.memory_bytes * MEMORY_W_PER_BYTE + needs.gpus * _IDLE_GPU_W
 
 
 def _zones(options: dict[str, Any]) -> tuple[str, ...]:

@@ -43,6 +43,11 @@ _PART = re.compile(r"(\d+)\s*(cpus?|gpus?)", re.IGNORECASE)
     help="What runs the jobs: local (default), slurm, ray, kubernetes.",
 )
 @click.option("--everybody", is_flag=True, help="Run other users' jobs, too, as this user.")
+@click.option(
+    "--apart",
+    is_flag=True,
+    help="Give each job what it asks for: place none beside others by what like runs used.",
+)
 @click.option("--until-idle", is_flag=True, help="End when nothing waits and nothing runs.")
 @click.option("--quiet", is_flag=True, help="Say nothing.")
 def command(**options: Any) -> int:
@@ -80,7 +85,11 @@ def command(**options: Any) -> int:
         if not options["quiet"]:
             echo(plain(line, 400))
 
-    worker = Worker(store, engine, post, SystemClock(), wrap=wiring.recorded, plan=planner.start, say=say)
+    own = engine.name == "local" and not options["apart"]
+    worker = Worker(
+        store, engine, post, SystemClock(), wrap=wiring.recorded, plan=planner.start, say=say,
+        sharing=wiring.sharing(store, room.gpus, say) if own else None,
+    )  # fmt: skip
     say(f"worker {post.name}: {room}, zone {zone or 'any'}, engine {engine.name}")
     try:
         while not stop.is_set():

@@ -33,13 +33,17 @@ _STALE = timedelta(days=7)  # older history says more about the season than abou
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """The hours to come: hourly values, by which method, and what had to be done without (`notes`)."""
+    """The hours to come: hourly values, by which method, and what had to be done without (`notes`).
+
+    `kept` is the share of what such forecasts promised of late that came true (1 where nobody could count it).
+    """
 
     signal: Signal
     method: str
     weights: Mapping[str, float] = field(default_factory=dict)
     history_h: int = 0
     notes: tuple[str, ...] = ()
+    kept: float = 1.0
 
 
 def outlook(
@@ -63,7 +67,7 @@ def outlook(
     if made is not None and any(v is not None for v in made.signal.values):
         if not told:
             said.append("no published forecast is at hand: history alone")
-        return Outlook(made.signal, made.method, made.weights, made.history_h, tuple(said))
+        return Outlook(made.signal, made.method, made.weights, made.history_h, tuple(said), made.kept)
     typical = (profile_of(known) if known else None) or shipped
     said.append(
         "no forecast can be made: neither a published one nor a day of history of the last week is at hand"

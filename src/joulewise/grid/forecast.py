@@ -37,12 +37,16 @@ LEARNT, UNTUNED, PUBLISHED = "learnt blend", "untuned blend", "published forecas
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """Hourly values from the hour that holds `now`, how they were made, and each member's weight (they add up to 1)."""
+    """Hourly values from the hour that holds `now`, how they were made, and each member's weight (they add up to 1).
+
+    `kept` is the share of what such forecasts promised of late that came true (1 where nobody could count it).
+    """
 
     signal: Signal
     method: str
     weights: Mapping[str, float] = field(default_factory=dict)
     history_h: int = 0
+    kept: float = 1.0
 
 
 def forecast(
@@ -71,7 +75,7 @@ def forecast(
     source = "; ".join(
         dict.fromkeys(s.source for s in (*hourly[-1:], *([known] if history and known else [])) if s.source)
     )
-    values, low, high, method, weights = _made(history, origin_utc, hours, hourly)
+    values, low, high, method, weights, kept = _made(history, origin_utc, hours, hourly)
     # a price may be below zero, grams may not
     floor = None if template.meaning.kind is Kind.PRICE else 0.0
     points = tuple(
@@ -84,7 +88,7 @@ def forecast(
         points=points,
         source=f"{method}: {source}" if source else method,
     )
-    return Forecast(signal, method, weights, len(history))
+    return Forecast(signal, method, weights, len(history), kept)
 
 
 _Series = Sequence[float]
@@ -92,16 +96,16 @@ _Series = Sequence[float]
 
 def _made(
     history: list[float], origin_utc: datetime, hours: int, issues: list[Signal]
-) -> tuple[_Series, _Series, _Series, str, dict[str, float]]:
-    """Return values, arms below and above, the method's name and the members' weights."""
+) -> tuple[_Series, _Series, _Series, str, dict[str, float], float]:
+    """Return values, arms below and above, the method's name, the members' weights, and the share kept of late."""
     if len(history) < _MIN_HISTORY_H:
         row = _published_rows(issues, origin_utc, 0, hours)[-1]
-        return row, [nan] * hours, [nan] * hours, PUBLISHED, {PUBLISHED: 1.0}
+        return row, [nan] * hours, [nan] * hours, PUBLISHED, {PUBLISHED: 1.0}, 1.0
     try:
         import numpy as np
     except ImportError:
-        return _untuned(history, origin_utc, hours, issues)
-    from joulewise.grid.learning import blend, intervals
+        return *_untuned(history, origin_utc, hours, issues), 1.0
+    from joulewise.grid.learning import blend, intervals, kept
 
     actual = np.array(history, dtype=np.float64)
     rows: NDArray[np.float64] | None = None
@@ -115,6 +119,7 @@ def _made(
         above.tolist(),
         LEARNT,
         blended.weights_at(len(history)),
+        kept(actual, blended.values),
     )
 
 

@@ -111,6 +111,33 @@ def run_now(actual: Floats, starts: NDArray[np.int64], work_h: int) -> Floats:
     return paid
 
 
+def kept(actual: Floats, forecasts: Floats, memory_h: int = 30 * DAY) -> float:
+    """Return which share of the saving that forecasts of the last `memory_h` promised came true; from 0 to 1.
+
+    The cheapest hour of a forecast is cheap also because its error happens to be low, so plans promise more than they keep.
+    Counted over jobs of 2 hours that may wait for 12, one begun every hour, as if five more days had kept all of it; 1 where
+    less than a day of them can be counted.
+    """
+    work_h, wait_h = 2, 12
+    last = len(actual) - work_h - wait_h
+    starts = np.arange(max(_SETTLED_H, len(actual) - memory_h), last + 1)
+    if forecasts.shape[1] < work_h + wait_h or len(starts) < DAY:
+        return 1.0
+    looked = np.lib.stride_tricks.sliding_window_view(
+        forecasts[starts, : work_h + wait_h], work_h, axis=1
+    ).sum(2)
+    came = np.lib.stride_tricks.sliding_window_view(
+        np.lib.stride_tricks.sliding_window_view(actual, work_h + wait_h)[starts], work_h, axis=1
+    ).sum(2)
+    usable = np.isfinite(looked).all(1) & np.isfinite(came).all(1)
+    rows, chosen = np.flatnonzero(usable), looked[usable].argmin(1)
+    promised = looked[rows, 0] - looked[rows, chosen]
+    realised = came[rows, 0] - came[rows, chosen]
+    usual = float(promised.mean()) * 5 * DAY if len(rows) else 0.0
+    total = float(promised.sum()) + usual
+    return min(1.0, max(0.0, (float(realised.sum()) + usual) / total)) if total > 0 else 1.0
+
+
 def intervals(actual: Floats, forecasts: Floats, memory_h: int = 30 * DAY) -> tuple[Floats, Floats]:
     """Return how far below and above the last row of `forecasts` the truth lies in nine of ten cases, by hour ahead.
 

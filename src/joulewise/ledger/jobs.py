@@ -66,6 +66,16 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
+class Work:
+    """An open job as others see it: what it takes, when it must start and be done, and since when it runs (None: it waits)."""
+
+    needs: Needs
+    latest_utc: datetime
+    deadline_utc: datetime
+    begun_utc: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Planned:
     """What a plan says of one job: where and when it starts, the latest start, and the placement as plain values."""
 
@@ -148,14 +158,26 @@ def lines(
     limit: int | None = None,
 ) -> list[Line]:
     """Return jobs in these stages, the oldest first (with a limit: the newest of them)."""
+    found = rows(store, stages, _LINE, owner=owner, limit=limit)
+    found.sort(key=lambda row: (row["submitted_utc"], row["id"]))
+    return [line(row) for row in found]
+
+
+def rows(
+    store: Store,
+    stages: Iterable[Stage],
+    columns: Sequence[str],
+    *,
+    owner: str | None = None,
+    limit: int | None = None,
+) -> list[dict[str, Any]]:
+    """Return some columns of jobs in these stages as the table holds them, in no order (with a limit: the newest)."""
     names = [Stage(s).value for s in stages]
     where, values = _in("stage", names)
     if owner is not None:
         where, values = f"{where} AND owner = :owner", {**values, "owner": owner}
     newest = "" if limit is None else f" ORDER BY submitted_utc DESC, id DESC LIMIT {int(limit)}"
-    rows = store.query(f"SELECT {LINE} FROM jobs WHERE {where}{newest}", values)  # noqa: S608 - names of ours
-    rows.sort(key=lambda row: (row["submitted_utc"], row["id"]))
-    return [line(row) for row in rows]
+    return store.query(f"SELECT {', '.join(columns)} FROM jobs WHERE {where}{newest}", values)  # noqa: S608 - names of ours
 
 
 def count(store: Store) -> dict[Stage, int]:
@@ -338,6 +360,53 @@ def used(store: Store, since_utc: datetime, now_utc: datetime) -> dict[str, floa
         )
         sums[row["owner"]] = sums.get(row["owner"], 0.0) + seconds * (row["cpus"] + 8 * row["gpus"])
     return sums
+
+
+def open_work(store: Store, engine: str, zone: str, most: int = 1000) -> list[Work]:
+    """Return the open jobs of an engine in a zone; of those that wait the most pressing `most`."""
+    columns = "cpus, gpus, memory_bytes, latest_utc, deadline_utc, stage"
+    where = {"engine": engine, "zone": zone}
+    rows = store.query(
+        f"SELECT {columns}, begun_utc FROM jobs JOIN job_attempts "  # noqa: S608 - names of ours
+        "ON job_attempts.job = jobs.id AND job_attempts.fence = jobs.fence "
+        "WHERE stage IN ('running', 'paused') AND engine = :engine AND zone = :zone",
+        where,
+    )
+    rows += store.query(
+        f"SELECT {columns}, '' AS begun_utc FROM jobs "  # noqa: S608 - names of ours
+        "WHERE stage = 'queued' AND engine = :engine AND zone = :zone ORDER BY latest_utc LIMIT :most",
+        {**where, "most": most},
+    )
+    return [
+        Work(
+            Needs(r["cpus"], r["gpus"], r["memory_bytes"]),
+            datetime.fromisoformat(r["latest_utc"]),
+            datetime.fromisoformat(r["deadline_utc"]),
+            _moment(r["begun_utc"]) if r["stage"] == "running" else None,
+        )
+        for r in rows
+    ]
+
+
+def withdraw(store: Store, job_id: str) -> None:
+    """Take back what `add` wrote of a job, as if it had never been submitted."""
+    with store.transaction():
+        for table, column in (
+            ("leases", "name"), ("job_attempts", "job"), ("job_decisions", "job"), ("job_papers", "job"), ("jobs", "id"),
+        ):  # fmt: skip
+            store.execute(f"DELETE FROM {table} WHERE {column} = :id", {"id": job_id})  # noqa: S608 - names of ours
+
+
+def start_delays(store: Store, engine: str, most: int = 100) -> list[float]:
+    """Return the seconds from handing a job to an engine until it ran, of the last attempts that are over; in growing order."""
+    rows = store.query(
+        "SELECT job_attempts.begun_utc, job_attempts.ran FROM job_attempts JOIN jobs ON jobs.id = job_attempts.job "
+        "WHERE jobs.engine = :engine AND job_attempts.ended_utc <> '' "
+        "ORDER BY job_attempts.ended_utc DESC LIMIT :most",
+        {"engine": engine, "most": most},
+    )
+    begins = [(datetime.fromisoformat(r["begun_utc"]), stretches(r["ran"])) for r in rows]
+    return sorted(max(0.0, (ran[0][0] - begun).total_seconds()) for begun, ran in begins if ran)
 
 
 def line(row: Mapping[str, Any]) -> Line:

@@ -41,10 +41,12 @@ from joulewise.ledger.jobs import (
     stretches_as_text,
 )
 from joulewise.ledger.store import Store, insert, upsert
+from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.ticket import Needs, Stage
 
 LEASE_S = 60.0
 PLANNER = "planner"
+GIVEN_UP = "given up"  # the end of an attempt whose host was declared lost, and that nobody has seen dead
 _LEASE = ("name", "fence", "worker", "host", "boot", "pid", "pid_start", "clock", "until_s")
 _WORKER = (
     "name", "host", "zone", "engine", "owners", "cpus", "gpus", "memory_bytes", "since_utc", "clock", "until_s",
@@ -259,8 +261,28 @@ class Leases:
         clock, now_s = self._clock(self._store)
         return [_held(r) for r in rows if self._adoptable(r, clock, now_s, bound)]
 
-    def adopt(self, held: Held, now_utc: datetime) -> bool:
-        """Take over a job that was another's, under the same fence; False where somebody was first."""
+    def strays(self, engine: str, *, bound: bool) -> list[tuple[str, int]]:
+        """Return (job, fence) of attempts that were given up and that nobody has seen dead; `bound`: only those of this host."""
+        here = "AND a.host = :host" if bound else ""
+        rows = self._store.query(
+            "SELECT a.job, a.fence FROM job_attempts a JOIN jobs ON jobs.id = a.job "  # noqa: S608 - text of ours
+            f"WHERE a.end_state = :state AND jobs.engine = :engine {here}",
+            {"state": GIVEN_UP, "engine": engine, "host": self._process["host"]},
+        )
+        return [(r["job"], r["fence"]) for r in rows]
+
+    def bury(self, job_id: str, fence: int) -> None:
+        """Write that an attempt that was given up does not run."""
+        self._store.execute(
+            "UPDATE job_attempts SET end_state = 'lost' WHERE job = :id AND fence = :fence AND end_state = :state",
+            {"id": job_id, "fence": fence, "state": GIVEN_UP},
+        )
+
+    def adopt(self, held: Held, now_utc: datetime, *, said: bool = True) -> bool:
+        """Take over a job that was another's, under the same fence; False where somebody was first.
+
+        Without `said` its story stays as it is: somebody only looks.
+        """
         clock, now_s = self._clock(self._store)
         with self._store.transaction():
             taken = self._store.execute(
@@ -271,7 +293,7 @@ class Leases:
                     "id": held.line.id, "old": held.worker, "fence": held.line.fence,
                 },
             )  # fmt: skip
-            if taken:
+            if taken and said:
                 decide(self._store, now_utc, (held.line.id, "adopted", f"from {held.worker}, which is gone"),
                        who=self.worker)  # fmt: skip
         return bool(taken)
@@ -304,6 +326,50 @@ class Leases:
         if here and (lease["boot"] != boot_id() or process_start(lease["pid"]) != lease["pid_start"]):
             return True
         return bool(lease["clock"] != clock or lease["until_s"] < now_s)
+
+
+def give_up(
+    store: Store,
+    job_id: str,
+    now_utc: datetime,
+    *,
+    who: str,
+    again: bool = False,
+    clock: Callable[[Store], tuple[str, float]] = lease_clock,
+) -> Stage:
+    """Declare that a job's host never returns, and return its stage then: it has failed, or (`again`) it waits once more.
+
+    The fence moves on, so nothing that the old attempt says counts any more; should its host return, a worker there ends it
+    before it takes anything else. UsageError where the job is with nobody, or with a worker that is still heard of.
+    """
+    whose, now_s = clock(store)
+    with store.transaction():
+        rows = store.query("SELECT * FROM leases WHERE name = :id", {"id": job_id})
+        held = [h for h in holders(store) if h.line.id == job_id]
+        if not rows or not held:
+            raise UsageError(f"{job_id} is with no worker, so there is no host to give up")
+        lease, fence = rows[0], held[0].line.fence
+        if lease["clock"] == whose and lease["until_s"] >= now_s:
+            raise UsageError(
+                f"{job_id} is with {lease['worker']}, which was heard of within its lease: joulewise cancel {job_id} asks it"
+            )
+        stage = Stage.QUEUED if again else Stage.FAILED
+        reason = f"given up by {who}: {lease['host'].partition('/')[0]} does not return"
+        store.execute(
+            "UPDATE jobs SET stage = :stage, fence = fence + 1, reason = :reason, ended_utc = :ended, start_utc = :now "
+            "WHERE id = :id AND fence = :fence AND stage IN ('running', 'paused')",
+            {
+                "stage": stage.value, "reason": reason, "ended": "" if again else iso(now_utc), "now": iso(now_utc),
+                "id": job_id, "fence": fence,
+            },
+        )  # fmt: skip
+        store.execute("DELETE FROM leases WHERE name = :id", {"id": job_id})
+        store.execute(
+            "UPDATE job_attempts SET ended_utc = :now, end_state = :state, reason = :reason WHERE job = :id AND fence = :fence",
+            {"now": iso(now_utc), "state": GIVEN_UP, "reason": reason, "id": job_id, "fence": fence},
+        )
+        decide(store, now_utc, (job_id, "waits again" if again else "given up", reason), who=who)
+    return stage
 
 
 def due(store: Store, engine: str, zone: str, owners: str, now_utc: datetime, limit: int = 200) -> list[Line]:

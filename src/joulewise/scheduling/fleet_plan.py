@@ -7,8 +7,8 @@ priced for single jobs (plan.py). Jobs are packed at their first pace. Needs num
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from math import ceil
 
@@ -18,11 +18,22 @@ from joulewise.scheduling.fleet import Fleet, Floats, Ints, Packing, pack
 from joulewise.scheduling.ladder import FREE
 from joulewise.scheduling.plan import Grid, Terms, refusal
 from joulewise.scheduling.slots import Slot, window
-from joulewise.vocabulary.job import Job, Objective, Place, Placement, Plan, Stretch, Toll, Unplaced, after
+from joulewise.vocabulary.job import (
+    Checkpoint,
+    Job,
+    Objective,
+    Place,
+    Placement,
+    Plan,
+    Stretch,
+    Toll,
+    Unplaced,
+    after,
+)
 from joulewise.vocabulary.quantities import format_duration
 from joulewise.vocabulary.signal import utc
 
-_EPS = 1e-9
+_EPS, _EPS_S = 1e-9, 1e-6
 _HAIR = 1e-6  # bounds are of prices with it, so they are lowered by as much
 _SMALL = 2000  # jobs; a larger fleet gets fewer steps of the search for prices
 _UNLIMITED = 1 << 30
@@ -58,6 +69,7 @@ def plan_fleet(
     board = _Board(kept, grid, at_utc, terms, places, taken)
     small = len(kept) <= _SMALL
     packing = pack(board.fleet, iterations=120 if small else 60, passes=8 if small else 4)
+    packing = board.joined(packing)
     left = set(packing.unplaced)
     out += [Unplaced(kept[j], board.why_not(j)) for j in packing.unplaced]
     placements = tuple(board.placement(j, packing) for j in range(len(kept)) if j not in left)
@@ -126,6 +138,46 @@ class _Board:
             ),
         )
 
+    def joined(self, packing: Packing) -> Packing:
+        """Return the packing with jobs run in one go where the idle power of their pauses costs more than pausing saves.
+
+        The packer knows nothing of it; each such job is put into the room that the others leave, if that is cheaper.
+        """
+        fleet, steps, zones = self.fleet, list(packing.steps), list(packing.zones)
+        draws = [
+            j
+            for j, job in enumerate(self.jobs)
+            if job.interruptible and job.interruptible.idle_w and steps[j]
+        ]
+        draws = [j for j in draws if len(_runs(steps[j], zones[j])) > 1 and len(set(zones[j])) == 1]
+        if not draws:
+            return packing
+        free = fleet.capacity.copy()
+        for j, when in enumerate(steps):
+            free[list(zones[j]), list(when)] -= fleet.units[j]
+        saved = 0.0
+        for j in draws:
+            zone, own, units = zones[j][0], list(steps[j]), fleet.units[j]
+            pause, span = self.jobs[j].interruptible or FREE, slice(own[0], own[-1] + 1)
+            rates = self.rates[zone]
+            paid = float(rates[own].sum() * fleet.weight[j])
+            resumed = [first for _, first, _ in _runs(steps[j], zones[j])[1:]]
+            idle_j = (rates[span].sum() - rates[own].sum()) * pause.idle_w * self.step_s
+            paid_all = paid + float(idle_j + rates[resumed].sum() * pause.energy_j)
+            free[zone, own] += units
+            length = max(1, ceil((self.jobs[j].duration.expected_s or 0.0) / self.step_s - _EPS))
+            window = np.arange(fleet.release[j], fleet.deadline[j] - length + 1)
+            fits = np.concatenate([[0], np.cumsum(free[zone] >= units)])
+            summed = np.concatenate([[0.0], np.cumsum(rates)])
+            window = window[fits[window + length] - fits[window] == length]
+            cost = (summed[window + length] - summed[window]) * fleet.weight[j]
+            if len(window) and cost.min() < paid_all:
+                first = int(window[cost.argmin()])
+                steps[j], zones[j] = tuple(range(first, first + length)), (zone,) * length
+                saved += paid - float(cost.min())
+            free[zone, list(steps[j])] -= units
+        return replace(packing, steps=tuple(steps), zones=tuple(zones), cost=packing.cost - saved)
+
     def placement(self, j: int, packing: Packing) -> Placement:
         """Return where job j was packed."""
         job = self.jobs[j]
@@ -145,7 +197,7 @@ class _Board:
                 begin, end = after(self.origin, begin_s), after(self.origin, begin_s + run_s)
                 stretches.append(Stretch(begin, end, job.paces[0].name, self.zones[zone] if moves else ""))
                 used.append((zone, begin_s, run_s))
-        toll = self._toll(job, used, pause.energy_j)
+        toll = self._toll(job, used, pause)
         now = self._now(j)
         where = self.zones[used[0][0]]
         value, value_now = self._value(toll), self._value(now)
@@ -167,6 +219,7 @@ class _Board:
             job.duration.reserve_s or expected,
             self._risk(j, needed_s),
             self.notes,
+            self.grid.trust.get(where, 1.0) if where == job.zones[0] and not moves else 1.0,
         )
 
     def why_not(self, j: int) -> str:
@@ -258,28 +311,36 @@ class _Board:
             return True
         return zone in job.zones and not job.data_bytes and (not job.residency or zone in job.residency)
 
-    def _toll(self, job: Job, used: Sequence[tuple[int, float, float]], pause_j: float) -> Toll:
+    def _toll(self, job: Job, used: Sequence[tuple[int, float, float]], pause: Checkpoint) -> Toll:
         energy = grams = money = 0.0
-        for number, (zone, begin_s, run_s) in enumerate(used):
+        rested = None
+        for zone, begin_s, run_s in used:
             first = round(begin_s / self.step_s)
-            left = run_s
-            if number:
-                energy += pause_j
-                grams += pause_j * float(self.gram[zone, first])
-                money += pause_j * float(self.money[zone, first])
-            while left > 1e-6:
-                part = min(left, float(self.step_s))
-                energy += part * job.power_w
-                grams += part * job.power_w * float(self.gram[zone, first])
-                money += part * job.power_w * float(self.money[zone, first])
-                left, first = left - part, min(first + 1, self.gram.shape[1] - 1)
+            parts = list(self._parts(begin_s, run_s, job.power_w))
+            if rested is not None:
+                parts.append((first, pause.energy_j))
+                parts += self._parts(rested, begin_s - rested, pause.idle_w)
+            for step, joules in parts:
+                energy += joules
+                grams += joules * float(self.gram[zone, step])
+                money += joules * float(self.money[zone, step])
+            rested = begin_s + run_s
         return Toll(energy, grams, money if self.grid.prices else None)
+
+    def _parts(self, begin_s: float, length_s: float, power_w: float) -> Iterator[tuple[int, float]]:
+        """Yield each step that a stretch touches with the joules drawn in it."""
+        end_s = begin_s + length_s
+        while end_s - begin_s > _EPS_S and power_w:
+            step = int(begin_s / self.step_s + _EPS)
+            until = min(end_s, (step + 1.0) * self.step_s)
+            yield min(step, self.gram.shape[1] - 1), (until - begin_s) * power_w
+            begin_s = until
 
     def _now(self, j: int) -> Toll:
         job = self.jobs[j]
         home = self.zones.index(job.zones[0])
         return self._toll(
-            job, [(home, self._release(job) * self.step_s, job.duration.expected_s or 0.0)], 0.0
+            job, [(home, self._release(job) * self.step_s, job.duration.expected_s or 0.0)], FREE
         )
 
     def _bound(self, j: int) -> float:

@@ -14,7 +14,7 @@ standard library only: one job over a week of hours takes milliseconds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from math import inf
 
@@ -101,7 +101,18 @@ def best_stretches(
         cost = sum(prices.between(a, b) for a, b in spans) * pace.power_w
         return Choice(tuple(Piece(a, b, pace) for a, b in spans), cost, cost)
     task = _Task(prices, slots, length, pace, pause, state)
-    return task.solve()
+    chosen = task.solve()
+    if not pause.idle_w or chosen is None:
+        return chosen
+    # what would be best if standing still were free has shorter stretches than any price of work finds
+    free = best_stretches(prices, work_s, pace, latest_s, replace(pause, idle_w=0.0), state)
+    if free is None:
+        return chosen
+    bound = max(chosen.bound, free.bound)
+    cost = task.cost([(p.begin_s, p.end_s) for p in free.pieces])
+    if cost < chosen.cost:
+        return Choice(free.pieces, cost, min(bound, cost))
+    return Choice(chosen.pieces, chosen.cost, min(bound, chosen.cost))
 
 
 def best_paces(
@@ -225,7 +236,7 @@ class _Task:
         begin = self.slots[0][0]
         resume = self.pause.dead_s if self.state is State.PAUSED else 0.0
         found.append([(begin, begin + self.length + resume)])  # run on at once
-        kept = [(self._cost(spans), spans) for spans in found if spans is not None]
+        kept = [(self.cost(spans), spans) for spans in found if spans is not None]
         kept = [k for k in kept if k[1] and k[1][-1][1] <= self.slots[-1][1] + _EPS_S]
         if not kept:
             return None
@@ -239,24 +250,26 @@ class _Task:
         fresh = 0.0 if self.state is State.FRESH else inf
         on = 0.0 if self.state is State.RUNNING else inf
         off = inf if self.state is State.FRESH else 0.0
-        back: list[tuple[int, int]] = []  # where `on` and `off` came from: 0 fresh, 1 on, 2 off
+        done = inf
+        # where `on`, `off` and `done` came from: 0 fresh, 1 on, 2 off, 3 done
+        back: list[tuple[int, int, int]] = []
         for begin, end, price in self.slots:
             gain = (power * price - worth) * (end - begin)
             start, stay, again = fresh, on, off + worth * dead + joules * price
             best = min(start, stay, again)
             came = 1 if stay == best else 0 if start == best else 2
-            rest = min(on, off)
-            back.append((came, 1 if on < off else 2))
-            on, off = best + gain, rest
-        best = min(fresh, on, off)
-        at = 0 if fresh == best else 1 if on == best else 2
+            rest = min(on, off) + self.pause.idle_w * price * (end - begin)
+            back.append((came, 1 if on < off else 2, 1 if on < done else 3))
+            on, off, done = best + gain, rest, min(on, done)
+        best = min(fresh, on, done)
+        at = 0 if fresh == best else 1 if on == best else 3
         spans: list[tuple[float, float]] = []
-        for (begin, end, _), (came, rested) in zip(reversed(self.slots), reversed(back), strict=True):
+        for (begin, end, _), (came, rested, ended) in zip(reversed(self.slots), reversed(back), strict=True):
             if at == 1:
                 spans.append((begin, end))
                 at = came
-            elif at == 2:
-                at = rested
+            elif at:
+                at = rested if at == 2 else ended
         return best, _merge(spans[::-1])
 
     def _resumptions(self, spans: Sequence[tuple[float, float]]) -> list[float]:
@@ -269,9 +282,13 @@ class _Task:
     def _work(self, spans: Sequence[tuple[float, float]]) -> float:
         return sum(b - a for a, b in spans) - self.pause.dead_s * len(self._resumptions(spans))
 
-    def _cost(self, spans: Sequence[tuple[float, float]]) -> float:
+    def cost(self, spans: Sequence[tuple[float, float]]) -> float:
+        """Return what stretches cost, with their pauses."""
         run = sum(self.prices.between(a, b) for a, b in spans) * self.pace.power_w
-        return run + sum(self.pause.energy_j * self.prices.at(t) for t in self._resumptions(spans))
+        first = spans[0][0] if self.state is State.FRESH else self.slots[0][0]
+        rests = zip([first, *(b for _, b in spans)], (a for a, _ in spans), strict=False)
+        idle = sum(self.prices.between(end, begin) for end, begin in rests) * self.pause.idle_w
+        return run + idle + sum(self.pause.energy_j * self.prices.at(t) for t in self._resumptions(spans))
 
     def _fitted(self, spans: list[tuple[float, float]]) -> list[tuple[float, float]] | None:
         """Return the stretches trimmed or drawn out at their cheapest ends until they hold the work exactly."""
@@ -287,7 +304,7 @@ class _Task:
 
     def _trimmed(self, spans: list[tuple[float, float]], excess: float) -> list[tuple[float, float]]:
         dropped = [
-            (self._cost(spans) - self._cost(rest), rest)
+            (self.cost(spans) - self.cost(rest), rest)
             for i in range(len(spans))
             if len(spans) > 1 and self._work(rest := spans[:i] + spans[i + 1 :]) >= self.length - _EPS_S
         ]
@@ -406,7 +423,7 @@ def _with_pauses(
         else:
             result[i] = Piece(begin, pieces[i].end_s, pieces[i].pace)
         extra += prices.between(begin, pieces[i].begin_s) * pieces[i].pace.power_w
-        extra += pause.energy_j * prices.at(begin)
+        extra += pause.energy_j * prices.at(begin) + pause.idle_w * prices.between(result[i - 1].end_s, begin)
     if late:
         last = result[-1]
         if last.end_s + late > latest_s + _EPS_S:

@@ -18,7 +18,7 @@ reserve, the job runs at once and the plan says the risk.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from joulewise.scheduling.ladder import FREE, Choice, Piece, State, best_paces, best_start, best_stretches
@@ -71,10 +71,14 @@ DEFAULT_TERMS = Terms()
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """The signals of a plan by zone: carbon for each, and electricity prices where they are known."""
+    """The signals of a plan by zone: carbon for each, and electricity prices where they are known.
+
+    `trust` says by zone which share of what such forecasts promised of late came true (where nothing is said: all).
+    """
 
     carbon: Mapping[str, Signal]
     prices: Mapping[str, Signal] | None = None
+    trust: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse signals of unlike meaning: a German lifecycle mean says nothing beside a marginal intensity."""
@@ -249,7 +253,7 @@ def replan(
         fresh,
         job=job,
         stretches=_joined((*done, *fresh.stretches)),
-        predicted=replace(tolls((_scaled(placement.predicted, share), fresh.predicted)), delay_s=late_s),
+        predicted=replace(tolls((placement.predicted.scaled(share), fresh.predicted)), delay_s=late_s),
         run_now=placement.run_now,
         value=placement.value * share + fresh.value,
         value_now=placement.value_now,
@@ -257,11 +261,6 @@ def replan(
         reserve_s=reserve,
         notes=(*placement.notes, f"planned anew at {at_utc:%Y-%m-%d %H:%M} UTC"),
     )
-
-
-def _scaled(toll: Toll, share: float) -> Toll:
-    cost = None if toll.cost is None else toll.cost * share
-    return Toll(toll.energy_j * share, toll.carbon_g * share, cost)
 
 
 def refusal(job: Job, grid: Grid, at_utc: datetime) -> str:
@@ -357,6 +356,7 @@ class _Desk:
             self.reserve_s,
             self._risk(tight, best),
             self._notes(best.zone),
+            self.grid.trust.get(best.zone, 1.0) if best.zone == self.home else 1.0,
         )
 
     def value_of(self, zone: str, stretches: Sequence[Stretch]) -> float:
@@ -372,7 +372,9 @@ class _Desk:
                 begin > last_end + _EPS_S if last_end is not None else self.state is State.PAUSED or number
             )
             if resumed:
-                value += pause.energy_j * prices.at(begin)
+                value += pause.energy_j * prices.at(begin) + pause.idle_w * prices.between(
+                    last_end or 0.0, begin
+                )
             last_end = end
         return value
 
@@ -482,16 +484,20 @@ class _Desk:
     def _toll(self, offer: _Offer) -> Toll:
         slots = self._window(offer.zone).slots
         pieces, pause = offer.choice.pieces, self.job.interruptible or FREE
+        ends = [pieces[0].begin_s if self.state is State.FRESH else 0.0, *(p.end_s for p in pieces)]
         resumed = [
-            p.begin_s
-            for n, p in enumerate(pieces)
-            if (n and p.begin_s > pieces[n - 1].end_s + _EPS_S) or (not n and self.state is State.PAUSED)
+            (end, p.begin_s)
+            for n, (end, p) in enumerate(zip(ends, pieces, strict=False))
+            if p.begin_s > end + _EPS_S or (not n and self.state is State.PAUSED)
         ]
         parts = []
         for weights in (Weights(), Weights(0.0, 1.0), Weights(0.0, 0.0, 1.0)):
             prices = Prices(slots, weights)
             run = sum(prices.between(p.begin_s, p.end_s) * p.pace.power_w for p in pieces)
-            parts.append(run + sum(pause.energy_j * prices.at(t) for t in resumed))
+            rest = sum(
+                pause.energy_j * prices.at(b) + pause.idle_w * prices.between(a, b) for a, b in resumed
+            )
+            parts.append(run + rest)
         grams, money, joules = parts
         moved = offer.transfer
         return Toll(

@@ -42,6 +42,7 @@ class Action:
     act: Act
     job: str
     reason: str
+    pressing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +136,9 @@ def decide(
             free.take(needs, kept)
             had[claim.line.owner] = had.get(claim.line.owner, 0.0) + needs.cpus + 8 * needs.gpus
             if claim.going is None:
-                actions.append(Action(Act.START, claim.line.id, claim.why))
+                actions.append(Action(Act.START, claim.line.id, claim.why, claim.pressing))
             elif claim.going.paused:
-                actions.append(Action(Act.RESUME, claim.line.id, claim.why))
+                actions.append(Action(Act.RESUME, claim.line.id, claim.why, claim.pressing))
         elif claim.runs:
             actions.append(Action(Act.PAUSE, claim.line.id, "makes room for a job that comes first"))
         elif claim.pressing and needs.within(room):

@@ -99,6 +99,7 @@ def placement_as_json(placement: Placement) -> dict[str, Any]:
         "reserve_s": placement.reserve_s,
         "risk": placement.risk,
         "notes": list(placement.notes),
+        "trust": placement.trust,
     }
 
 
@@ -125,6 +126,7 @@ def placement_from_json(told: Mapping[str, Any]) -> Placement:
         float(told["reserve_s"]),
         str(told["risk"]),
         tuple(told["notes"]),
+        float(told.get("trust", 1.0)),
     )
 
 

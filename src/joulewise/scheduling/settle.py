@@ -68,7 +68,7 @@ def settle_placement(
     return Settled(
         job.name,
         stretches[0].start_utc,
-        placement.run_now.carbon_g - placement.predicted.carbon_g,
+        placement.promised_g,
         now_g,
         ran_g,
         max(oracle_g, now_g - ran_g),
@@ -130,14 +130,17 @@ def _work(placement: Placement, stretches: Sequence[Stretch]) -> float:
 
 
 def _energy(placement: Placement, stretches: Sequence[Stretch]) -> float:
-    pause_j = (placement.job.interruptible or FREE).energy_j
+    pause = placement.job.interruptible or FREE
     run_j = sum(s.duration_s * _paces(placement, s)[1] for s in stretches)
-    return run_j + pause_j * len(_resumed(stretches))
+    rest_s = (
+        (stretches[n].start_utc - stretches[n - 1].end_utc).total_seconds() for n in _resumed(stretches)
+    )
+    return run_j + sum(pause.energy_j + pause.idle_w * seconds for seconds in rest_s)
 
 
 def _toll(placement: Placement, stretches: Sequence[Stretch], signals: Mapping[str, Signal]) -> float:
     """Return grams (or money) of the stretches by a signal per zone."""
-    pause_j = (placement.job.interruptible or FREE).energy_j
+    pause = placement.job.interruptible or FREE
     resumed = set(_resumed(stretches))
     total = 0.0
     for number, stretch in enumerate(stretches):
@@ -154,5 +157,7 @@ def _toll(placement: Placement, stretches: Sequence[Stretch], signals: Mapping[s
         power_w = _paces(placement, stretch)[1]
         total += prices.between(0.0, prices.end_s) * power_w
         if number in resumed:
-            total += pause_j * prices.per_j[0]
+            total += pause.energy_j * prices.per_j[0]
+            rest = Prices(window(signal, stretches[number - 1].end_utc, stretch.start_utc).slots, Weights())
+            total += pause.idle_w * rest.between(0.0, rest.end_s)
     return total

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from joulewise.ledger import jobs as queue
+from joulewise.ledger.leases import workers
 from joulewise.ledger.store import Store
+from joulewise.scheduling.admission import Admission, Booked, admit
 from joulewise.scheduling.plan import DEFAULT_TERMS, Grid, Terms
-from joulewise.scheduling.queue_plan import planned_alone
+from joulewise.scheduling.queue import NOTHING
+from joulewise.scheduling.queue_plan import planned_alone, units_of
 from joulewise.scheduling.saved import placement_from_json
 from joulewise.vocabulary.errors import UsageError
-from joulewise.vocabulary.job import Placement
+from joulewise.vocabulary.job import Placement, after
 from joulewise.vocabulary.ticket import Ticket
 
 # of the submitter's environment; everything else is the worker's, or named (--env): a ledger is no place for secrets
@@ -26,31 +29,88 @@ CARRIED = ("PATH", "VIRTUAL_ENV", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "PYTHONPA
 class Submitted:
     """A job that is in the queue: its id, why it runs when it does, its placement as if it were alone, and by which signal.
 
-    `placement` is None for a job that runs as soon as there is room.
+    `placement` is None for a job that runs as soon as there is room. `handed` names it where a cluster's scheduler has it already.
     """
 
     id: str
     reason: str
     placement: Placement | None
     signal: str = ""
+    handed: str = ""
 
 
 def submit(
-    store: Store, ticket: Ticket, grid: Grid, now_utc: datetime, terms: Terms = DEFAULT_TERMS
+    store: Store,
+    ticket: Ticket,
+    grid: Grid,
+    now_utc: datetime,
+    terms: Terms = DEFAULT_TERMS,
+    *,
+    late: bool = False,
+    pausing: bool = True,
 ) -> Submitted:
-    """Put a job into the queue and return its id and its first plan; the planner looks at everybody's room later.
+    """Put a job into the queue and return its id and its first plan; the planner packs it with the others later.
 
-    UsageError, with nothing written, where its deadline cannot be met (the earliest finish is said), or where its
-    command or folder is not there (asked only for the engine `local`: a cluster's nodes have their own).
+    UsageError, with nothing written, where its deadline cannot be met, alone or beside all that is queued (the earliest
+    finish is said; with `late` it is taken all the same), or where its command or folder is not there (asked only for
+    the engine `local`: a cluster's nodes have their own). Without `pausing` it is planned to run in one go.
     """
     if ticket.engine == "local":
         require_command(ticket.argv[0], ticket.cwd, ticket.env)
-    planned = planned_alone(ticket, grid, now_utc, terms)
+    whole = ticket if pausing else replace(ticket, job=replace(ticket.job, interruptible=None))
+    planned = planned_alone(whole, grid, now_utc, terms)
+    beside = admission(store, ticket, planned.zone, now_utc)
+    if beside is not None and not beside.admitted:
+        crowded = _crowded(ticket, beside, now_utc)
+        if not late:
+            raise UsageError(f"{ticket.job.name}: {crowded}; or take it as it comes with --late")
+        planned = replace(
+            planned, start_utc=max(now_utc, ticket.job.release_utc), reason=f"taken late: {crowded}"
+        )
     job_id = queue.add(store, ticket, planned, now_utc)
     if planned.placement is None:
         return Submitted(job_id, planned.reason, None)
     told = planned.placement
     return Submitted(job_id, planned.reason, placement_from_json(told), told["signal"])
+
+
+def admission(store: Store, ticket: Ticket, zone: str, now_utc: datetime) -> Admission | None:
+    """Return whether a job meets its deadline beside all that waits and runs where it would run; None where nobody knows.
+
+    Nobody does where its length is unknown, or no worker of its engine is there. Jobs of unknown length are not counted,
+    and of more than 1,000 that wait the most pressing.
+    """
+    pool = [w for w in workers(store) if w.alive and w.engine == ticket.engine and w.zone in ("", zone)]
+    job = ticket.job
+    if not pool or not job.duration.known:
+        return None
+    room = sum((w.capacity for w in pool), NOTHING)
+    if not any(ticket.needs.within(w.capacity) or not w.capacity.memory_bytes for w in pool):
+        return Admission(False, float("inf"))
+    booked = []
+    for work in queue.open_work(store, ticket.engine, zone):
+        length_s = (work.deadline_utc - work.latest_utc).total_seconds()
+        if work.begun_utc is not None:
+            length_s = max(60.0, length_s - (now_utc - work.begun_utc).total_seconds())
+        if length_s > 0:
+            due_s = (work.deadline_utc - now_utc).total_seconds()
+            booked.append(Booked(units_of(work.needs, room), length_s, due_s, work.begun_utc is not None))
+    reserve_s = max(job.duration.reserve_s or 0.0, job.duration.expected_s or 0.0)
+    due_s = (job.deadline_utc - now_utc).total_seconds()
+    from_s = max(0.0, (job.release_utc - now_utc).total_seconds())
+    # a job whose window does not hold its reserve is taken at its risk: it is booked for what is likely
+    length_s = reserve_s if reserve_s <= due_s - from_s else job.duration.expected_s or reserve_s
+    return admit(Booked(units_of(ticket.needs, room), length_s, due_s), booked, room.cpus, from_s)
+
+
+def _crowded(ticket: Ticket, told: Admission, now_utc: datetime) -> str:
+    if told.finish_s == float("inf"):
+        return f"it takes {ticket.needs}, and no worker that is there has as much"
+    finish = after(now_utc, told.finish_s)
+    return (
+        f"beside what is queued it ends {finish:%Y-%m-%d %H:%M} UTC at the earliest, after its deadline "
+        f"({ticket.job.deadline_utc:%Y-%m-%d %H:%M} UTC); give it until then"
+    )
 
 
 def carried(environment: Mapping[str, str], named: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -14,20 +14,18 @@ Deciding is queue.py's, planning queue_plan.py's (in a process of its own, so th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from signal import Signals
+from functools import partial
 from typing import final
 
 from joulewise.launching.port import (
+    BEGIN,
     REQUEUE,
     SUSPEND,
-    Checkpointing,
     Engine,
-    Order,
     Refused,
-    Resources,
     State,
     Status,
     Unreachable,
@@ -35,19 +33,22 @@ from joulewise.launching.port import (
 from joulewise.ledger import jobs as queue
 from joulewise.ledger.leases import LEASE_S, Held, Leases, due
 from joulewise.ledger.store import Store
+from joulewise.scheduling.floor import Floor, Sharing
+from joulewise.scheduling.handing import BOUND, Wrap, order_of
+from joulewise.scheduling.outcome import Outcome, outcome
 from joulewise.scheduling.queue import NOTHING, Act, Action, Going, decide
 from joulewise.scheduling.saved import placement_from_json
+from joulewise.scheduling.sharing import WHOLE
 from joulewise.vocabulary.clock import Clock
 from joulewise.vocabulary.errors import EngineError, LedgerError
-from joulewise.vocabulary.job import Placement
+from joulewise.vocabulary.job import Placement, Stretch
 from joulewise.vocabulary.ticket import Needs, Stage, Ticket
 
-BOUND = frozenset({"local"})  # engines whose jobs live and die with their host
-MOST_ATTEMPTS = 20  # a job that takes its machine down each time is not started for ever
 REQUEUE_FROM_S = 600.0  # a shorter pause is not worth saving the state for
+IDLE_REST_S = 3600.0  # how long a job whose GPU idled stands still
 PLAN_EVERY_S = 15.0  # new jobs are planned within this time
+PATIENCE_S = 60.0  # how long jobs that need not start yet wait for a planning that is due
 FAIR_S = 7 * 86400.0  # how far back fair shares look
-_NEVER_AGAIN = frozenset({3, 125, 126, 127})  # a budget stopped it, or it could not be started at all
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,9 @@ class _Hand:
     ran: list[tuple[datetime, datetime | None]]
     requeued: bool = False
     asked: bool = False
+    idle_until: datetime | None = None  # its GPU was taken back until then
     sure: bool = False  # whether the ledger says what the engine was last told
+    awaited: bool = False  # the engine has it and has not begun: nothing of it has run yet
     told: set[str] = field(default_factory=set)
 
     @property
@@ -86,11 +89,16 @@ class _Hand:
     def paused(self) -> bool:
         return self.held.line.stage is Stage.PAUSED
 
+    @property
+    def devices(self) -> tuple[int, ...]:
+        return () if self.requeued else self.held.attempt.devices
+
+    def begins_later(self, now_utc: datetime) -> bool:
+        """Whether it was handed over ahead, and its engine begins it at an hour that has not come."""
+        return self.paused and not self.ran and self.held.line.start_utc > now_utc
+
     def ran_s(self, now_utc: datetime) -> float:
         return sum(((end or now_utc) - begin).total_seconds() for begin, end in self.ran)
-
-
-Wrap = Callable[[Ticket, str], Sequence[str]]
 
 
 @final
@@ -108,13 +116,18 @@ class Worker:
         plan: Callable[[], None] | None = None,
         say: Callable[[str], None] = lambda _line: None,
         leases: Leases | None = None,
+        sharing: Sharing | None = None,
     ) -> None:
         self._store, self._engine, self._post, self._clock = store, engine, post, clock
         self._wrap, self._plan, self._say = wrap, plan, say
         self._leases = leases or Leases(store, post.name, post.place, post.lease_s)
+        self._floor = Floor(post.room, sharing)
+        self._tickets: dict[str, Ticket] = {}
         self._hands: dict[str, _Hand] = {}
         self._renew_at = self._adopt_at = self._plan_at = self._used_at = float("-inf")
         self._used: dict[str, float] = {}
+        self._lag_s = 0.0  # what 19 of 20 starts here stay below: a resumption may take as long
+        self._turned_s: float | None = None
         self._silent = ""
         self._unsure = True  # whether a claim may have been written whose answer was lost
 
@@ -137,6 +150,16 @@ class Worker:
             return max(self._post.poll_s, 5.0)
         return self._post.poll_s if self._hands else self._post.idle_s
 
+    def catch_up(self) -> None:
+        """Write down how jobs without a worker do, end those that are to be ended, and leave; nothing is started or paused."""
+        now = self._clock.now_utc()
+        for held in self._leases.orphans(self._engine.name, bound=self._engine.name in BOUND):
+            if self._leases.adopt(held, now, said=False):
+                self._take(replace(held, worker=self._post.name))
+        for hand in list(self._hands.values()):
+            self._look(hand, now)
+        self.leave()
+
     def leave(self) -> None:
         """Go: what runs, runs on, and the next worker here adopts it."""
         self._leases.leave()
@@ -155,18 +178,61 @@ class Worker:
         self._take_stock()
         for hand in list(self._hands.values()):
             self._look(hand, now)
+        self._watch(now, now_s)
+        fresh = self._planned(now, now_s)
         waiting = due(self._store, self._engine.name, self._post.zone, self._post.owners, now)
         if waiting or self._hands:
-            going = [self._going(hand, now) for hand in self._hands.values()]
+            going = [self._going(h, now) for h in self._hands.values() if not h.begins_later(now)]
             lines = {line.id: line for line in waiting}
-            for action in decide(
-                waiting, going, self._post.room, now, self._shares(now, now_s) if waiting else {}
-            ):
-                self._act(action, lines, now)
-        if self._plan is not None and now_s >= self._plan_at:
+            counted = self._counted(waiting)
+            for action in decide(counted, going, self._floor.room, now, self._shares(now, now_s)):
+                unplanned = action.act is Act.START and lines[action.job].planned_utc is None
+                if fresh or action.act is Act.PAUSE or action.pressing or unplanned:
+                    self._act(action, lines, now)
+
+    def _counted(self, waiting: list[queue.Line]) -> list[queue.Line]:
+        """Return the lines of jobs that wait with what they count as here."""
+        if not self._floor.measures:
+            return [self._floor.counted(line, None) for line in waiting]
+        fresh = [line.id for line in waiting if line.id not in self._tickets]
+        known = self._tickets | (queue.tickets(self._store, fresh) if fresh else {})
+        self._tickets = {line.id: known[line.id] for line in waiting}
+        return [self._floor.counted(line, self._tickets[line.id]) for line in waiting]
+
+    def _watch(self, now: datetime, now_s: float) -> None:
+        """Write down who is slowed by whom, and take an idle GPU back where its job can save its state."""
+        begun = {job: hand for job, hand in self._hands.items() if hand.handle and hand.ran}
+        for word in self._floor.look(begun, now_s):
+            hand = self._hands[word.job]
+            can = word.idle and bool(hand.ticket.checkpoint) and REQUEUE in self._engine.abilities
+            told = (
+                word.reason
+                if can or not word.idle
+                else f"{word.reason}; it cannot save its state, so it keeps it"
+            )
+            queue.decide(self._store, now, (word.job, word.what, told), who=self._post.name)
+            self._say(f"{word.job} ({hand.held.line.name}) {word.what}: {told}")
+            if can:
+                hand.idle_until = now + timedelta(seconds=IDLE_REST_S)
+
+    def _planned(self, now: datetime, now_s: float) -> bool:
+        """See to it that what waits is planned; return whether plans are new enough to start and to resume jobs by them.
+
+        Where the hour has turned, the old plan's next stretch may be what the new one puts off: a minute is worth waiting.
+        """
+        if self._plan is None:
+            return True
+        unplanned, turned = self._stale(now)
+        if (unplanned or turned) and now_s >= self._plan_at:
             self._plan_at = now_s + PLAN_EVERY_S
-            if self._stale(now) and self._leases.take_planner():
+            if self._leases.take_planner():
                 self._plan()
+                turned = self._stale(now)[1]
+        if not turned:
+            self._turned_s = None
+        elif self._turned_s is None:
+            self._turned_s = now_s
+        return self._turned_s is None or now_s - self._turned_s >= PATIENCE_S
 
     def _take_stock(self) -> None:
         """Bring what this worker has up to date with the ledger; let go of what is no longer its own."""
@@ -196,10 +262,26 @@ class Worker:
                 if held.line.id not in self._hands:
                     self._take(held)
             self._unsure = False
-        for held in self._leases.orphans(self._engine.name, bound=self._engine.name in BOUND):
+        bound = self._engine.name in BOUND
+        for held in self._leases.orphans(self._engine.name, bound=bound):
             if self._leases.adopt(held, now):
                 self._take(replace(held, worker=self._post.name))
                 self._say(f"{held.line.id} ({held.line.name}) adopted from {held.worker}")
+        for job_id, fence in self._leases.strays(self._engine.name, bound=bound):
+            self._stop(job_id, fence)
+
+    def _stop(self, job_id: str, fence: int) -> None:
+        """End the copy of a job that was given up, if it is found alive here after all."""
+        try:
+            handle = self._engine.find(f"{job_id}-{fence}")
+            if handle is not None and self._engine.status(handle).live:
+                self._engine.cancel(handle)
+                self._say(f"{job_id} was given up, but runs here: asked to end")
+                return
+        except EngineError as error:
+            self._say(f"{job_id} was given up: {error}")
+            return
+        self._leases.bury(job_id, fence)
 
     def _take(self, held: Held) -> _Hand:
         ticket = queue.ticket(self._store, held.line.id)
@@ -221,7 +303,7 @@ class Worker:
             self._tell(hand, f"{hand.held.line.id}: {error}")
             return
         except EngineError as error:
-            self._end(hand, Stage.FAILED, f"nobody can say how it does: {error}", now)
+            self._end(hand, Outcome(Stage.FAILED, f"nobody can say how it does: {error}"), now)
             return
         if not status.live:
             self._ended(hand, status, now)
@@ -229,8 +311,23 @@ class Worker:
             hand.asked = self._ask(hand, lambda: self._engine.cancel(hand.handle))
         else:
             hand.requeued = status.state is State.HELD
-            if not hand.sure:
+            began = (
+                hand.paused and not hand.ran and status.state is State.RUNNING
+            )  # its engine began it by itself
+            if not hand.sure or began:
                 self._agree(hand, status, now)
+            self._await(hand, status, now)
+
+    def _await(self, hand: _Hand, status: Status, now: datetime) -> None:
+        """Let a stretch begin when the engine says that it runs: waiting for a cluster's room is no running."""
+        if hand.paused or not hand.ran or hand.ran[-1][1] is not None:
+            return
+        if status.state is State.QUEUED:
+            hand.ran[-1], hand.awaited = (now, None), True
+        elif status.state is State.RUNNING and hand.awaited:
+            line = hand.held.line
+            hand.awaited = False
+            self._leases.mark(line.id, line.fence, Stage.RUNNING, hand.handle, hand.ran, now)
 
     def _agree(self, hand: _Hand, status: Status, now: datetime) -> None:
         """Write what a worker told the engine and did not live, or had no ledger, to write: a pause, or its end."""
@@ -249,13 +346,18 @@ class Worker:
     def _start(self, hand: _Hand, now: datetime) -> bool:
         line = hand.held.line
         try:
-            handle = self._engine.start(self._order(hand))
+            order = order_of(self._engine, hand.ticket, hand.key, self._wrap, hand.held.attempt.devices)
+            if self._engine.name in BOUND:
+                own = self._floor.environment(hand.ticket, hand.held.attempt.devices)
+                order = replace(order, env={**order.env, **own})
+            handle = self._engine.start(order)
         except Unreachable as error:
             self._tell(hand, f"{line.id}: {error}; asked again with the same key")
             return False
         except EngineError as error:
-            self._end(hand, Stage.FAILED, f"it could not be started: {error}", now)
+            self._end(hand, Outcome(Stage.FAILED, f"it could not be started: {error}"), now)
             return False
+        now = self._clock.now_utc()  # a cluster's commands take their time: it did not run meanwhile
         ran = hand.ran or [(now, None)]
         said = ("started", line.reason)
         if not self._leases.mark(line.id, line.fence, Stage.RUNNING, handle, ran, now, said):
@@ -266,103 +368,51 @@ class Worker:
         self._say(f"{line.id} ({line.name}) started: {line.reason}")
         return True
 
-    def _order(self, hand: _Hand) -> Order:
-        ticket, devices = hand.ticket, hand.held.attempt.devices
-        env = dict(ticket.env)
-        if self._engine.name in BOUND and (devices or ticket.needs.gpus == 0):  # a cluster hands out its own
-            env.setdefault("CUDA_VISIBLE_DEVICES", ",".join(map(str, devices)))
-        saving = (
-            Checkpointing(Signals[ticket.checkpoint], ticket.checkpoint_grace_s)
-            if ticket.checkpoint
-            else None
-        )
-        needs = ticket.needs
-        return Order(
-            hand.key,
-            tuple(self._wrap(ticket, hand.key)),
-            ticket.cwd,
-            env,
-            ticket.job.name,
-            resources=Resources(needs.cpus, needs.memory_bytes or None, needs.gpus),
-            checkpointing=saving,
-            tags={"joulewise": hand.key, "owner": ticket.owner},
-        )
-
     def _ended(self, hand: _Hand, status: Status, now: datetime) -> None:
-        line, ticket, code = hand.held.line, hand.ticket, status.exit_code
-        why = status.reason
-        if line.wanted == "cancel" and status.state is not State.LOST:
-            self._end(hand, Stage.CANCELLED, "cancelled while it ran", now, code)
-        elif status.state is State.FINISHED and code == 0:
-            self._end(hand, Stage.DONE, f"done after {hand.ran_s(now):.0f} s of running", now, code)
-        elif status.state is State.LOST:
-            if line.wanted == "cancel":
-                self._end(hand, Stage.CANCELLED, f"cancelled; {why}", now)
-            elif not ticket.restartable:
-                self._end(
-                    hand, Stage.FAILED, f"{why or 'it was interrupted'}; it is not declared restartable", now
-                )
-            elif line.fence >= MOST_ATTEMPTS:
-                self._end(
-                    hand, Stage.FAILED, f"{why or 'interrupted'}; given up after {line.fence} attempts", now
-                )
-            else:
-                self._end(hand, Stage.QUEUED, f"{why or 'it was interrupted'}; starts again", now)
-        elif status.state is State.FINISHED and code not in _NEVER_AGAIN and line.failures < ticket.retries:
-            left = ticket.retries - line.failures - 1
-            self._end(
-                hand,
-                Stage.QUEUED,
-                f"failed with {code}; tried again ({left} more left)",
-                now,
-                code,
-                failed=True,
-            )
-        elif status.state is State.FINISHED:
-            words = (
-                "stopped by its budget" if code == 3 and ticket.budget else f"failed with exit code {code}"
-            )
-            self._end(hand, Stage.FAILED, f"{words}{f': {why}' if why else ''}", now, code, failed=True)
-        else:
-            self._end(hand, Stage.FAILED, f"ended by the engine: {why or 'no reason given'}", now, code)
+        self._end(hand, outcome(hand.held.line, hand.ticket, status, hand.ran_s(now)), now)
 
-    def _end(
-        self,
-        hand: _Hand,
-        stage: Stage,
-        reason: str,
-        now: datetime,
-        exit_code: int | None = None,
-        *,
-        failed: bool = False,
-    ) -> None:
+    def _end(self, hand: _Hand, end: Outcome, now: datetime) -> None:
         line = hand.held.line
         _close(hand.ran, now)
         self._leases.finish(
-            line.id, line.fence, stage, reason, hand.ran, now, exit_code=exit_code, failed=failed
+            line.id,
+            line.fence,
+            end.stage,
+            end.reason,
+            hand.ran,
+            now,
+            exit_code=end.exit_code,
+            failed=end.failed,
         )
         self._hands.pop(line.id, None)
-        self._say(f"{line.id} ({line.name}) {stage}: {reason}")
+        self._say(f"{line.id} ({line.name}) {end.stage}: {end.reason}")
 
     def _going(self, hand: _Hand, now: datetime) -> Going:
         ticket, abilities = hand.ticket, self._engine.abilities
         duration = ticket.job.duration
         may_rest = SUSPEND in abilities or (bool(ticket.checkpoint) and REQUEUE in abilities)
         ready = bool(hand.handle) and not hand.held.line.wanted
+        needs = self._floor.counts(ticket)
+        stretches = hand.placement.stretches if hand.placement else ()
+        if hand.idle_until is not None and hand.idle_until > now:
+            stretches = (Stretch(hand.idle_until, hand.held.line.deadline_utc),)
         return Going(
-            hand.held.line,
+            replace(hand.held.line, needs=needs),
             hand.paused,
             hand.ran_s(now),
-            max(duration.reserve_s or 0.0, duration.expected_s or 0.0),
-            hand.placement.stretches if hand.placement else (),
+            max(duration.reserve_s or 0.0, duration.expected_s or 0.0)
+            + (self._lag_s if hand.paused else 0.0),
+            stretches,
             ticket.pausable and duration.known and may_rest and ready,
-            NOTHING if hand.requeued else ticket.needs.at_rest,
+            NOTHING if hand.requeued else needs.at_rest,
         )
 
     def _act(self, action: Action, waiting: dict[str, queue.Line], now: datetime) -> None:
         if action.act is Act.START:
             line = waiting[action.job]
-            devices = self._free_devices(line.needs.gpus)
+            devices = self._devices(line)
+            if devices is None:
+                return
             fence = self._leases.claim(line.id, line.fence, action.reason, now, devices)
             if fence is not None:
                 for held in self._leases.held():
@@ -373,9 +423,12 @@ class Worker:
         else:
             self._resume(self._hands[action.job], action.reason, now)
 
-    def _free_devices(self, count: int) -> list[int]:
-        taken = {d for hand in self._hands.values() for d in hand.held.attempt.devices}
-        return [d for d in range(self._post.room.gpus) if d not in taken][:count]
+    def _devices(self, line: queue.Line) -> tuple[int, ...] | None:
+        """Return the GPUs for a job that is to start; None where none has room for it."""
+        if not line.needs.gpus or self._engine.name not in BOUND:  # a cluster hands out its own
+            return ()
+        ticket = self._tickets.get(line.id) or queue.ticket(self._store, line.id)
+        return self._floor.devices(ticket, self._hands.values())
 
     def _pause(self, hand: _Hand, reason: str, now: datetime) -> None:
         abilities = self._engine.abilities
@@ -393,8 +446,14 @@ class Worker:
 
     def _resume(self, hand: _Hand, reason: str, now: datetime) -> None:
         act = self._engine.release if hand.requeued else self._engine.resume
+        others = (h for h in self._hands.values() if h is not hand)
+        if hand.requeued and not self._floor.holds(hand.ticket, hand.held.attempt.devices, others):
+            return  # its GPU is another's now
+        if not hand.ran and BEGIN in self._engine.abilities:  # handed over ahead, and not begun
+            act = partial(self._engine.begin, when_utc=now)
         hand.sure = False
         if self._ask(hand, lambda: act(hand.handle)):
+            now = self._clock.now_utc()  # as for a start
             hand.ran.append((now, None))
             hand.requeued = False
             self._mark(hand, Stage.RUNNING, "resumed", reason, now)
@@ -422,17 +481,22 @@ class Worker:
 
     def _shares(self, now: datetime, now_s: float) -> dict[str, float]:
         if now_s >= self._used_at:
-            self._used = queue.used(self._store, now - timedelta(seconds=FAIR_S), now)
+            told = queue.start_delays(self._store, self._engine.name)
+            self._lag_s = told[int(0.95 * len(told))] if told else 0.0
+            used = queue.used(self._store, now - timedelta(seconds=FAIR_S), now)
+            self._used = {owner: seconds * WHOLE for owner, seconds in used.items()}
             self._used_at = now_s + 60.0
         return self._used
 
-    def _stale(self, now: datetime) -> bool:
-        """Whether something waits that was not planned since it came, or since the hour turned."""
+    def _stale(self, now: datetime) -> tuple[bool, bool]:
+        """Whether something waits that was never planned, and something whose plan is older than the hour."""
         rows = self._store.query(
-            "SELECT MIN(planned_utc) AS oldest, COUNT(*) AS count FROM jobs WHERE stage = 'queued'"
+            "SELECT COUNT(*) AS count, MIN(planned_utc) AS oldest, MIN(NULLIF(planned_utc, '')) AS planned "
+            "FROM jobs WHERE stage = 'queued'"
         )
-        hour = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-        return bool(rows[0]["count"]) and rows[0]["oldest"] < queue.iso(hour)
+        hour = queue.iso(now.astimezone(UTC).replace(minute=0, second=0, microsecond=0))
+        planned = rows[0]["planned"]
+        return bool(rows[0]["count"]) and rows[0]["oldest"] == "", planned is not None and planned < hour
 
 
 def _close(ran: list[tuple[datetime, datetime | None]], now: datetime) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from joulewise.ledger import jobs
 from joulewise.ledger.jobs import Planned
-from joulewise.ledger.leases import Leases, due, holders, workers
+from joulewise.ledger.leases import Leases, due, give_up, holders, workers
 from joulewise.ledger.store import Store
 from joulewise.vocabulary.errors import UnknownName, UsageError
 from joulewise.vocabulary.job import Duration, Job, Pace
@@ -179,6 +179,68 @@ class QueueContract:
         assert mine.held()[0].line.wanted == "cancel"
         with pytest.raises(UsageError, match="is over already"):
             jobs.cancel(store, waits, NOW, who="ada")
+
+    @pytest.mark.parametrize("again", [False, True])
+    def test_given_up(self, store: Store, again: bool) -> None:
+        """A job whose host never returns is given up under the next fence; its old worker is told so, and told what to end."""
+        clock = LeaseClock()
+        gone, other = leases(store, "w1", clock, "far/1"), leases(store, "w2", clock)
+        job = add(store)
+        gone.claim(job, 0, "its hour", NOW)
+        gone.mark(job, 1, Stage.RUNNING, "handle", [(NOW, None)], NOW)
+
+        with pytest.raises(UsageError, match=f"{job} is with w1, which was heard of within its lease"):
+            give_up(store, job, NOW, who="ada", again=again, clock=clock.read)
+        clock.now_s += 61
+        stage = give_up(store, job, NOW + HOUR, who="ada", again=again, clock=clock.read)
+
+        found = jobs.find(store, job)
+        assert (found.stage, found.fence) == (stage, 2)
+        assert stage is (Stage.QUEUED if again else Stage.FAILED)
+        assert found.reason == "given up by ada: far does not return"
+        assert not gone.finish(job, 1, Stage.DONE, "done", [], NOW)
+        assert other.claim(job, 2, "again", NOW) == (3 if again else None)
+        assert gone.strays("local", bound=True) == [(job, 1)]
+        assert other.strays("local", bound=True) == []
+        gone.bury(job, 1)
+        assert gone.strays("local", bound=True) == []
+
+    def test_nobody_to_give_up(self, store: Store) -> None:
+        """A job that only waits has no host to give up."""
+        with pytest.raises(UsageError, match="is with no worker"):
+            give_up(store, add(store), NOW, who="ada")
+
+    def test_withdrawn(self, store: Store) -> None:
+        """What is taken back was never there."""
+        job = add(store)
+        jobs.withdraw(store, job)
+
+        with pytest.raises(UnknownName):
+            jobs.find(store, job)
+        assert store.query("SELECT * FROM job_papers") == store.query("SELECT * FROM job_decisions") == []
+
+    def test_open_work(self, store: Store) -> None:
+        """Open work is told by engine and zone, what runs with the time it began."""
+        waits, runs = add(store), add(store, needs=Needs(2))
+        leases(store, "w1", LeaseClock()).claim(runs, 0, "its hour", NOW + HOUR)
+
+        told = [(work.needs.cpus, work.begun_utc) for work in jobs.open_work(store, "local", "DE")]
+        assert told == [(2, NOW + HOUR), (1, None)]
+        assert jobs.find(store, waits).stage is Stage.QUEUED
+        assert jobs.open_work(store, "slurm", "DE") == jobs.open_work(store, "local", "FR") == []
+
+    def test_start_delays(self, store: Store) -> None:
+        """What an engine takes to start a job is learnt from attempts that are over."""
+        mine = leases(store, "w1", LeaseClock())
+        for seconds in (30, 10):
+            job = add(store)
+            mine.claim(job, 0, "its hour", NOW)
+            assert jobs.start_delays(store, "local") == ([30.0] if seconds == 10 else [])
+            ran = [(NOW + timedelta(seconds=seconds), NOW + HOUR)]
+            mine.finish(job, 1, Stage.DONE, "done", ran, NOW + HOUR)
+
+        assert jobs.start_delays(store, "local") == [10.0, 30.0]
+        assert jobs.start_delays(store, "slurm") == []
 
     def test_plans(self, store: Store) -> None:
         """A plan moves what waits and nothing else; the first is the promise; the story says what moved and why."""

@@ -27,6 +27,7 @@ class _Job:
     ran: list[tuple[datetime, datetime | None]] = field(default_factory=list)
     reason: str = ""
     restarts: int = 0
+    due: datetime | None = None
 
     def ran_s(self, now: datetime) -> float:
         return sum(((end or now) - begin).total_seconds() for begin, end in self.ran)
@@ -34,15 +35,19 @@ class _Job:
 
 @final
 class SimulatedEngine:
-    """Jobs that run in a `FakeClock`'s time. `forget_host` is the machine going down: what ran is lost."""
+    """Jobs that run in a `FakeClock`'s time. `forget_host` is the machine going down: what ran is lost.
+
+    A job runs `start_s` after it was handed over, or at its begin if that is later; until then it is queued.
+    """
 
     def __init__(
         self,
         clock: FakeClock,
         abilities: Iterable[str] = (BEGIN, HOLD, SUSPEND, REQUEUE),
         name: str = "local",
+        start_s: float = 0.0,
     ) -> None:
-        self.name = name
+        self.name, self.start_s = name, start_s
         self.abilities = frozenset(abilities)
         self.most_copies = 0
         self._clock = clock
@@ -55,8 +60,9 @@ class SimulatedEngine:
         if order.argv[0] not in ("sleep", "fail"):
             raise Refused(f"there is no program {order.argv[0]!r}")
         code = int(order.argv[2]) if len(order.argv) > 2 else 1
-        job = _Job(order, State.RUNNING, float(order.argv[1]), code if order.argv[0] == "fail" else 0)
-        job.ran.append((self._clock.now_utc(), None))
+        job = _Job(order, State.QUEUED, float(order.argv[1]), code if order.argv[0] == "fail" else 0)
+        now = self._clock.now_utc()
+        job.due = max(now, order.begin_utc or now) + timedelta(seconds=self.start_s)
         self._jobs[order.key] = job
         name = order.key.rpartition("-")[0]
         copies = sum(self._now(key).live for key in self._jobs if key.rpartition("-")[0] == name)
@@ -71,9 +77,11 @@ class SimulatedEngine:
         """Return where the job is."""
         return self._now(handle)
 
-    def begin(self, handle: str, when_utc: datetime) -> None:  # noqa: ARG002 - the port names it
-        """Refuse: what is started here runs at once."""
-        raise Refused(f"{handle} runs already")
+    def begin(self, handle: str, when_utc: datetime) -> None:
+        """Move the start of a job that waits for its begin."""
+        if self._now(handle).state is not State.QUEUED:
+            raise Refused(f"{handle} runs already")
+        self._job(handle).due = max(when_utc, self._clock.now_utc()) + timedelta(seconds=self.start_s)
 
     def hold(self, handle: str) -> None:
         """Refuse: what is started here runs at once."""
@@ -136,6 +144,9 @@ class SimulatedEngine:
 
     def _now(self, handle: str) -> Status:
         job, now = self._job(handle), self._clock.now_utc()
+        if job.state is State.QUEUED and job.due is not None and job.due <= now:
+            job.state = State.RUNNING
+            job.ran.append((job.due, None))
         if job.state is State.RUNNING and (over_s := job.ran_s(now) - job.needs_s) >= 0:
             job.state = State.FINISHED
             job.ran[-1] = (job.ran[-1][0], now - timedelta(seconds=over_s))
@@ -147,7 +158,7 @@ class SimulatedEngine:
         job = self._job(handle)
         if now is State.RUNNING:
             job.ran[-1] = (job.ran[-1][0], self._clock.now_utc())
-        elif now not in (State.SUSPENDED, State.HELD):
+        elif now not in (State.QUEUED, State.SUSPENDED, State.HELD):
             raise Refused(f"{handle} has ended ({now})")
         job.state = state
 

@@ -108,16 +108,20 @@ UNKNOWN = Duration()
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What it costs to pause and go on: seconds of dead time at each resumption and joules of saving and loading."""
+    """What it costs to pause and go on: dead seconds at each resumption, joules of saving and loading, watts while paused.
+
+    `idle_w` is what suspended work still draws: its memory stays, and so do its GPUs. 0 where it saves its state and ends.
+    """
 
     dead_s: float = 0.0
     energy_j: float = 0.0
+    idle_w: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse a cost below zero."""
-        if self.dead_s < 0 or self.energy_j < 0:
+        if self.dead_s < 0 or self.energy_j < 0 or self.idle_w < 0:
             raise UsageError(
-                f"a pause costs {self.dead_s:g} s and {self.energy_j:g} J, but must cost at least 0"
+                f"a pause costs {self.dead_s:g} s, {self.energy_j:g} J and {self.idle_w:g} W, but must cost at least 0"
             )
 
 
@@ -232,6 +236,11 @@ class Toll:
     cost: float | None = None
     delay_s: float = 0.0
 
+    def scaled(self, share: float) -> Toll:
+        """Return a share of it, with the same delay."""
+        cost = None if self.cost is None else self.cost * share
+        return Toll(self.energy_j * share, self.carbon_g * share, cost, self.delay_s)
+
 
 @dataclass(frozen=True, slots=True)
 class Placement:
@@ -240,6 +249,7 @@ class Placement:
     `predicted` is on the forecast, `run_now` the same job at home, at once, at its first pace. `value`, `value_now`
     and `bound` are in the plan's objective (grams, money, joules, or a share of running now when weighted).
     `energy_bought_j` are the joules spent beyond `run_now` to get there. `risk` says in advance what could go wrong.
+    `trust` is the share of what such forecasts promised of late that came true: the promise is the prediction times it.
     """
 
     job: Job
@@ -254,6 +264,12 @@ class Placement:
     reserve_s: float
     risk: str = ""
     notes: tuple[str, ...] = ()
+    trust: float = 1.0
+
+    @property
+    def promised_g(self) -> float:
+        """The grams that are expected to be saved: what the forecast says, times how far it could be trusted of late."""
+        return (self.run_now.carbon_g - self.predicted.carbon_g) * self.trust
 
     @property
     def start_utc(self) -> datetime:
@@ -371,7 +387,8 @@ def job_as_json(job: Job) -> dict[str, Any]:
         "release_utc": job.release_utc.isoformat(),
         "deadline_utc": job.deadline_utc.isoformat(),
         "paces": [{"name": p.name, "speed": p.speed, "power_w": p.power_w} for p in job.paces],
-        "interruptible": checkpoint and {"dead_s": checkpoint.dead_s, "energy_j": checkpoint.energy_j},
+        "interruptible": checkpoint
+        and {"dead_s": checkpoint.dead_s, "energy_j": checkpoint.energy_j, "idle_w": checkpoint.idle_w},
         "zones": list(job.zones),
         "data_bytes": job.data_bytes,
         "residency": list(job.residency),
@@ -390,7 +407,9 @@ def job_from_json(told: Mapping[str, Any]) -> Job:
             datetime.fromisoformat(told["release_utc"]),
             datetime.fromisoformat(told["deadline_utc"]),
             tuple(Pace(str(p["name"]), float(p["speed"]), float(p["power_w"])) for p in told["paces"]),
-            None if checkpoint is None else Checkpoint(checkpoint["dead_s"], checkpoint["energy_j"]),
+            None
+            if checkpoint is None
+            else Checkpoint(checkpoint["dead_s"], checkpoint["energy_j"], checkpoint.get("idle_w", 0.0)),
             tuple(told["zones"]),
             float(told["data_bytes"]),
             tuple(told["residency"]),

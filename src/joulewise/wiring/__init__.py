@@ -8,6 +8,7 @@ A module for each room that is wired; `wiring.NAME` is how they are called.
 from __future__ import annotations
 
 from joulewise.wiring.chosen import settings
+from joulewise.wiring.compressing import compress
 from joulewise.wiring.features import cached, online_store
 from joulewise.wiring.grid import actual, grid_sources, grid_zone, outlook, place, planning_grid, prices
 from joulewise.wiring.ledger import (
@@ -26,6 +27,7 @@ from joulewise.wiring.meters import FAMILIES, ON_DEMAND, Family, families, surve
 from joulewise.wiring.queue import (
     ENGINES,
     SHARES_FILES,
+    catch_up,
     engine,
     engine_room,
     jobs_folder,
@@ -46,7 +48,8 @@ from joulewise.wiring.recording import (
     watch,
 )
 from joulewise.wiring.remedies import REMEDIES, remedied
+from joulewise.wiring.sharing import sharing
 from joulewise.wiring.studies import checkpoints, needs_search, optuna_plug, search
 from joulewise.wiring.totals import landings, read_old, targets, totals
 
-__all__ = ["ENGINES", "FAMILIES", "INSIDE", "ON_DEMAND", "REMEDIES", "SHARES_FILES", "Family", "account", "actual", "advice", "cached", "checkpoints", "engine", "engine_room", "families", "find", "findings", "grid_sources", "grid_zone", "jobs_folder", "jobs_place", "landings", "learnt", "load_ipython_extension", "needs_search", "online_store", "optuna_plug", "outlook", "place", "planning_grid", "prices", "queue_store", "read_old", "recorded", "recorded_energy", "recorder", "recordings", "refresh", "remedied", "renew_queue", "repeats", "report", "search", "serving_period", "settings", "store", "submit", "summarise", "survey", "targets", "totals", "track", "watch"]  # fmt: skip
+__all__ = ["ENGINES", "FAMILIES", "Family", "INSIDE", "ON_DEMAND", "REMEDIES", "SHARES_FILES", "account", "actual", "advice", "cached", "catch_up", "checkpoints", "compress", "engine", "engine_room", "families", "find", "findings", "grid_sources", "grid_zone", "jobs_folder", "jobs_place", "landings", "learnt", "load_ipython_extension", "needs_search", "online_store", "optuna_plug", "outlook", "place", "planning_grid", "prices", "queue_store", "read_old", "recorded", "recorded_energy", "recorder", "recordings", "refresh", "remedied", "renew_queue", "repeats", "report", "search", "serving_period", "settings", "sharing", "store", "submit", "summarise", "survey", "targets", "totals", "track", "watch"]  # fmt: skip

@@ -200,22 +200,23 @@ def planning_grid(
 
     hour = at_utc.replace(minute=0, second=0, microsecond=0)
     hours = ceil((until_utc - hour).total_seconds() / 3600)
-    carbon = {}
+    carbon, trust = {}, {}
     for zone in zones:
         file = histories.get(zone)
         told = outlook(zone, hours, online=online, history_file=Path(file) if file else None, now=at_utc)
         origin = told.signal.source or told.method
         head = origin if told.method in origin else f"{told.method}: {origin}"
         source = "; ".join(dict.fromkeys((head, *told.notes)))
-        carbon[zone] = replace(told.signal, source=source)
+        carbon[zone], trust[zone] = replace(told.signal, source=source), told.kept
     chosen = settings()
     if chosen.tariff:
         tariff = Tariff.parse(chosen.tariff)
-        return Grid(carbon, {zone: tariff_signal(tariff, zone, at_utc, until_utc) for zone in zones})
+        return Grid(carbon, {zone: tariff_signal(tariff, zone, at_utc, until_utc) for zone in zones}, trust)
     kept = {zone: price for zone in zones if (price := prices(zone, hours, at_utc))} if priced else {}
     return Grid(
         carbon,
         {zone: replace(s, source=f"day-ahead of {s.source or 'a service'}") for zone, s in kept.items()},
+        trust,
     )
 
 

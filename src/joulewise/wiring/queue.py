@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from joulewise.wiring.ledger import refresh
 
 if TYPE_CHECKING:
     from joulewise.launching.port import Engine
+    from joulewise.ledger.leases import Leases
     from joulewise.ledger.store import Store
     from joulewise.scheduling.queue_plan import Renewed
     from joulewise.scheduling.submitting import Submitted
@@ -158,18 +160,57 @@ def learnt(command: Sequence[str]) -> tuple[Duration, float | None]:
     return Duration.learnt(seconds, told), sum(watts) / len(watts) if watts else None
 
 
-def submit(ticket: Ticket, histories: Mapping[str, str] | None = None) -> Submitted:
-    """Put a job into the queue of the settings' ledger and return its id and first plan."""
+def submit(ticket: Ticket, histories: Mapping[str, str] | None = None, *, late: bool = False) -> Submitted:
+    """Put a job into the queue of the settings' ledger and return its id and first plan.
+
+    A cluster's scheduler that starts jobs at their hour is handed the job at once where no worker is there.
+    """
+    from joulewise.scheduling.handing import hand_over, may_hand_over
     from joulewise.scheduling.submitting import submit as submit_to
 
     now = SystemClock().now_utc()
-    engine(ticket.engine)
+    chosen = engine(ticket.engine)
     grid = planning_grid(ticket.job.zones, now, ticket.job.deadline_utc, histories or {})
     ledger = queue_store()
     try:
-        return submit_to(ledger, ticket, grid, now)
+        ahead = may_hand_over(ledger, chosen)
+        done = submit_to(ledger, ticket, grid, now, late=late, pausing=not ahead)
+        if not ahead:
+            return done
+        handle = hand_over(ledger, chosen, _passing(ledger), done.id, now, recorded)
+        return replace(done, handed=f"{chosen.name} job {handle.partition('/')[0]}" if handle else "")
     finally:
         ledger.close()
+
+
+def _passing(ledger: Store) -> Leases:
+    """Return the leases of somebody who looks once and leaves."""
+    from joulewise.ledger.leases import Leases
+
+    place, pid = jobs_place(), os.getpid()
+    return Leases(ledger, f"{place.partition('/')[0]}-{pid}-passing", place)
+
+
+def catch_up(ledger: Store) -> list[str]:
+    """Write down how jobs do that a cluster has and no worker looks after; return what there is to say, a line each."""
+    from joulewise.ledger.leases import holders, workers
+    from joulewise.scheduling.handing import BOUND
+    from joulewise.scheduling.worker import Post, Worker
+    from joulewise.vocabulary.errors import EngineError
+    from joulewise.vocabulary.ticket import Needs
+
+    looked_after = {w.engine for w in workers(ledger) if w.alive}
+    told: list[str] = []
+    for name in {h.line.engine for h in holders(ledger)} - looked_after - BOUND:
+        passing = _passing(ledger)
+        try:
+            post = Post(passing.worker, jobs_place(), Needs(0))
+            Worker(
+                ledger, engine(name), post, SystemClock(), wrap=recorded, say=told.append, leases=passing
+            ).catch_up()
+        except (EngineError, UsageError) as error:
+            told.append(f"{name} cannot be asked: {error}")
+    return told
 
 
 def renew_queue(ledger: Store) -> Renewed:

@@ -37,6 +37,7 @@ def main() -> None:
             continue
         extra = [str(data)] if wants_data else []
         extra += [str(SHARED / "workloads" / "w08" / "train.py")] if part == "validation" else []
+        extra += ["--fmnist"] if part == "ladder" and find_spec("torch") and FMNIST.is_dir() else []
         if subprocess.run([sys.executable, HERE / f"train_{part}.py", *extra], check=False).returncode:
             failed.append(part)
     sys.exit(f"failed: {', '.join(failed)}" if failed else 0)

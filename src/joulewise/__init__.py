@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from joulewise import compressing as compressing
     from joulewise import features as features
     from joulewise import training as training
+    from joulewise.exchange.trials import trial_joules as trial_joules
+    from joulewise.exchange.trials import tuned as tuned
     from joulewise.training.loop import stopping as stopping
     from joulewise.training.schedule import Schedule as Schedule
     from joulewise.vocabulary.budget import Budget as Budget
@@ -50,6 +52,8 @@ _NAMES = {
     "search": "joulewise.wiring",
     "track": "joulewise.wiring",
     "training": "joulewise.training",
+    "trial_joules": "joulewise.exchange.trials",
+    "tuned": "joulewise.exchange.trials",
 }
 
 __all__ = [
@@ -69,6 +73,8 @@ __all__ = [
     "stopping",
     "track",
     "training",
+    "trial_joules",
+    "tuned",
 ]
 
 

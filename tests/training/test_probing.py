@@ -174,3 +174,8 @@ class TestRecipe:
         """A loss that is never finite ends in one line, not in a recipe."""
         with pytest.raises(UsageError, match="cannot be trained as it is: the loss is nan in fp32"):
             recipe(network(), task(), loss=lambda out, _: out.sum() * float("nan"), keep={"threads": 1})
+
+    def test_what_is_no_model(self):
+        """A name in place of a model is refused in one line."""
+        with pytest.raises(UsageError, match="model is a str, but must be a torch module"):
+            recipe("resnet18", task(), loss=LOSS)

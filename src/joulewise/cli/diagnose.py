@@ -35,7 +35,7 @@ from joulewise.measuring.agent.inside.prints import digest
 from joulewise.vocabulary.errors import RecordingError, UsageError
 from joulewise.vocabulary.figures import Figure
 from joulewise.vocabulary.finding import Cause, Finding
-from joulewise.vocabulary.moments import parse_moment
+from joulewise.vocabulary.moments import parse_moment, parse_month
 from joulewise.vocabulary.observed import ProcessView, observe
 from joulewise.vocabulary.quantities import format_duration, format_money, format_si
 from joulewise.vocabulary.recording import Recording
@@ -62,6 +62,10 @@ _OF_A_STORE = (Cause.VIEW_NOBODY_READS, Cause.VALUES_TOO_FRESH, Cause.DERIVED_TW
     help="How many requests a server answered: its access log, its metrics page (a file, or its URL, which is asked once), or auto: "
     "the ports of a run that still lasts.",
 )
+@click.option("--project", metavar="P", help="Split a project's month over the five wastes.")
+@click.option(
+    "--month", metavar="MONTH", help="Which month (2026-11, `this` or `last`); alone: everybody's work in it."
+)
 @click.option("--features", is_flag=True, help="Look over the store of features instead of a run.")
 @click.option(
     "--store", metavar="PLACE", help="With --features: the online store, a path or redis://host:port/0."
@@ -74,6 +78,8 @@ _OF_A_STORE = (Cause.VIEW_NOBODY_READS, Cause.VALUES_TOO_FRESH, Cause.DERIVED_TW
 def command(
     run: str | None,
     experiment: str | None,
+    project: str | None,
+    month: str | None,
     allow_slower: bool,
     deadline: str | None,
     requests: str | None,
@@ -90,11 +96,18 @@ def command(
     """
     chosen = [
         said
-        for said, given in (("RUN", run), ("--experiment", experiment), ("--features", features))
+        for said, given in (
+            ("RUN", run),
+            ("--experiment", experiment),
+            ("--features", features),
+            ("--project and --month", project or month),
+        )
         if given
     ]
     if len(chosen) > 1:
-        raise UsageError(f"give one of RUN, --experiment and --features, not {' and '.join(chosen)}")
+        raise UsageError(
+            f"give one of RUN, --experiment, --features, and --project with --month, not {' and '.join(chosen)}"
+        )
     if (store or queries) and not features:
         raise UsageError(f"{'--store' if store else '--queries'} goes with --features")
     if experiment is not None:
@@ -104,6 +117,11 @@ def command(
         _features(store, queries, zone, as_json)
         return
     now = datetime.now(UTC)
+    if project is not None or month is not None:
+        from joulewise.cli.where_it_went import show
+
+        show(project, parse_month(month or "this", "--month", now), as_json=as_json)
+        return
     left_s = None if deadline is None else (parse_moment(deadline, now) - now).total_seconds()
     if left_s is not None and left_s <= 0:
         raise UsageError(f"the deadline {deadline!r} has passed")

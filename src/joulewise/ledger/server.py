@@ -30,6 +30,11 @@ def open_server(url: str, wait_s: float) -> ServerStore:
         parsed = make_url(url).set(drivername="postgresql+psycopg")
         where = parsed.set(drivername="postgresql").render_as_string(hide_password=True)
         limits = {"connect_timeout": max(2, int(wait_s)), "tcp_user_timeout": int(wait_s * 1000)}
+        limits |= {
+            "keepalives_idle": 30,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
+        }  # a host that vanished
         engine = create_engine(parsed, poolclass=NullPool, connect_args={**limits, **parsed.query})
     except (ArgumentError, ValueError) as error:
         raise LedgerError(

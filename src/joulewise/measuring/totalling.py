@@ -10,7 +10,7 @@ would have caused, which is no account) stand apart, and each says of how many j
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from joulewise.catalogue.hourly import joules_until, mean_intensity
@@ -47,7 +47,7 @@ class Total:
     duration_s: float
     energy_j: Figure | None = None  # at the devices; recordings that saw another boundary as if at the device
     facility_j: Figure | None = None
-    grams: Mapping[str, Grams] | None = None  # by meaning: "average, lifecycle"
+    grams: Mapping[str, Grams] = field(default_factory=dict)  # by meaning: "average, lifecycle"
     cost: Figure | None = None
     currency: str = ""
     no_zone: int = 0  # recordings whose grams are over the world's range
@@ -66,9 +66,19 @@ def totals(
     return [together(parts, key, month) for (month, key), parts in made.items()]
 
 
+def unpriced(sums: Iterable[Sum]) -> list[Total]:
+    """Return the sums as totals of joules alone, without a way to the wall, grams or money: for pictures."""
+    made: dict[tuple[str, str], list[Total]] = {}
+    for part in sums:
+        energy_j = None if part.energy_j is None else part.energy_j.within(Boundary.DEVICE)
+        total = Total(part.key, part.month, part.runs, part.unknown, part.duration_s, energy_j)
+        made.setdefault((part.month, part.key), []).append(total)
+    return [together(parts, key, month) for (month, key), parts in made.items()]
+
+
 def together(parts: Sequence[Total], key: str, month: str = "") -> Total:
     """Return several totals as one. Errors add linearly: they rest on the same meters, zones and factors."""
-    meanings = {m: None for p in parts for m in (p.grams or {})}
+    meanings = {m: None for p in parts for m in p.grams}
     whole_j = sum(p.energy_j.value for p in parts if p.energy_j is not None)
     currencies = {p.currency for p in parts if p.currency}
     priced = [p.cost for p in parts if p.energy_j is not None]
@@ -80,7 +90,7 @@ def together(parts: Sequence[Total], key: str, month: str = "") -> Total:
         sum(p.duration_s for p in parts),
         _sum(p.energy_j for p in parts),
         _sum(p.facility_j for p in parts),
-        {m: _grams([(p, p.grams[m]) for p in parts if p.grams and m in p.grams], whole_j) for m in meanings},
+        {m: _grams([(p, p.grams[m]) for p in parts if m in p.grams], whole_j) for m in meanings},
         None if None in priced or len(currencies) > 1 else _sum(priced),
         currencies.pop() if len(currencies) == 1 else "",
         sum(p.no_zone for p in parts),
@@ -110,9 +120,14 @@ def _priced(part: Sum, series: list[tuple[float, float]] | None, place: Place, h
     length_s = (end - start).total_seconds()
     average = hours if hours is not None and hours.meaning.kind is Kind.AVERAGE and series else None
     here = replace(place, hourly=average)
-    # one figure, not split by component: the sum does not know which it was, and the price is the same for all
+    # One figure, not split by component: the sum does not know which it was, and the price is the same for all. A yearly
+    # mean is as uncertain as it is for one recording of the mean length: that they even out is not counted on.
     told = footprint(
-        {Component.CPU: part.energy_j}, here, started_utc=start, duration_s=length_s, series=series
+        {Component.CPU: part.energy_j},
+        here,
+        started_utc=start,
+        duration_s=length_s if series else max(1.0, part.duration_s / part.runs),
+        series=series,
     )
     grams: dict[str, Grams] = {}
     if told.carbon_g is not None:
@@ -205,4 +220,4 @@ def _grams(parts: Sequence[tuple[Total, Grams]], whole_j: float) -> Grams:
     return Grams(shared_total(g.figure for _, g in parts), counted_j / whole_j if whole_j > 0 else 1.0)
 
 
-__all__ = ["Grams", "Total", "month_span", "rolled", "together", "totals"]
+__all__ = ["Grams", "Total", "month_span", "rolled", "together", "totals", "unpriced"]

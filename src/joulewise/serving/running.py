@@ -316,6 +316,12 @@ def note(service: Service, recorder: Records) -> None:
             "answers_j": round(count.joules, 4),
             "requests_cpu_s": round(tally.busy_s, 4),
             "standing_by_cpu_s": round(tally.standing_by_s, 4),
+            **{
+                f"rows:{name}": hosted.counters.rows
+                for one in models
+                if len(one.hosted) > 1
+                for name, hosted in one.hosted.items()
+            },
             **service.more(),
         },
     )

@@ -4,18 +4,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from joulewise.ledger.files import RecordingFile, boot_id, new_run_id, process_start, run_folder
 from joulewise.ledger.index import Summary, find_run, list_runs, rebuild, refresh
+from joulewise.ledger.months import Filter, stretches, sums, work
 from joulewise.ledger.pots import Pot, Spending, list_pots
 from joulewise.ledger.store import Store, upsert
+from joulewise.ledger.wastes import split, waiting
+from joulewise.ledger.wastes import write as write_wastes
 from joulewise.vocabulary.errors import LedgerError, UsageError
 from joulewise.vocabulary.figures import Basis, Boundary, Figure
 from joulewise.vocabulary.recording import Recording
+from joulewise.vocabulary.waste import Part, Waste
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -27,25 +33,34 @@ def write_recording(
     at: datetime = START,
     end: str | None = "finished",
     host: str = "elsewhere",
+    meta: Mapping[str, Any] | None = None,
+    length_s: float = 120.0,
+    values: Mapping[str, Any] | None = None,
+    role: str = "run",
+    params: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a small recording of two minutes at 50 W under `runs` and return its folder."""
+    """Write a small recording of two minutes at 50 W under `runs` and return its folder; `values` are its last point."""
     run_id = new_run_id(name, at)
     folder = run_folder(runs, run_id)
     file = RecordingFile(folder, f"run-{host}-4711.jsonl")
-    file.append("head", format=1, run=run_id, name=name, role="run", host=host, boot=boot_id(), pid=4711,
+    file.append("head", format=1, run=run_id, name=name, role=role, host=host, boot=boot_id(), pid=4711,
                 pid_start=process_start(4711), utc=at.isoformat(), mono=100.0, interval_s=1.0, command=["train", name])  # fmt: skip
     machine = {"host": host, "cpus": 2, "owned_cpus": 2.0, "memory_bytes": 8 * 10**9, "owned_memory_bytes": None,
                "cpu_model": "Test CPU"}  # fmt: skip
     file.append("machine", machine=machine)
+    if meta is not None:
+        file.append("meta", meta=dict(meta))
+    if params is not None:
+        file.append("params", params=dict(params))
     device = {"id": "rapl:0", "component": "cpu", "meter": "rapl", "basis": 0, "boundary": "device",
               "error_low": 0.05, "error_high": 0.05, "source": "test"}  # fmt: skip
     file.append("devices", devices=[device])
     file.append("columns", devices=["rapl:0"], counters=["work_cpu_s", "busy_cpu_s"], gauges=[])
-    for second in (0, 60, 120):
-        file.append("tick", t=float(second), j=[50.0 * second], c=[float(second), float(second)], g=[])
-    file.append("point", t=119.0, values={"epoch": 3, "loss": 0.25})
+    for second in (0.0, length_s / 2, length_s):
+        file.append("tick", t=second, j=[50.0 * second], c=[second, second], g=[])
+    file.append("point", t=length_s - 1, values=dict(values or {"epoch": 3, "loss": 0.25}))
     if end is not None:
-        file.append("end", state=end, t=120.0, exit_code=0 if end == "finished" else 1, reason="")
+        file.append("end", state=end, t=length_s, exit_code=0 if end == "finished" else 1, reason="")
     file.close()
     return folder
 
@@ -191,6 +206,29 @@ class StoreContract:
         assert rebuild(store, tmp_path, summarise).new == 1
         assert len(list_runs(store)) == 1
         assert pot.spent().spent.energy_j == 10.0
+
+    def test_months_and_wastes(self, store: Store, tmp_path: Path) -> None:
+        """What recordings used is summed by month, what they wasted divides it, and search knows no case."""
+        for name, samples in (("A%b", 100), ("other", 300)):
+            write_recording(tmp_path / "runs", name, values={"samples": samples}, length_s=7200.0)
+        refresh(store, tmp_path / "runs", summarise)
+        months = Filter("2026-03", "2026-03")
+        (total,) = sums(store, "host", months)
+        assert total.energy_j is not None
+        assert (total.key, total.month, total.runs, total.unknown) == ("elsewhere", "2026-03", 2, 0)
+        assert total.energy_j.value == pytest.approx(2 * 7200 * 50)
+        assert len(stretches(store, "month", months, [""])) == 2
+        assert work(store, months, "samples")["2026-03"][1] == 400
+
+        half = {Waste.OVER_TRAINING: Part(0.5, 0.4, 0.6), None: Part(0.5, 0.4, 0.6)}
+        first, second = waiting(store, months, 10)
+        write_wastes(store, {first: half, second: None})
+        seen = split(store, months)
+        assert seen.wastes[Waste.OVER_TRAINING].share == pytest.approx(0.25)
+        assert (seen.none.share, seen.unseen, seen.waiting) == pytest.approx((0.25, 0.5, 0.0))
+
+        assert [s.name for s in list_runs(store, text="a%B")] == ["A%b"]
+        assert [s.name for s in list_runs(store, text="OTHER")] == ["other"]
 
     def test_pots(self, store: Store) -> None:
         """Spending is cumulative by run, said twice it counts once, and other limits are refused."""

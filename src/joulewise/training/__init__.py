@@ -5,7 +5,8 @@ or bring the next drop forward, with the reason in one line); plans how often an
 judges whether two recipes may be called equal. Decisions are pure and can be replayed on a stored curve; `loop.py` and
 the files named after a framework are the shells that carry them out.
 
-A recipe for a plain PyTorch loop is measured by `probing.recipe` and carried out by `trainer.Trainer`.
+A recipe for a plain PyTorch loop is measured by `probing.recipe` (weighing.py, racing.py) and carried out by
+`trainer.Trainer`, on one process or under `torchrun` (ranks.py).
 
 Start reading at stopping.py, then probing.py. Terms: horizon is the step at which the run would end by itself; a drop is a planned cut of
 the learning rate; patience is what the usual rule counts, and this one does not.

@@ -126,6 +126,11 @@ def optuna_plug(
         yield OptunaPlug(epochs=epochs, measure=own.measure, budget=limits, seed=seed)
 
 
+def metered(name: str, zone: str | None = None) -> AbstractContextManager[Equipment]:
+    """Return a context that records this process under a name and gives what it has used so far."""
+    return _equipment(name, zone)(True)
+
+
 def _fleet(
     order: StudyOrder,
     cluster: Cluster,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cache, partial
@@ -11,20 +12,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from joulewise.settings import user_file
-from joulewise.vocabulary.errors import UnknownName, UsageError
+from joulewise.vocabulary.errors import JoulewiseError, UnknownName, UsageError
 from joulewise.vocabulary.moments import months_between
 from joulewise.wiring.chosen import settings
-from joulewise.wiring.ledger import refresh, summarise
+from joulewise.wiring.ledger import account, open_recording, summarise, whole
 
 if TYPE_CHECKING:
     from joulewise.catalogue.place import Place
+    from joulewise.ledger.index import Summary
     from joulewise.ledger.months import Filter
     from joulewise.ledger.store import Store
+    from joulewise.measuring.accounting import Account
     from joulewise.measuring.totalling import Total
     from joulewise.settings import Settings
+    from joulewise.vocabulary.figures import Figure
     from joulewise.vocabulary.signal import Signal
     from joulewise.vocabulary.target import Landing, MonthlyBudget, Target
+    from joulewise.vocabulary.waste import Part, Waste
 
+_BATCH = 50  # recordings that are looked into before what was found is kept
 _MOST_MONTHS = 12  # whole months that a target's line is drawn through
 
 
@@ -40,11 +46,76 @@ def totals(ledger: Store, by: str, chosen: Filter) -> list[Total]:
     return priced(found, stretches(ledger, by, chosen, zones), _places(used), hours)
 
 
+def joules(ledger: Store, by: str, chosen: Filter) -> list[Total]:
+    """Return the same without grams and money, which cost more to compute than to add up."""
+    from joulewise.ledger.months import sums
+    from joulewise.measuring.totalling import unpriced
+
+    return unpriced(sums(ledger, by, chosen))
+
+
 def read_old(ledger: Store) -> None:
     """Read the recordings whose months an upgraded ledger does not know yet."""
     from joulewise.ledger.index import read_old as read_old_in
 
     read_old_in(ledger, Path(settings().runs), summarise)
+
+
+def look_into(ledger: Store, chosen: Filter, patience_s: float | None = None) -> bool:
+    """Find what recordings of these months wasted and keep it, the most joules first; return whether some are left.
+
+    It stops after `patience_s` (None: when all were looked into). Who sees only a part of the ledger has that part looked into.
+    """
+    from joulewise.ledger.index import known_runs
+    from joulewise.ledger.wastes import waiting, write
+
+    until_s = None if patience_s is None else time.monotonic() + patience_s
+    with whole(ledger) as written:
+        while batch := waiting(ledger, chosen, _BATCH):
+            found: dict[str, Mapping[Waste | None, Part] | None] = {}
+            for run in known_runs(ledger, batch):
+                found[run.run_id] = _wasted(ledger, run)
+                if until_s is not None and time.monotonic() > until_s:
+                    break
+            write(written, found)
+            if until_s is not None and time.monotonic() > until_s:
+                return bool(waiting(ledger, chosen, 1))
+    return False
+
+
+def _wasted(ledger: Store, run: Summary) -> Mapping[Waste | None, Part] | None:
+    """Return what a recording wasted; None where nothing can be said: not seen from inside, or not readable."""
+    from joulewise.diagnosing import diagnose
+    from joulewise.vocabulary.observed import observe
+    from joulewise.vocabulary.waste import divide
+
+    try:
+        told = account(open_recording(ledger, run))
+    except (JoulewiseError, OSError):
+        return None
+    views, idle = observe(told.recording), _standing_by(told)
+    found = diagnose(told.recording, views, told)
+    if not views and not found and idle is None:
+        return None
+    return divide(found, idle)
+
+
+def _standing_by(told: Account) -> Part | None:
+    """Return which share of a serving period's joules was in no answer, by its own count; None for other work.
+
+    At least the share of its CPU time while no request was inside, where that is less.
+    """
+    from joulewise.vocabulary.waste import Part
+
+    recording, total = told.recording, told.footprint.total_j
+    values = recording.points[-1].values if recording.role == "serve" and recording.points else {}
+    answers_j = values.get("answers_j")
+    if not isinstance(answers_j, int | float) or total is None or total.value <= 0:
+        return None
+    share, least = (min(1.0, max(0.0, 1 - answers_j / j)) for j in (total.value, total.low or total.value))
+    busy, idle = (float(values.get(name, 0.0)) for name in ("requests_cpu_s", "standing_by_cpu_s"))
+    low = min(share, least, idle / (busy + idle)) if busy + idle > 0 else min(share, least)
+    return Part(share, low, max(share, min(1.0, 1 - answers_j / total.high)))
 
 
 def targets() -> tuple[list[Target], list[MonthlyBudget]]:
@@ -78,6 +149,22 @@ def landings(ledger: Store, wanted: Sequence[Target], now: datetime) -> list[Lan
     return found
 
 
+def budget_used(ledger: Store, budget: MonthlyBudget, month: str) -> Figure | None:
+    """Return what of a monthly budget was used in a month; None where nothing is known."""
+    from joulewise.ledger.months import Filter
+    from joulewise.measuring.totalling import together
+
+    chosen = Filter(month, month, budget.project, budget.person)
+    parts = totals(ledger, "month", chosen)
+    if not parts:
+        return None
+    whole = together(parts, "")
+    if budget.unit == "J":
+        return whole.energy_j
+    grams = [g.figure for meaning, g in whole.grams.items() if meaning.startswith("average")]
+    return grams[0] if len(grams) == 1 else None
+
+
 def _used(ledger: Store, target: Target) -> list[tuple[str, float]]:
     """Return what each month used in the target's terms, oldest first; months between without a recording used nothing."""
     from joulewise.ledger.months import Filter, work
@@ -90,9 +177,7 @@ def _used(ledger: Store, target: Target) -> list[tuple[str, float]]:
     for total in totals(ledger, "month", chosen):
         value = total.energy_j.value if target.what == "joules" and total.energy_j is not None else None
         if target.what == "grams":
-            value = next(
-                (g.figure.value for m, g in (total.grams or {}).items() if m.startswith("average")), None
-            )
+            value = next((g.figure.value for m, g in total.grams.items() if m.startswith("average")), None)
         if value is not None:
             used[total.month] = value
     return [(month, used.get(month, 0.0)) for month in months_between(min(used), max(used))] if used else []
@@ -143,4 +228,4 @@ def _by_time(chosen: Settings) -> bool:
     return bool(chosen.tariff and Tariff.parse(chosen.tariff).bands)
 
 
-__all__ = ["read_old", "refresh", "totals"]
+__all__ = ["budget_used", "landings", "look_into", "read_old", "targets", "totals"]

@@ -19,8 +19,8 @@ TOLD = """
 import sys, time
 agent = sys.modules["_joulewise_agent"]
 line = next(o for o in __import__("gc").get_objects() if type(o).__name__ == "Timeline")
-def tell(epoch, **values):
-    line.facts.add("curve", [time.perf_counter(), 0, epoch, values])
+def tell(epoch, step=0, **values):
+    line.facts.add("curve", [time.perf_counter(), step, epoch, values])
     line.facts.write(time.perf_counter())
 """
 NEEDS_TORCH = pytest.mark.skipif(
@@ -85,6 +85,13 @@ def test_seen(tmp_path):
     )
 
     assert values_of(tmp_path, program, "val_acc") == [0.0, 0.25, 0.5, 0.75]
+
+
+def test_late_epoch(tmp_path):
+    """An evaluation that is told before the loop's epoch is known anew counts: its step has grown."""
+    program = TOLD + "for s, e in ((8, 0), (16, 1), (24, 1)):\n    tell(e, s, acc=0.5)\n"
+
+    assert values_of(tmp_path, program, "acc") == [0.5, 0.5, 0.5]
 
 
 def test_passing_loss(tmp_path):

@@ -6,7 +6,7 @@
               what a training loop in PyTorch calls its numbers when it has evaluated
 
 The way that tells the metric first is listened to, the others no longer: a program that prints a value and logs it, too,
-has told it once. Of what is seen the first value of each epoch counts; the training loss, which is seen at many steps,
+has told it once. What is seen twice at one step of an epoch counts once; the training loss, which is seen at many steps, counts
 as it stood at the epoch's end.
 """
 
@@ -50,7 +50,7 @@ class Heard:
         self._logged = Followed(folder, "")
         self._curve = Curve(folder)
         self._source = ""
-        self._epoch: float | None = None  # the last one that was seen
+        self._at: tuple[float | None, int] = (None, 0)  # epoch and step that were seen last
         self._passing: float | None = None  # the training loss of that epoch so far
         self._named: dict[str, None] = {}
 
@@ -99,13 +99,13 @@ class Heard:
     def _seen(self, point: CurvePoint, value: float) -> Iterator[float]:
         if not self._from(point.process):
             return
-        begins = point.epoch is None or point.epoch != self._epoch
-        if begins and self._passing is not None:
+        if self._passing is not None and point.epoch != self._at[0]:
             yield self._passing
         self._passing = value if point.passing else None
-        if begins and not point.passing:
+        at = (point.epoch, point.step)
+        if not point.passing and (point.epoch is None or at != self._at):
             yield value
-        self._epoch = point.epoch
+        self._at = at
 
     def _from(self, source: str) -> bool:
         """Return whether this source is the one that is listened to: the first that told the metric."""

@@ -13,9 +13,10 @@ from joulewise.measuring.agent.pages import read_facts
 
 
 class CurvePoint(NamedTuple):
-    """Numbers that a process named, and the number of the epoch that it was in, where it had one."""
+    """Numbers that a process named after so many steps, and the number of the epoch that it was in, where it had one."""
 
     process: str
+    step: int
     epoch: float | None
     values: Mapping[str, float]
 
@@ -41,5 +42,5 @@ class Curve:
             return
         for name in names:
             _, added, self._read[name] = read_facts(os.path.join(self._folder, name), self._read.get(name, 0))
-            for _at_s, _step, epoch, values in added.get("curve", ()):
-                yield CurvePoint(name, epoch, values)
+            for _at_s, step, epoch, values in added.get("curve", ()):
+                yield CurvePoint(name, int(step), epoch, values)

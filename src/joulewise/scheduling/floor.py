@@ -19,6 +19,7 @@ from joulewise.scheduling.sharing import (
     Watch,
     count,
     device,
+    on_nodes,
     room_of,
 )
 from joulewise.vocabulary.quantities import format_duration
@@ -72,10 +73,10 @@ class Word:
 
 @final
 class Floor:
-    """What jobs take of a machine with `room`."""
+    """What jobs take of a machine with `room`, or of a cluster whose nodes have `node_cpus` (0: not known) each."""
 
-    def __init__(self, room: Needs, sharing: Sharing | None = None) -> None:
-        self.room = room_of(room)
+    def __init__(self, room: Needs, sharing: Sharing | None = None, node_cpus: int = 0) -> None:
+        self.room, self._node_cpus = room_of(room), node_cpus
         self._asked_room, self._sharing = room, sharing
         self._devices = (
             sharing.devices if sharing and sharing.devices else tuple(map(Device, range(room.gpus)))
@@ -91,11 +92,11 @@ class Floor:
 
     def counted(self, line: Line, ticket: Ticket | None) -> Line:
         """Return a job's line with what it counts as."""
-        return replace(line, needs=count(line.needs, self._usage(ticket)))
+        return replace(line, needs=on_nodes(count(line.needs, self._usage(ticket)), self._node_cpus))
 
     def counts(self, ticket: Ticket) -> Needs:
         """Return what a job counts as, in hundredths."""
-        return count(ticket.needs, self._usage(ticket))
+        return on_nodes(count(ticket.needs, self._usage(ticket)), self._node_cpus)
 
     def devices(self, ticket: Ticket, here: Iterable[Occupant]) -> tuple[int, ...] | None:
         """Return the GPUs for a job beside those that are here; None where there is no room for it on any."""

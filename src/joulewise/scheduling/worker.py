@@ -53,7 +53,10 @@ FAIR_S = 7 * 86400.0  # how far back fair shares look
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """What a worker is: its name, the place whose jobs it may judge, whose jobs of which zone it takes, and its room."""
+    """What a worker is: its name, the place whose jobs it may judge, whose jobs of which zone it takes, and its room.
+
+    `node_cpus` are the processors of each node, where the room is a cluster's (0: it is one machine, or nobody knows).
+    """
 
     name: str
     place: str
@@ -63,6 +66,7 @@ class Post:
     lease_s: float = LEASE_S
     poll_s: float = 1.0
     idle_s: float = 2.0
+    node_cpus: int = 0
 
 
 @dataclass(slots=True)
@@ -121,7 +125,7 @@ class Worker:
         self._store, self._engine, self._post, self._clock = store, engine, post, clock
         self._wrap, self._plan, self._say = wrap, plan, say
         self._leases = leases or Leases(store, post.name, post.place, post.lease_s)
-        self._floor = Floor(post.room, sharing)
+        self._floor = Floor(post.room, sharing, post.node_cpus)
         self._tickets: dict[str, Ticket] = {}
         self._hands: dict[str, _Hand] = {}
         self._renew_at = self._adopt_at = self._plan_at = self._used_at = float("-inf")
@@ -436,11 +440,16 @@ class Worker:
         long = until is None or (until - now).total_seconds() >= REQUEUE_FROM_S
         requeue = bool(hand.ticket.checkpoint) and REQUEUE in abilities and (long or SUSPEND not in abilities)
         act = self._engine.requeue if requeue else self._engine.suspend
+        if hand.awaited:  # nothing of it runs yet: the cluster lets it wait for room
+            requeue, act = True, self._engine.hold
         hand.sure = False
         if self._ask(hand, lambda: act(hand.handle)):
             _close(hand.ran, now)
             hand.requeued = requeue
             how = "saves its state and ends for now" if requeue else "keeps its memory"
+            if hand.awaited:
+                hand.ran.pop()
+                hand.awaited, how = False, "it had not begun"
             self._mark(hand, Stage.PAUSED, "paused", f"{reason}; {how}", now)
         hand.sure = True
 
@@ -449,7 +458,9 @@ class Worker:
         others = (h for h in self._hands.values() if h is not hand)
         if hand.requeued and not self._floor.holds(hand.ticket, hand.held.attempt.devices, others):
             return  # its GPU is another's now
-        if not hand.ran and BEGIN in self._engine.abilities:  # handed over ahead, and not begun
+        if (
+            not hand.ran and not hand.requeued and BEGIN in self._engine.abilities
+        ):  # handed over ahead, and not begun
             act = partial(self._engine.begin, when_utc=now)
         hand.sure = False
         if self._ask(hand, lambda: act(hand.handle)):

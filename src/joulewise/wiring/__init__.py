@@ -28,6 +28,7 @@ from joulewise.wiring.queue import (
     SHARES_FILES,
     catch_up,
     engine,
+    engine_node_cpus,
     engine_room,
     jobs_folder,
     jobs_place,
@@ -51,4 +52,4 @@ from joulewise.wiring.sharing import sharing
 from joulewise.wiring.studies import checkpoints, needs_search, optuna_plug, search
 from joulewise.wiring.totals import landings, read_old, targets, totals
 
-__all__ = ["ENGINES", "FAMILIES", "INSIDE", "ON_DEMAND", "REMEDIES", "SHARES_FILES", "Family", "account", "actual", "advice", "cached", "catch_up", "checkpoints", "engine", "engine_room", "families", "find", "findings", "grid_sources", "grid_zone", "jobs_folder", "jobs_place", "landings", "learnt", "load_ipython_extension", "needs_search", "online_store", "optuna_plug", "outlook", "place", "planning_grid", "prices", "queue_store", "read_old", "recorded", "recorded_energy", "recorder", "recordings", "refresh", "remedied", "renew_queue", "repeats", "report", "search", "serving_period", "settings", "sharing", "store", "submit", "summarise", "survey", "targets", "totals", "track", "watch"]  # fmt: skip
+__all__ = ["ENGINES", "FAMILIES", "INSIDE", "ON_DEMAND", "REMEDIES", "SHARES_FILES", "Family", "account", "actual", "advice", "cached", "catch_up", "checkpoints", "engine", "engine_node_cpus", "engine_room", "families", "find", "findings", "grid_sources", "grid_zone", "jobs_folder", "jobs_place", "landings", "learnt", "load_ipython_extension", "needs_search", "online_store", "optuna_plug", "outlook", "place", "planning_grid", "prices", "queue_store", "read_old", "recorded", "recorded_energy", "recorder", "recordings", "refresh", "remedied", "renew_queue", "repeats", "report", "search", "serving_period", "settings", "sharing", "store", "submit", "summarise", "survey", "targets", "totals", "track", "watch"]  # fmt: skip

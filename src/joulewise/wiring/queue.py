@@ -71,6 +71,14 @@ def engine_room(engine: Engine) -> Needs | None:
     return Needs(has.cpus, has.gpus, has.memory_bytes or 0)
 
 
+def engine_node_cpus(engine: Engine) -> int:
+    """Return the processors of a node where an engine's cluster has equal ones; else 0."""
+    from joulewise.launching.slurm import Slurm
+
+    has = engine.room() if isinstance(engine, Slurm) else None
+    return has.cpus // has.nodes if has and has.nodes > 1 and has.cpus % has.nodes == 0 else 0
+
+
 def _kubernetes() -> Engine:
     image = os.environ.get("JOULEWISE_KUBERNETES_IMAGE")
     if not image:

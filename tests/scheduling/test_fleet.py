@@ -169,7 +169,7 @@ def test_a_step_that_undoes_the_last():
     class Swinging:
         """A group that wants two units too many, then one too few, and so on."""
 
-        def __init__(self):
+        def __init__(self) -> None:
             self.calls = 0
 
         def choose(self, _price):

@@ -404,8 +404,7 @@ class Worker:
             replace(hand.held.line, needs=needs),
             hand.paused,
             hand.ran_s(now),
-            max(duration.reserve_s or 0.0, duration.expected_s or 0.0)
-            + (self._lag_s if hand.paused else 0.0),
+            max(duration.reserve_s or 0.0, duration.expected_s or 0.0) + self._lag_s,
             stretches,
             ticket.pausable and duration.known and may_rest and ready,
             NOTHING if hand.requeued else needs.at_rest,

@@ -18,9 +18,12 @@ from joulewise.wiring.grid import planning_grid
 from joulewise.wiring.ledger import refresh
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from joulewise.launching.port import Engine
     from joulewise.ledger.leases import Leases
     from joulewise.ledger.store import Store
+    from joulewise.scheduling.plan import Grid
     from joulewise.scheduling.queue_plan import Renewed
     from joulewise.scheduling.submitting import Submitted
     from joulewise.vocabulary.job import Duration
@@ -225,9 +228,25 @@ def renew_queue(ledger: Store) -> Renewed:
     """Plan what waits in the queue anew, by the best outlook at hand."""
     from joulewise.scheduling.queue_plan import renew
 
-    return renew(
-        ledger, lambda zones, start, end: planning_grid(zones, start, end, {}), SystemClock().now_utc()
-    )
+    def grid_of(zones: Sequence[str], start: datetime, end: datetime) -> Grid:
+        return planning_grid(zones, start, end, {})
+
+    nodes = _nodes(ledger)
+    return renew(ledger, grid_of, SystemClock().now_utc(), node_cpus=nodes)
+
+
+def _nodes(ledger: Store) -> dict[str, int]:
+    """Return the processors of a node of each cluster that workers run jobs on; a cluster that does not answer is left out."""
+    from joulewise.ledger.leases import workers
+    from joulewise.vocabulary.errors import EngineError
+
+    found = {}
+    for name in {w.engine for w in workers(ledger) if w.alive} - {"local"}:
+        try:
+            found[name] = engine_node_cpus(engine(name))
+        except (EngineError, UsageError):
+            continue
+    return found
 
 
 def recorded(ticket: Ticket, key: str) -> list[str]:

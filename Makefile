@@ -7,9 +7,9 @@ ifneq ($(strip $(PIP_FIND_LINKS)),)
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
 
-TORCH_TESTS := tests/measuring/agent/test_torch_hooks.py tests/diagnosing/remedies/test_torch_remedies.py tests/cli/test_try.py
+TORCH_TESTS := tests/measuring/agent/test_torch_hooks.py tests/diagnosing/remedies/test_torch_remedies.py tests/cli/test_try.py tests/searching/test_heard.py tests/compressing/test_sources.py tests/compressing/test_pruning.py tests/compressing/test_adapters.py $(addprefix tests/training/test_,adapters.py feeding.py finalists.py ladder.py optimising.py precision.py probing.py racing.py ranks.py trainer.py vectorising.py)
 
-.PHONY: demo test test-integration lint types docs bare bench bench-schedule bench-diagnose clean constraints bench-features bench-serve bench-train bench-search bench-serve-sleep bench-serve-hostile test-torch bench-slurm bench-throttle bench-queue
+.PHONY: demo test test-integration test-frameworks lint types docs bare bench bench-schedule bench-diagnose clean constraints bench-features bench-serve bench-train bench-search bench-serve-sleep bench-serve-hostile test-torch bench-slurm bench-throttle bench-queue manual
 
 demo: $(V)/.demo       ## record a real training, print its card, write its report
 	$(BIN)/joulewise run --name digits --report demo-report.html -- $(BIN)/python examples/digits.py
@@ -19,7 +19,7 @@ test: $(V)/.dev        ## the tests (services are started by the tests themselve
 
 test-torch: $(V)/.dev  ## the tests that need PyTorch, where its CPU build is at hand (pip's find-links); elsewhere it says so and ends
 	@if [ -n "$(UV_FIND_LINKS)" ] && $(BIN)/python -m uv pip install -q --dry-run --no-index --no-deps --find-links "$(UV_FIND_LINKS)" "torch==2.13.0" 2>/dev/null; \
-	then $(BIN)/python -m uv pip install -q "torch==2.13.0" && $(BIN)/python -m pytest -q -n 2 $(TORCH_TESTS); \
+	then $(BIN)/python -m uv pip install -q "torch==2.13.0" torch-pruning safetensors && $(BIN)/python -m pytest -q -n 2 $(TORCH_TESTS); \
 	else echo "test-torch: no CPU build of PyTorch at hand, so its tests were left out"; fi
 
 lint: $(V)/.dev        ## ruff, the import contract, spelling
@@ -31,8 +31,15 @@ types: $(V)/.dev       ## strict types over source and tests
 test-integration: $(V)-integration/.ok ## real MLflow, in an environment of its own (600 MB)
 	$(V)-integration/bin/python -m pytest -q tests/exchange/test_mlflow.py
 
+test-frameworks: $(V)-frameworks/.ok ## callbacks and examples on the real frameworks, in an environment of their own (2 GB, some minutes; not in CI)
+	OMP_NUM_THREADS=1 $(V)-frameworks/bin/python -m pytest -q tests/training tests/measuring/agent/test_frameworks.py
+
 docs: $(V)/.dev        ## every verb and module has its manual page, links hold, examples run
 	$(BIN)/python docs/check.py
+
+manual: $(V)/.dev      ## the manual as pages in build/manual, reference from the code; they ask for nothing on a network
+	$(BIN)/python -c "import mkdocs, material" 2>/dev/null || $(BIN)/python -m uv pip install -q -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 bare: $(V)-bare/.ok      ## the tests with no extra installed
 	$(V)-bare/bin/python -m pytest -q -n 2 -m "not service and not slow"
@@ -71,6 +78,7 @@ bench-serve-sleep: $(V)/.dev ## memory and CPU asleep, and how fast `joulewise s
 bench-search: $(V)/.dev ## how much training a search needs, on LCBench's surrogate (--task ID for any task)
 	$(BIN)/python -m uv pip install -q -c constraints.txt -e '.[search-bench]'
 	$(BIN)/python bench/search.py $(BENCH_SEARCH)
+	$(if $(BENCH_SEARCH),,$(BIN)/python bench/search_deciding.py)
 
 constraints:           ## resolve constraints.txt anew (URL-free, for all platforms)
 	rm -f constraints.txt
@@ -81,7 +89,7 @@ bench-diagnose: $(V)/.torch  ## first advice, false accusations and errors over 
 	$(BIN)/python bench/diagnose/run_folder.py $(or $(WORKLOADS),build/workloads)
 
 clean:
-	rm -rf $(V) $(V)-bare $(V)-integration build dist
+	rm -rf $(V) $(V)-bare $(V)-integration $(V)-frameworks build dist
 
 define install
 	if $(1)/bin/python -m uv --version >/dev/null 2>&1; then $(1)/bin/python -m uv pip install -q --compile-bytecode --python $(1)/bin/python -c constraints.txt $(2); \
@@ -109,6 +117,12 @@ $(V)-integration/.ok: pyproject.toml
 	$(V)-integration/bin/python -m pip install -q uv 2>/dev/null || true
 	if $(V)-integration/bin/python -m uv --version >/dev/null 2>&1; then $(V)-integration/bin/python -m uv pip install -q --python $(V)-integration/bin/python -e '.[integration]'; \
 	else $(V)-integration/bin/python -m pip install -q -e '.[integration]'; fi
+	touch $@
+
+$(V)-frameworks/.ok: pyproject.toml constraints.txt
+	$(PY) -m venv $(V)-frameworks
+	$(V)-frameworks/bin/python -m pip install -q uv 2>/dev/null || true
+	$(call install,$(V)-frameworks,"torch==2.13.0" -e '.[test,frameworks,recipe,example]' "lightgbm>=4.5" "xgboost-cpu>=3" pillow)
 	touch $@
 
 $(V)-bare/.ok: pyproject.toml constraints.txt

@@ -1,11 +1,13 @@
-"""What the agent costs a training step: the cheapest step there is, with and without it, interleaved.
+"""What the agent costs a training step: the cheapest step there is, with and without it, interleaved, in CPU time.
 
-    python bench/agent_overhead.py [--steps 100000] [--block 2000]
+    python bench/agent_overhead.py [--steps 100000] [--block 250]
 
-One process holds the loop twice: in blocks that alternate, the hooks are in place or taken out again, so that
-neighbours on the machine meet both alike. The step is a `Linear(1, 1)` on one number from a DataLoader, backward and SGD;
-its median time is compared, and its 5th percentile: what it takes in moments without neighbours. Three rows: every step timed (what a step slower than a millisecond pays), one step in
-eight timed (what faster ones get), and loops of the agent's own calls without torch.
+One process holds the loop twice: in blocks that alternate (and swap their order), the hooks are in place or taken out again,
+so that neighbours on the machine meet both alike. A block is one pass of a `Linear(1, 1)` over single numbers from a
+DataLoader, with backward and SGD. What counts is the median over pairs of blocks of the difference in the thread's own CPU
+time, with its quartiles: wall time on a busy machine is that of its neighbours; their caches cost CPU time, too, so the
+difference of the 10th percentiles stands beside it. Rows: every step timed (what a step slower than a millisecond
+pays), some timed (what faster ones get), and the agent's own calls without torch.
 """
 
 from __future__ import annotations
@@ -29,29 +31,23 @@ from joulewise.measuring.agent.inside.torch_hooks import attach
 
 _PLACES = (
     (nn.Module, "__call__"), (nn.Module, "train"), (torch.Tensor, "backward"), (torch, "save"), (torch, "manual_seed"),
-    (DataLoader, "__iter__"), (dataloader._BaseDataLoaderIter, "__next__"),
-    (fetch._MapDatasetFetcher, "fetch"),
+    (DataLoader, "__iter__"), (dataloader._BaseDataLoaderIter, "__next__"), (fetch._MapDatasetFetcher, "fetch"),
 )  # fmt: skip
 
 
-def steps(loader: DataLoader[Any], net: nn.Module, optimiser: torch.optim.Optimizer) -> list[float]:
-    """Return the seconds of each step of one pass."""
-    took = []
-    clock = time.perf_counter
-    before = clock()
+def block_s(loader: DataLoader[Any], net: nn.Module, optimiser: torch.optim.Optimizer) -> float:
+    """Return the thread's CPU seconds of one pass."""
+    before = time.thread_time()
     for (x,) in loader:
         loss = net(x).sum()
         loss.backward()
         optimiser.step()
         optimiser.zero_grad()
-        now = clock()
-        took.append(now - before)
-        before = now
-    return took
+    return time.thread_time() - before
 
 
 def compare(count: int, block: int, fast: float) -> dict[str, float]:
-    """Return the medians of plain and hooked steps, in microseconds."""
+    """Return what plain and hooked steps cost in CPU time, in microseconds."""
     timeline._FAST_STEPS_PER_S = fast
     loader = DataLoader(TensorDataset(torch.zeros(block, 1)), batch_size=1)
     net = nn.Linear(1, 1)
@@ -59,37 +55,42 @@ def compare(count: int, block: int, fast: float) -> dict[str, float]:
     registered = sys.modules["torch.optim.optimizer"]
     plain_calls = [getattr(owner, name) for owner, name in _PLACES]
     with tempfile.TemporaryDirectory() as folder:
-        attach(Timeline(folder), torch)
+        line = Timeline(folder)
+        attach(line, torch)
         hooked_calls = [getattr(owner, name) for owner, name in _PLACES]
         hooked_before, hooked_after = (
             dict(registered._global_optimizer_pre_hooks),
             dict(registered._global_optimizer_post_hooks),
         )
-        times: dict[bool, list[float]] = {False: [], True: []}
-        while len(times[True]) < count:
-            for hooked in (False, True):
+        pairs: list[tuple[float, float]] = []
+        for number in range(count // block):
+            took = {}
+            for hooked in (False, True) if number % 2 else (True, False):
                 for (owner, name), call in zip(_PLACES, hooked_calls if hooked else plain_calls, strict=True):
                     setattr(owner, name, call)
                 registered._global_optimizer_pre_hooks.clear()
                 registered._global_optimizer_post_hooks.clear()
                 if hooked:
+                    line.wake()  # the plain block was no time of these steps
+                    line._look_s, line._look_step = timeline.clock(), line.step
                     registered._global_optimizer_pre_hooks.update(hooked_before)
                     registered._global_optimizer_post_hooks.update(hooked_after)
-                times[hooked] += steps(loader, net, optimiser)
+                took[hooked] = 1e6 * block_s(loader, net, optimiser) / block
+            pairs.append((took[False], took[True]))
         for (owner, name), call in zip(_PLACES, plain_calls, strict=True):
             setattr(owner, name, call)
         registered._global_optimizer_pre_hooks.clear()
         registered._global_optimizer_post_hooks.clear()
-    plain, hooked_us = (1e6 * statistics.median(times[k]) for k in (False, True))
-    quiet = [1e6 * statistics.quantiles(times[k], n=20)[0] for k in (False, True)]
-    mean = 1e6 * (statistics.fmean(times[True]) - statistics.fmean(times[False]))
+    quiet = [statistics.quantiles(side, n=10)[0] for side in zip(*pairs, strict=True)]
+    costs = [hooked - plain for plain, hooked in pairs]
+    quartiles = statistics.quantiles(costs, n=4)
     return {
-        "plain_us": round(plain, 2),
-        "hooked_us": round(hooked_us, 2),
-        "cost_us": round(hooked_us - plain, 2),
-        "mean_cost_us": round(mean, 2),
-        "plain_quiet_us": round(quiet[0], 2),
+        "plain_us": round(statistics.median(plain for plain, _ in pairs), 2),
+        "hooked_us": round(statistics.median(hooked for _, hooked in pairs), 2),
+        "cost_us": round(quartiles[1], 2),
+        "cost_quartiles_us": [round(quartiles[0], 2), round(quartiles[2], 2)],
         "cost_quiet_us": round(quiet[1] - quiet[0], 2),
+        "pairs": len(pairs),
     }
 
 
@@ -106,13 +107,13 @@ def own_calls(count: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--steps", type=int, default=100_000)
-    parser.add_argument("--block", type=int, default=2_000)
+    parser.add_argument("--block", type=int, default=250)
     options = parser.parse_args()
     torch.set_num_threads(1)
     result = {
         "steps": options.steps,
         "every step timed": compare(options.steps, options.block, float("inf")),
-        "one step in eight timed": compare(options.steps, options.block, 1000.0),
+        "some steps timed": compare(options.steps, options.block, 1000.0),
         "enter and leave, us": own_calls(options.steps),
     }
     print(json.dumps(result, indent=2))

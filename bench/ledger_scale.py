@@ -25,9 +25,12 @@ from joulewise.ledger import index
 from joulewise.ledger.files import FORMAT, boot_id, encode, process_start
 from joulewise.ledger.index import Summary
 from joulewise.ledger.minutes import Minute, write_minutes
+from joulewise.ledger.months import rows_of, write_months
 from joulewise.ledger.store import open_store, upsert
+from joulewise.ledger.wastes import write as write_wastes
 from joulewise.vocabulary.figures import Basis, Figure
 from joulewise.vocabulary.recording import Component, EndState
+from joulewise.vocabulary.waste import Part, Waste
 
 GOAL_S = 0.3
 NAMES = [
@@ -126,6 +129,15 @@ def make_rows(ledger: Path, runs: Path, recordings: list) -> None:
             store.execute(index._WRITE, row)
             minutes = [Minute(m, Component.CPU, 50.0) for m in range(min(60, int(duration_s / 60)))]
             write_minutes(store, {run_id: minutes})
+            who = {"person": f"person{len(run_id) * duration_s % 40:.0f}", "project": name, "zone": ("DE", "FR", "")[len(name) % 3],
+                   "device": "NVIDIA H200", "site": "- server", "inside": ""}  # fmt: skip
+            write_months(store, (), rows_of({**row, **who}, {f"{start:%Y-%m}": (1.0, 1.0)}))
+            split = {
+                Waste.OVER_TRAINING: Part(0.2, 0.1, 0.3),
+                Waste.DATA_MOVEMENT: Part(0.1, 0.0, 0.2),
+                None: Part(0.7, 0.5, 0.9),
+            }
+            write_wastes(store, {run_id: split})
         shards = [
             {"root": root, "day": d, "mtime_ns": m, "scanned_ns": m + 10**10}
             for d, m in index._folders(root).items()

@@ -6,7 +6,7 @@ A small convolutional network (random weights: the answers mean nothing, the wor
 that takes `input_ids` and `attention_mask`. Beside: `bare_server.py`, or with --beside the reference's srv_lean.py (BENCH_BATCH=32). The
 servers run side by side and are asked in turn; the median of each and the ratio are printed. `unrecorded` is our server
 without a recording, for the ledger's own cost. CPU time is the server processes' own, from the kernel's nanosecond counters; the
-program that asks is not in it.
+program that asks is not in it; the parent that holds our connections is.
 """
 
 import argparse
@@ -104,9 +104,11 @@ def request(kind, number, plain):
 
 
 def cpu_s(pid):
-    """Return the CPU seconds of a process's threads."""
-    return (
-        sum(int((t / "schedstat").read_text().split()[0]) for t in Path(f"/proc/{pid}/task").iterdir()) / 1e9
+    """Return the CPU seconds of a process's threads, and of its children's."""
+    threads = list(Path(f"/proc/{pid}/task").iterdir())
+    children = [int(child) for t in threads for child in (t / "children").read_text().split()]
+    return sum(int((t / "schedstat").read_text().split()[0]) for t in threads) / 1e9 + sum(
+        map(cpu_s, children)
     )
 
 

@@ -18,7 +18,8 @@ from pathlib import Path
 
 GOAL_MS = 300
 PAGES = ["/", "/?page=1999", "/?q=gpt", "/?q=nothing-fits", "/?order=energy", "/?state=failed", "/?since=month", "/runs/latest",
-         "/experiments", "/experiment?name=live", "/savings", "/grid?zone=DE"]  # fmt: skip
+         "/experiments", "/experiment?name=live", "/savings", "/grid?zone=DE", "/totals", "/totals?by=person",
+         "/totals?by=zone&project=bert-eval", "/where", "/where?project=bert-eval", "/models"]  # fmt: skip
 
 
 def main() -> None:

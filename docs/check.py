@@ -10,7 +10,11 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
+
+import click
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -66,9 +70,41 @@ def verbs_with_help() -> list[str]:
             continue
         path = DOCS / "cli" / f"{verb}.md"
         text = path.read_text(encoding="utf-8") if path.is_file() else ""
-        options = [o for p in command.params for o in p.opts if o.startswith("--")]
-        faults += [f"docs/cli/{verb}.md does not explain {o}" for o in options if o not in text]
+        for name, one in ((verb, command), *inner_verbs(verb, command)):
+            options = [o for p in one.params for o in (*p.opts, *p.secondary_opts) if o.startswith("--")]
+            wanted = [*options, *(name.split()[1:])]
+            faults += [
+                f"docs/cli/{verb}.md does not explain {o} (joulewise {name})" for o in wanted if o not in text
+            ]
     return faults
+
+
+def inner_verbs(name: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    """Yield the verbs inside a verb: `ledger check`."""
+    if isinstance(command, click.Group):
+        for inner, one in command.commands.items():
+            yield f"{name} {inner}", one
+            yield from inner_verbs(f"{name} {inner}", one)
+
+
+def untold() -> list[str]:
+    """Return settings that the page of `config` does not explain, and public names that no page speaks of."""
+    import joulewise
+    from joulewise.settings import Settings
+
+    config = (DOCS / "cli" / "config.md").read_text(encoding="utf-8")
+    everything = "".join(page.read_text(encoding="utf-8") for page in pages())
+    faults = [
+        f"docs/cli/config.md does not explain {f.name}"
+        for f in fields(Settings)
+        if f"`{f.name}`" not in config
+    ]
+    names = [n for n in joulewise.__all__ if not n.startswith("_")]
+    return faults + [
+        f"no page speaks of joulewise.{n}"
+        for n in names
+        if f"joulewise.{n}" not in everything and f"import {n}" not in everything
+    ]
 
 
 def failing_examples() -> list[str]:
@@ -98,7 +134,7 @@ def failing_examples() -> list[str]:
 
 def main() -> int:
     """Print what is wrong with the manual and return the exit code."""
-    faults = [*broken_links(), *missing_pages(), *verbs_with_help(), *failing_examples()]
+    faults = [*broken_links(), *missing_pages(), *verbs_with_help(), *untold(), *failing_examples()]
     for fault in faults:
         print(fault)
     print(f"manual: {len(pages())} pages, {len(faults)} faults")

@@ -17,7 +17,16 @@ data = [
     for image, label in zip(images, labels, strict=True)
 ]
 model = BertForSequenceClassification(
-    BertConfig(17, 32, 1, 2, 64, max_position_embeddings=64, num_labels=10, hidden_dropout_prob=0.0)
+    BertConfig(
+        vocab_size=17,
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        num_labels=10,
+        hidden_dropout_prob=0.0,
+    )
 )
 stopping = joulewise.stopping("eval_loss", horizon=1100)
 with tempfile.TemporaryDirectory() as folder:

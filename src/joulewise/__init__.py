@@ -16,8 +16,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from joulewise import compressing as compressing
     from joulewise import features as features
     from joulewise import training as training
+    from joulewise.exchange.trials import trial_joules as trial_joules
+    from joulewise.exchange.trials import tuned as tuned
     from joulewise.training.loop import stopping as stopping
     from joulewise.training.schedule import Schedule as Schedule
     from joulewise.vocabulary.budget import Budget as Budget
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from joulewise.vocabulary.figures import Boundary as Boundary
     from joulewise.vocabulary.figures import Figure as Figure
     from joulewise.wiring import cached as cached
+    from joulewise.wiring import compress as compress
     from joulewise.wiring import optuna_plug as optuna_plug
     from joulewise.wiring import recordings as recordings
     from joulewise.wiring import search as search
@@ -39,6 +43,8 @@ _NAMES = {
     "Figure": "joulewise.vocabulary.figures",
     "Schedule": "joulewise.training.schedule",
     "cached": "joulewise.wiring",
+    "compress": "joulewise.wiring",
+    "compressing": "joulewise.compressing",
     "features": "joulewise.features",
     "optuna_plug": "joulewise.wiring",
     "recordings": "joulewise.wiring",
@@ -46,6 +52,8 @@ _NAMES = {
     "search": "joulewise.wiring",
     "track": "joulewise.wiring",
     "training": "joulewise.training",
+    "trial_joules": "joulewise.exchange.trials",
+    "tuned": "joulewise.exchange.trials",
 }
 
 __all__ = [
@@ -56,6 +64,8 @@ __all__ = [
     "Schedule",
     "__version__",
     "cached",
+    "compress",
+    "compressing",
     "features",
     "optuna_plug",
     "recordings",
@@ -63,6 +73,8 @@ __all__ = [
     "stopping",
     "track",
     "training",
+    "trial_joules",
+    "tuned",
 ]
 
 

@@ -22,6 +22,8 @@ from typing import Any
 
 from joulewise.vocabulary.errors import UnknownName, UsageError
 
+ALERT_EVENTS = ("budget", "idle", "settling")
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -31,6 +33,9 @@ class Settings:
     ledger: str = ""  # path of the SQLite ledger or a postgresql:// URL; see the module
     person: str = ""  # whose work it is, for totals of a team; unset: the user of the process
     project: str = ""  # what it is for; unset: the folder of the git repository
+    push: str = "after"  # when the end of a run sends its recording to a server: after (beside), wait, off
+    alerts: str = ""  # address of a webhook that is told of alert_events; never asked unless set
+    alert_events: str = "budget,idle,settling"  # what it is told
     zone: str = ""  # where the electricity comes from: DE, US-CA, auto; unset: unknown, the world's range
     tariff: str = ""  # "0.30EUR/kWh" or by time of use; unset: the cost is unknown
     currency: str = "EUR"  # of budgets and tariffs
@@ -149,6 +154,12 @@ def checked(key: str, value: Any, source: str) -> Any:
         raise UsageError(f"{key} is {value!r} in {source}, but must be text")
     if key == "live" and value not in ("auto", "line", "plain", "off"):
         raise UsageError(f"live is {value!r} in {source}, but must be auto, line, plain or off")
+    if key == "alert_events" and not set(value.replace(" ", "").split(",")) <= {"", *ALERT_EVENTS}:
+        raise UsageError(
+            f"alert_events is {value!r} in {source}, but may hold {', '.join(ALERT_EVENTS)} with commas between"
+        )
+    if key == "push" and value not in ("after", "wait", "off"):
+        raise UsageError(f"push is {value!r} in {source}, but must be after, wait or off")
     return value
 
 

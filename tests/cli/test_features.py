@@ -141,12 +141,12 @@ def test_diagnosed(filled, tmp_path):
     )
     done = CliRunner().invoke(diagnose, ["--features", "--queries", str(tmp_path / "queries.json"), "--json"])
     assert done.exception is None
-    found = {f["what"]: f for f in json.loads(done.output)["findings"]}
+    found = {f["cause"]: f for f in json.loads(done.output)["findings"]}
 
-    assert found["request join"]["saving"]["cpu_s"] == pytest.approx(0.5 - 10 * 50e-6)
-    assert found["request join"]["subject"] == sql
+    assert found["request_time_join"]["saving"]["cpu_s"] == pytest.approx(0.5 - 10 * 10e-6)
+    assert found["request_time_join"]["subject"] == sql
     text = CliRunner().invoke(diagnose, ["--features", "--queries", str(tmp_path / "queries.json")]).output
-    assert "request join: SELECT count(*)" in text
+    assert "request time join: SELECT count(*)" in text
 
     (tmp_path / "queries.json").write_text("[1]")
     wrong = CliRunner().invoke(diagnose, ["--features", "--queries", str(tmp_path / "queries.json")])

@@ -245,3 +245,116 @@ def test_bad_input(arguments, words):
 
     assert isinstance(error, UsageError)
     assert words in str(error)
+
+
+def hour(runs: Path, days_ago: float = 40.0, name: str = "long") -> Path:
+    """Write a recording of an hour at 50 W, with a tick a second."""
+    folder = make(runs, name, days_ago)
+    (file,) = folder.iterdir()
+    lines = file.read_bytes().splitlines(keepends=True)
+    device = {"id": "rapl:0", "component": "cpu", "meter": "rapl", "basis": 0, "boundary": "device",
+              "error_low": 0.05, "error_high": 0.05, "source": "test"}  # fmt: skip
+    machine = {"host": "h", "cpus": 2, "owned_cpus": 2.0, "memory_bytes": 10**9, "owned_memory_bytes": None}
+    ticks = [{"k": "machine", "machine": machine}, {"k": "devices", "devices": [device]}]
+    ticks.append({"k": "columns", "devices": ["rapl:0"], "counters": ["work_cpu_s", "busy_cpu_s"], "gauges": []})  # type: ignore[dict-item]  # fmt: skip
+    ticks += [{"k": "tick", "t": float(t), "j": [50.0 * t], "c": [0.5 * t, 1.1 * t], "g": []} for t in range(3600)]  # type: ignore[dict-item]  # fmt: skip
+    file.write_bytes(lines[0] + b"".join(map(encode, ticks)) + lines[1])
+    os.utime(file, (1e9, 1e9))
+    return folder
+
+
+class TestReduce:
+    def test_here(self, runs):
+        """Old recordings keep one tick a minute, young ones all; the ledger's line stays, and again does nothing."""
+        old, young = hour(runs), hour(runs, 1.0, "young")
+        ledger = wiring.refresh()
+        before = {r.run_id: r for r in list_runs(ledger)}
+        ledger.close()
+        size = old.stat(), sum(f.stat().st_size for f in old.iterdir())
+
+        dry = pruned("--older-than", "30d", "--reduce", "--dry-run")
+        assert dry["reduced"] == []
+        told = pruned("--older-than", "30d", "--reduce", "--yes")
+        again = pruned("--older-than", "30d", "--reduce", "--yes")
+
+        assert told["reduced"] == [old.name]
+        assert told["bytes_freed"] > 0.9 * size[1]
+        assert again["bytes_freed"] == 0
+        assert sum(f.stat().st_size for f in young.iterdir()) > 100_000
+        ledger = wiring.refresh()
+        from joulewise.ledger.index import rebuild
+
+        rebuild(ledger, runs, wiring.summarise)
+        after = {r.run_id: r for r in list_runs(ledger)}
+        ledger.close()
+        assert after[old.name].energy_j.value == before[old.name].energy_j.value
+        assert after[old.name].machine_j.value == before[old.name].machine_j.value == 50.0 * 3599
+
+    def test_running_stays(self, runs):
+        """A recording that still runs is not reduced."""
+        make(runs, "now", 40, pid=os.getpid(), ended=False)
+
+        assert pruned("--older-than", "30d", "--reduce", "--yes")["kept"][0]["why"] == "still running"
+
+    def test_leftover(self, runs):
+        """What a killed reduction left behind keeps a recording neither from being reduced nor from being deleted."""
+        one, other = hour(runs), hour(runs, 50.0, "other")
+        for folder in (one, other):
+            (folder / ".run-host-1.jsonl.reducing").write_bytes(b"half")
+        assert pruned("--name", "long", "--reduce", "--yes")["reduced"] == [one.name]
+        assert len(list(one.iterdir())) == 1
+        assert pruned("--name", "other", "--yes")["deleted"] == [other.name]
+        assert not other.exists()
+
+    @pytest.mark.service
+    def test_in_the_ledger(self, runs, postgres_url, monkeypatch):
+        """What was pushed is reduced and deleted in the ledger; pushing again sends nothing of it, here nothing changes."""
+        from joulewise.ledger import bodies
+
+        folder = hour(runs)
+        size = sum(f.stat().st_size for f in folder.iterdir())
+        monkeypatch.setenv("JOULEWISE_LEDGER", postgres_url)
+        ledger = wiring.team_store()
+        wiring.push(ledger)
+
+        told = pruned("--older-than", "30d", "--reduce", "--ledger", "--yes")
+        reduced_body = bodies.read_body(ledger, folder.name)
+        assert told["reduced"] == [folder.name]
+        assert len(reduced_body.ticks.t_s) == 62
+        assert reduced_body.ticks.energy_j["rapl:0"][-1] == 50.0 * 3599
+        assert sum(f.stat().st_size for f in folder.iterdir()) == size
+        ledger.execute("INSERT INTO unsent SELECT root, run_id, day FROM recordings")
+        assert wiring.push(ledger) == type(wiring.push(ledger))(0, 0, 0, ())
+        assert len(bodies.read_body(ledger, folder.name).ticks.t_s) == 62
+        pruned("--older-than", "30d", "--yes")
+        assert [r.folder for r in list_runs(ledger)] == [""]
+        assert pruned("--older-than", "30d", "--ledger", "--yes")["deleted"] == [folder.name]
+        assert list_runs(ledger) == []
+        assert bodies.contents(ledger, folder.name) == {}
+        ledger.close()
+
+
+class TestJobs:
+    def test_ended_jobs(self, home):
+        """Folders of jobs that ended go, those of others stay."""
+        from joulewise.launching.folders import write_json
+
+        jobs = wiring.jobs_folder()
+        for name, state in (("done", "finished"), ("runs", "running"), ("waits", "")):
+            (jobs / name).mkdir()
+            write_json(str(jobs / name), "order.json", {"key": name})
+            if state:
+                write_json(str(jobs / name), "state.json", {"state": state})
+            os.utime(jobs / name / "order.json", (1e9, 1e9))
+        told = pruned("--older-than", "30d", "--jobs", "--yes")
+
+        assert told["deleted"] == ["done"]
+        assert {k["run_id"] for k in told["kept"]} == {"runs", "waits"}
+        assert sorted(p.name for p in jobs.iterdir()) == ["runs", "waits"]
+
+    def test_wrong_use(self, joulewise):
+        """Two places at once, and ticks of jobs, are one line each."""
+        for options, said in ((("--ledger", "--jobs"), "one of them"), (("--jobs", "--reduce"), "no ticks"), (("--ledger",), "a file of this machine")):  # fmt: skip
+            done = joulewise("prune", "--older-than", "1d", *options)
+            assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+            assert said in done.stderr

@@ -184,6 +184,20 @@ def test_shares_wrong_use(script):
         run("--budget", "1m", "--metric", "loss", "--shares", "0.1,1", *script, "{share}", "{checkpoint}")
 
 
+def test_store_out_of_reach(script):
+    """A store that cannot be reached is wrong use, in one line without its password."""
+    pytest.importorskip("psycopg", reason="PostgreSQL needs the extra `postgres`")
+    place = "postgresql://anna:secret@127.0.0.1:1/studies"
+    with pytest.raises(UsageError) as refused:
+        run("--budget", "1m", "--metric", "loss", "--name", "digits", "--store", place, *script)
+
+    text = str(refused.value)
+    assert text.startswith("cannot use the ledger postgresql://anna:***@127.0.0.1:1/studies: ")
+    assert text.endswith("(the store of the study)")
+    assert "\n" not in text
+    assert refused.value.exit_code == 2
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -9,10 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from joulewise.cli import try_
 from joulewise.cli.scratch import make
+from joulewise.diagnosing.case import about
 from joulewise.vocabulary.errors import UsageError
+from joulewise.vocabulary.finding import Cause, Finding, Remedy, RemedyKind, Saving
 from tests.cli.conftest import Joulewise
 from tests.diagnosing.views import view
 
@@ -81,6 +84,34 @@ def test_a_real_trial(joulewise: Joulewise, home: Path, monkeypatch):
     assert (
         json.loads(joulewise("runs", "--savings", "--json").stdout)["savings"] == []
     )  # a trial is no settlement
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed here")
+def test_wrong_first_advice_is_withdrawn(joulewise: Joulewise, home: Path, monkeypatch):
+    """A first finding that is wrong (ready items, said to be slow ones) is followed, found to save nothing, and withdrawn."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    (home / "train.py").write_text(TRAIN.replace("        for _ in range(200): v = v * 1.0\n", ""))
+    done = joulewise("run", "--quiet", "--name", "job", "--", sys.executable, "train.py", timeout=600)
+    assert done.returncode == 0, done.stderr
+    wrong = Finding(
+        Cause.SLOW_TRANSFORMS,
+        "a wrong finding",
+        Saving(about(2.0, 1.5, 2.5), about(2.0, 1.5, 2.5), 0.4, 0.4, energy_share=0.4),
+        Remedy(RemedyKind.DIFF, "make the items once"),
+        "none",
+    )
+    monkeypatch.setattr(try_, "diagnose", lambda *_, **__: (wrong,))
+    said = CliRunner().invoke(
+        try_.command, ["job", "--future", "1000", "--yes", "--json"], catch_exceptions=False
+    )
+    (trial,) = json.loads(said.stdout)["trials"]
+
+    assert (trial["knob"], trial["cause"]) == ("cache=on", "slow_transforms")
+    assert trial["promised_share"]["value"] == pytest.approx(0.4)
+    assert trial["verdict"] in ("withdrawn", "unclear"), trial  # unclear: beside busy neighbours
+    assert trial["run_share"]["value"] < 0.1
 
 
 def test_scratch_copy(tmp_path: Path):

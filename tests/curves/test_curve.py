@@ -88,6 +88,8 @@ def test_prefix_and_growth_by_one():
         ((2.0, 1.0), (0.1, 0.2), "steps must rise"),
         ((-1.0,), (0.1,), "step is -1"),
         ((1.0,), (0.1, 0.2), "a curve of 1 steps has 2 values"),
+        ((float("nan"),), (0.5,), "step is nan"),
+        ((1, float("inf")), (0.5, 0.5), "step is inf"),
     ],
 )
 def test_bad_curves(steps, values, message):

@@ -26,6 +26,22 @@ def test_repeated():
     assert seen.total_j == 60
 
 
+def test_grams_and_money():
+    """What bought nothing has grams and money, where every run's are known, and in one currency."""
+
+    def priced(name, grams, cost, currency="EUR"):
+        return replace(run(name, 10, same=("x",)), carbon_g=grams, cost=cost, currency=currency)
+
+    seen = look_over([priced("a", 1.0, 0.1), priced("b", 2.0, 0.3)])
+    assert (seen.total.carbon_g, seen.total.currency) == (3.0, "EUR")
+    assert seen.total.cost == pytest.approx(0.4)
+    assert (seen.wasted.energy_j, seen.wasted.carbon_g, seen.wasted.cost) == (10, 2.0, 0.3)
+
+    partly = look_over([priced("a", 1.0, None), priced("b", None, 0.3)])
+    assert (partly.total.carbon_g, partly.total.cost) == (None, None)
+    assert look_over([priced("a", 1.0, 0.1), priced("b", 1.0, 0.1, "USD")]).total.cost is None
+
+
 def test_failed():
     """Failed runs bought nothing; one that its budget stopped did, and a failed run makes no later one a repetition."""
     seen = look_over(

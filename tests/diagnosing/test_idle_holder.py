@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from joulewise.catalogue.place import place
+from joulewise.diagnosing import diagnose
+from joulewise.measuring.accounting import account
+from joulewise.vocabulary.recording import Point
 from tests.diagnosing import gpu
-from tests.diagnosing.views import causes, found, phases, view
+from tests.diagnosing.views import case, causes, found, phases, view
 
 DONE = {
     "steps": 100,
@@ -47,3 +53,21 @@ def test_short_pauses():
 def test_nothing_held():
     """A board on which nothing lies is nobody's."""
     assert gpu.causes([300.0] * 100 + [60.0] * 600, held=0.0) == []
+
+
+def _served(requests: list[tuple[float, int]], role: str = "serve"):
+    laid = case(seconds=2000, cpus=0.01)
+    points = tuple(Point(t, {"requests": n, "standing_by_cpu_s": 4.0}) for t, n in requests)
+    recorded = replace(laid.recording, points=points, role=role)
+    return diagnose(recorded, (), account(recorded, place(zone="DE")), allow_slower=True)
+
+
+def test_a_server_of_ours_that_stayed_awake():
+    """A served period with long pauses between requests names what standing by cost in them; traffic and short pauses do not."""
+    finding = _served([(0.0, 0), (100.0, 20), (1100.0, 21), (1500.0, 21)])[0]
+
+    assert finding.cause == "idle_holder"
+    assert finding.saving.wall_s.value == pytest.approx(940 - 1 + 400 - 1 + 500 - 1)
+    assert "21 requests came in all, and none in 3 pauses" in finding.evidence
+    assert _served([(200.0 * k, 10 * k) for k in range(11)]) == ()
+    assert _served([(0.0, 0), (1900.0, 20)], role="run") == ()

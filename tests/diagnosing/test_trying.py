@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from joulewise.diagnosing.trying import Side, apply_trials, compare, counted_j, knobs_of, plan_trial
+from joulewise.diagnosing.case import about
+from joulewise.diagnosing.trial_plan import knobs_of, plan_trial
+from joulewise.diagnosing.trying import Side, apply_trials, compare, counted_j
 from joulewise.vocabulary.errors import UsageError
-from joulewise.vocabulary.finding import Cause
+from joulewise.vocabulary.finding import Cause, Finding, Remedy, RemedyKind, Saving
 from joulewise.vocabulary.observed import CurvePoint, LoaderView, Window
 from joulewise.vocabulary.trial import TrialVerdict, trial_from_json
 from tests.diagnosing.views import case, evaluations, phases, view
@@ -138,6 +140,43 @@ def test_nothing_saved_is_withdrawn():
     """A knob that saves nothing, or makes it dearer, withdraws the finding."""
     assert tried(side(0.001), side(0.0011)).verdict is TrialVerdict.WITHDRAWN
     assert tried(side(0.001), side(0.00101), pairs=3).verdict is TrialVerdict.WITHDRAWN
+
+
+def test_first_advice_that_is_wrong():
+    """Workers that are said to cost more than they give, and do not: the trial withdraws the advice, and it is shown no more."""
+    laid = case(trained(loaders=(replace(trained().loaders[0], workers=2),)))
+    promise = Finding(
+        Cause.TOO_MANY_LOADER_WORKERS, "", Saving(about(35, 30, 40), about(35, 30, 40), 0.35, 0.35),
+        Remedy(RemedyKind.SETTING, "num_workers=0 instead of 2"), "none",
+    )  # fmt: skip
+    knobs = knobs_of(laid, [promise])
+    trial = compare(
+        plan_trial(laid, [promise], knobs, future_runs=10), "workers", [(side(0.001), side(0.0014))], 1.0
+    )
+
+    assert knobs == {"workers": "0"}
+    assert (trial.cause, trial.verdict) == (Cause.TOO_MANY_LOADER_WORKERS, TrialVerdict.WITHDRAWN)
+    assert trial.promised_share is not None
+    assert apply_trials(laid, [promise], [trial]) == ((), (trial,))
+
+
+def test_first_advice_that_promises_too_much():
+    """Advice that saves a third of what it promised is corrected: what is shown then is what the trial measured."""
+    laid = case(trained())
+    promise = Finding(
+        Cause.SMALL_BATCH, "", Saving(about(60, 55, 65), about(60, 55, 65), 0.6, 0.6),
+        Remedy(RemedyKind.COMMAND, "batch size 32 instead of 8"), "the learning rate",
+    )  # fmt: skip
+    trial = compare(
+        plan_trial(laid, [promise], {"batch": "x4"}, future_runs=10),
+        "batch",
+        [(side(0.0025), side(0.0019))],
+        1.0,
+    )
+    ((finding, _),), gone = apply_trials(laid, [promise], [trial])
+
+    assert (trial.verdict, gone) == (TrialVerdict.CORRECTED, ())
+    assert finding.saving.cpu_share == pytest.approx(0.24 * 0.8, rel=0.2)
 
 
 def test_quality():

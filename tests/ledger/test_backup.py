@@ -7,8 +7,11 @@ import stat
 import pytest
 
 from joulewise.ledger.backup import backup
+from joulewise.ledger.bodies import read_body
+from joulewise.ledger.files import read_recording
 from joulewise.ledger.index import list_runs, refresh
 from joulewise.ledger.pots import Pot, Spending
+from joulewise.ledger.pushing import push
 from joulewise.ledger.store import Store, open_store
 from joulewise.testing.ledger_contract import summarise, write_recording
 from joulewise.vocabulary.errors import LedgerError, UsageError
@@ -48,6 +51,19 @@ def test_of_a_server(tmp_path, postgres_url):
     """A ledger on a server is copied into a file."""
     store = open_store(postgres_url)
     check(store, tmp_path)
+    store.close()
+
+
+@pytest.mark.service
+def test_pushed_recordings(tmp_path, postgres_url):
+    """What was pushed is in the copy, and is read from it where the folder is gone."""
+    folder = write_recording(tmp_path / "runs")
+    store = open_store(postgres_url)
+    push(store, tmp_path / "runs", summarise)
+    copy = open_store(backup(store, tmp_path / "copy.db"))
+
+    assert read_body(copy, folder.name) == read_recording(folder)
+    copy.close()
     store.close()
 
 

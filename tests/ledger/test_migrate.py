@@ -45,7 +45,12 @@ LATER = (
     "searches",
     "months",
     "wastes",
+    "unsent",
+    "bodies",
+    "body_parts",
+    "tokens",
 )  # since the first schema
+NO_JOBS = ("DROP INDEX recordings_job", "ALTER TABLE recordings DROP COLUMN job")  # before the sixth
 
 
 @pytest.fixture
@@ -82,7 +87,7 @@ FOREIGN = "CREATE TABLE studies (study_id INTEGER PRIMARY KEY, study_name TEXT)"
 def third(place, *statements: str) -> None:
     """Make a ledger of the third schema, with tables beside it."""
     ledger = open_store(place)
-    for statement in (*(f"DROP TABLE {table}" for table in LATER[-4:]), *statements):
+    for statement in (*(f"DROP TABLE {table}" for table in LATER[-8:]), *NO_JOBS, *statements):
         ledger.execute(statement)
     ledger.execute("UPDATE joulewise_schema SET version_num = '0003'")
     ledger.close()
@@ -123,6 +128,8 @@ class TestFromTheFirst:
         with sqlite3.connect(path) as connection:
             for table in LATER:
                 connection.execute(f"DROP TABLE {table}")
+            for statement in NO_JOBS:
+                connection.execute(statement)
             connection.execute("UPDATE joulewise_schema SET version_num = '0001'")
         connection.close()
         ledger = open_store(path)
@@ -140,14 +147,15 @@ class TestMonths:
         write_recording(runs)
         ledger = open_store(place)
         refresh(ledger, runs, summarise)
-        for table in ("months", "wastes"):
-            ledger.execute(f"DROP TABLE {table}")
+        for statement in (*(f"DROP TABLE {table}" for table in LATER[-6:]), *NO_JOBS):
+            ledger.execute(statement)
         ledger.execute("UPDATE joulewise_schema SET version_num = '0004'")
         ledger.close()
         ledger = open_store(place)
         run = list_runs(ledger)[0]
         rows = ledger.query("SELECT month, run_id, person, energy_j FROM months")
 
+        assert ledger.query("SELECT run_id FROM unsent") == [{"run_id": run.run_id}]
         assert rows == [{"month": f"{run.started_utc:%Y-%m}", "run_id": run.run_id, "person": None, "energy_j": run.energy_j.value}]  # fmt: skip
         refresh(ledger, runs, summarise)
         assert [r["person"] for r in ledger.query("SELECT person FROM months")] != [None]
@@ -264,6 +272,8 @@ class TestServer:
         ledger = open_store(postgres_url)
         for table in LATER:
             ledger.execute(f"DROP TABLE {table}")
+        for statement in NO_JOBS:
+            ledger.execute(statement)
         ledger.execute("UPDATE joulewise_schema SET version_num = '0001'")
         ledger.close()
         ledger = open_store(postgres_url)

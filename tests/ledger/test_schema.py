@@ -14,7 +14,14 @@ from sqlalchemy.pool import NullPool
 
 from joulewise.ledger import index, jobs, leases, migrate, pots, savings
 from joulewise.ledger.schema import metadata, sqlite_script
-from joulewise.ledger.store import INDEX_TABLES, PRIMARY_TABLES, SCHEMA, memory_connection, open_store
+from joulewise.ledger.store import (
+    BODY_TABLES,
+    INDEX_TABLES,
+    PRIMARY_TABLES,
+    SCHEMA,
+    memory_connection,
+    open_store,
+)
 
 
 def layout(connection: sqlite3.Connection) -> dict[str, str]:
@@ -55,9 +62,10 @@ def test_newest_is_known():
 
 
 def test_every_table_has_its_kind():
-    """Every table is either a view of the recordings or primary, and none is both."""
-    assert {*INDEX_TABLES, *PRIMARY_TABLES, "joulewise_schema"} == set(metadata.tables)
+    """Every table is a view of the recordings, primary, or the recordings themselves, and none is two of them."""
+    assert {*INDEX_TABLES, *PRIMARY_TABLES, *BODY_TABLES, "joulewise_schema"} == set(metadata.tables)
     assert not set(INDEX_TABLES) & set(PRIMARY_TABLES)
+    assert not set(BODY_TABLES) & {*INDEX_TABLES, *PRIMARY_TABLES}
 
 
 def test_columns_are_written():

@@ -11,7 +11,8 @@ import pytest
 optuna = pytest.importorskip("optuna", reason="the plug for Optuna needs optuna")
 
 from joulewise.searching.front import front  # noqa: E402
-from joulewise.searching.optuna_plug import BEGAN, COSTS, RESUMES, OptunaPlug  # noqa: E402
+from joulewise.searching.optuna_plug import OptunaPlug  # noqa: E402
+from joulewise.searching.optuna_trials import BEGAN, COSTS, RESUMES, VALUES  # noqa: E402
 from joulewise.vocabulary.errors import UsageError  # noqa: E402
 from tests.searching.doubles import Meter  # noqa: E402
 
@@ -52,12 +53,18 @@ def objective_of(plug, meter, folder, begun=None):
     return objective
 
 
-def test_study(tmp_path):
+@pytest.mark.parametrize("storage", [None, "sqlite:///{}/optuna.db"])
+def test_study(tmp_path, storage):
     """A plain Optuna study finds the valley within its joules; most trials are frozen, some go on from their checkpoint."""
     meter = Meter()
     begun: list[tuple[int, float, int, int]] = []
     plug = OptunaPlug(epochs=EPOCHS, measure=meter, budget="400J")
-    study = optuna.create_study(direction="maximize", sampler=plug.sampler, pruner=plug.pruner)
+    study = optuna.create_study(
+        direction="maximize",
+        sampler=plug.sampler,
+        pruner=plug.pruner,
+        storage=storage and storage.format(tmp_path),
+    )
     study.optimize(objective_of(plug, meter, tmp_path, begun), callbacks=[plug.callback], n_trials=400)
 
     assert study.best_value > curve(0.3, 8, EPOCHS) - 0.01
@@ -71,6 +78,10 @@ def test_study(tmp_path):
     assert len({(x, width, epoch) for _, x, width, epoch in begun}) == len(begun)  # no epoch twice
     states = [t.state for t in study.trials]
     assert states.count(PRUNED) > states.count(COMPLETE) > 0
+    value, trial = plug.best(study)
+    assert value >= study.best_value
+    assert value == max(v for t in study.trials for v in t.user_attrs[VALUES])
+    assert value in trial.user_attrs[VALUES]
     used = sum(sum(t.user_attrs[COSTS]) for t in study.trials)
     assert used == pytest.approx(meter.used_j)
 

@@ -374,3 +374,28 @@ def test_checkpoint_that_cannot_be_read(tmp_path):
     )
     assert "is not used again" in study.report()
     assert replay(read(tmp_path / "s.jsonl")).differing == ()
+
+
+def test_unreadable_in_the_same_process():
+    """A checkpoint that cannot be read costs its trial no value: it starts again from nothing; a second time, it has failed."""
+    meter = Meter()
+    begun: dict[int, int] = {}
+
+    def objective(trial):
+        if trial.saved is not None:
+            raise OSError(f"cannot read {trial.saved}")
+        begun[trial.number] = begun.get(trial.number, 0) + 1
+        for epoch in trial.epochs():
+            meter.used_j += 1
+            trial.report(1 - (trial["x"] - 0.3) ** 2 - 1 / epoch)
+            trial.save(f"state {epoch}")
+
+    study = search(objective, SPACE, "200J", measure=meter, epochs=9)
+
+    assert set(begun.values()) == {1, 2}
+    twice = {number for number, times in begun.items() if times == 2}
+    assert len(study.notes) >= len(twice) > 0
+    assert all("is not used again: OSError at epoch" in note for note in study.notes)
+    failed = {t.number for t in study.trials if t.state is State.FAILED}
+    assert failed <= twice
+    assert all(t.epoch for t in study.trials if t.number in twice)

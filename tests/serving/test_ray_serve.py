@@ -13,7 +13,8 @@ import pytest
 
 from joulewise.serving.app import Limits, of_model
 from joulewise.serving.onnx_model import OnnxModel
-from joulewise.serving.ray_serve import Forecast, per_s, watched
+from joulewise.serving.ray_serve import Forecast
+from joulewise.serving.scaling import per_s, watched
 from tests.serving import models
 from tests.serving.asking import ask, x
 

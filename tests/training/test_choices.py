@@ -2,7 +2,7 @@
 
 import pytest
 
-from joulewise.training.choices import KNOBS, Choice, Option, Recipe, cheapest, kept, lowest_loss
+from joulewise.training.choices import KNOBS, Choice, Option, Recipe, cheapest, kept
 from joulewise.vocabulary.errors import UnknownName, UsageError
 
 
@@ -17,20 +17,6 @@ class TestCheapest:
         assert cheapest([Option("fp32", 1.0), Option("fp16", why="not here")]).value == "fp32"
         with pytest.raises(UsageError, match="none of fp16 could be measured"):
             cheapest([Option("fp16", why="not here")])
-
-
-class TestLowestLoss:
-    def test_ties(self):
-        """A loss that is lower by less than 3 % is no reason to leave the simpler option."""
-        assert lowest_loss([Option("a", loss=0.50), Option("b", loss=0.49)]).value == "a"
-        assert lowest_loss([Option("a", loss=0.50), Option("b", loss=0.45)]).value == "b"
-        assert lowest_loss([Option("a", loss=-0.9), Option("b", loss=-1.0)]).value == "b"
-
-    def test_diverged(self):
-        """What diverged is never taken; where all did, one line says what to do."""
-        assert lowest_loss([Option("a", loss=float("inf")), Option("b", loss=9.0)]).value == "b"
-        with pytest.raises(UsageError, match="every learning rate that was tried diverged"):
-            lowest_loss([Option("a", loss=float("nan"))])
 
 
 class TestRecipe:

@@ -10,6 +10,7 @@ import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NEEDS = {
+    "train_adapters": ("torch", "transformers", "peft", "sklearn"),
     "train_torch": ("torch", "schedulefree", "sklearn"),
     "train_lightning": ("lightning", "sklearn"),
     "train_transformers": ("transformers", "accelerate", "sklearn"),
@@ -49,4 +50,4 @@ def test_runs(name, tmp_path):
     )
 
     assert done.returncode == 0, done.stderr
-    assert "at step" in done.stdout
+    assert ("take " if name == "train_adapters" else "at step") in done.stdout

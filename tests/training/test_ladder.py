@@ -1,9 +1,11 @@
 """A ladder of smaller models."""
 
+from math import log
+
 import pytest
 
 from joulewise.training.choices import Choice, Recipe
-from joulewise.training.ladder import Constants, Rung, climb, judge
+from joulewise.training.ladder import Constants, Rung, calibrated, climb, judge
 from joulewise.vocabulary.errors import UsageError
 
 SURE = Constants(level=0.0, slope=1.0, reach=0.05)  # early ranks that carry over nearly as they are
@@ -84,3 +86,35 @@ class TestClimb:
         assert rungs[0].weights < rungs[1].weights
         assert rungs[1].error < 0.1 < rungs[0].error
         assert all(r.training_j > 0 and r.request_j > 0 for r in rungs)
+
+
+class TestCalibrated:
+    def test_a_family_that_keeps_its_ranks(self):
+        """Rungs whose errors at a third of the fidelity said the same of each other promise much; the end is let hold."""
+        before = [Rung(f"w{n}", n, 0.4 * 0.9**i, 1, 1) for i, n in enumerate((1, 2, 4, 8, 16))]
+        rungs = [Rung(f"w{n}", n, 0.2 * 0.98**i, 1, 1) for i, n in enumerate((1, 2, 4, 8, 16))]
+        own = calibrated(before, rungs)
+
+        assert own.slope == pytest.approx(log(0.98) / log(0.9))
+        assert own.level == pytest.approx(0, abs=1e-9)
+        assert own.reach == pytest.approx(0, abs=1e-9)
+        assert judge(rungs, 0.1, 0.01, own).smallest.name == "w1"
+        assert judge(rungs, 0.1, 0.01).smallest is None
+
+    def test_a_family_that_does_not(self):
+        """Where early ranks turned round the slope is none, and the reach says how little is known."""
+        before = [Rung(f"w{n}", n, e, 1, 1) for n, e in ((1, 0.2), (2, 0.3), (4, 0.25), (8, 0.35))]
+        rungs = [Rung(f"w{n}", n, e, 1, 1) for n, e in ((1, 0.3), (2, 0.2), (4, 0.25), (8, 0.1))]
+
+        assert calibrated(before, rungs).slope == 0
+        assert calibrated(before, rungs).reach > 0.2
+
+    def test_refuses(self):
+        """Too few rungs, others than before, or all of a size: one line each."""
+        rungs = [Rung(f"w{n}", n, 0.2, 1, 1) for n in (4, 5, 6, 7)]
+        with pytest.raises(UsageError, match="3 rungs cannot calibrate themselves"):
+            calibrated(rungs[:3], rungs[:3])
+        with pytest.raises(UsageError, match="has other rungs"):
+            calibrated(rungs[:3], rungs)
+        with pytest.raises(UsageError, match="only 0 pairs"):
+            calibrated(rungs, rungs)

@@ -54,6 +54,15 @@ def test_a_metric_never_logged():
     assert not joulewise.stopping("val_loss", horizon=10).improved
 
 
+@pytest.mark.parametrize(("step", "value"), [(1, "high"), ("one", 0.5), (1, None)])
+def test_a_metric_that_is_no_number(step, value):
+    """A value or a step that is no number is refused in one line, and the curve stays as it was."""
+    stopping = joulewise.stopping("val_loss", horizon=10)
+    with pytest.raises(UsageError, match=r"metric 'val_loss' is .*, but both must be numbers"):
+        stopping.update(step, value)
+    assert not len(stopping.curve)
+
+
 @pytest.mark.parametrize(
     ("metric", "higher"),
     [

@@ -74,6 +74,12 @@ class TestNextRun:
             next_run(SIZES, default, history)
 
 
+def test_no_sizes():
+    """Where no size is allowed, one line says so."""
+    with pytest.raises(UsageError, match="no batch sizes are given"):
+        next_run([], default=8, history=[])
+
+
 class TestChooseLimit:
     PROFILE: ClassVar = {
         100.0: (20.0, 90.0),

@@ -41,6 +41,7 @@ def test_settling_since():
     [
         ({"horizon": 0}, "horizon is 0"),
         ({"warm_up": -1}, "warm_up is -1"),
+        ({"warm_up": float("nan")}, "warm_up is nan"),
         ({"drops": (0,)}, "drops has 0"),
         ({"restarts": (5,)}, "restarts need a horizon"),
         ({"horizon": 9, "restarts": (-5,)}, "restarts has -5"),

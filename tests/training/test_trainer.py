@@ -109,6 +109,27 @@ class TestTrainer:
         assert means() > 900
         assert not own.look(Curve((1.0, 2.0, 3.0, 4.0), (0.1, 0.3, 0.2, 0.2), True))
 
+    def test_after_each_step(self):
+        """What is done to the weights after each step stays done, and a step that was not taken calls nothing."""
+        seen = []
+
+        def halve(step, model):
+            seen.append(step)
+            with torch.no_grad():
+                next(model.parameters())[: len(next(model.parameters())) // 2] = 0
+
+        torch.manual_seed(1)
+        network = torch.nn.Sequential(torch.nn.Linear(3, 16), torch.nn.ReLU(), torch.nn.Linear(16, 2))
+        own = Trainer(network, recipe(), torch.nn.functional.cross_entropy, after_step=halve)
+        inputs, targets = next(iter(own.batches(DATA)))
+        own.step(inputs, targets)
+        own.step(inputs * float("nan"), targets)
+        own.step(inputs, targets)
+
+        assert seen == [1, 2]
+        first = next(own.model.parameters())
+        assert not first[: len(first) // 2].any()
+
     def test_checkpoint(self, tmp_path):
         """A run goes on from its checkpoint as if it had never stopped."""
         own, other = trainer(), trainer()

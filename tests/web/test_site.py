@@ -25,6 +25,7 @@ from joulewise.ledger.files import RecordingFile, boot_id, new_run_id, process_s
 from joulewise.ledger.savings import keep
 from joulewise.testing.ledger_contract import write_recording
 from joulewise.vocabulary.errors import UsageError
+from joulewise.vocabulary.moments import month_before
 from joulewise.web.shelf import PAGE, Query
 from joulewise.web.site import site
 
@@ -37,6 +38,10 @@ PAGES = [
     "/experiment?name=one",
     "/savings",
     "/grid?zone=DE",
+    "/totals",
+    "/totals?by=person",
+    "/where",
+    "/models",
 ]
 
 
@@ -54,6 +59,34 @@ def runs(home: Path) -> Path:
         write_recording(folder, name, at=now - timedelta(hours=number + 1))
     write_recording(folder, "one", at=now - timedelta(hours=9), end="failed")
     return folder
+
+
+def start_team(home: Path) -> None:
+    """Write four months of a team with hostile names, its targets and budgets, and two serving periods."""
+    now = datetime.now(UTC)
+    for back in range(4):
+        at = datetime.fromisoformat(f"{month_before(f'{now:%Y-%m}', back)}-01T00:00:00+00:00")
+        for person, project in (("ada", "vision"), (HOSTILE, HOSTILE)):
+            meta = {"person": person, "project": project, "zone": "DE"}
+            write_recording(home / "runs", "team", at=at, length_s=3600.0 * (back + 1), meta=meta)
+    folder = home / "config" / "joulewise"
+    folder.mkdir(parents=True)
+    (folder / "targets.toml").write_text(
+        '[[target]]\nproject = "vision"\nwhat = "joules/epoch"\nvalue = "1MJ"\nby = "2099-01"\n'
+        '[[target]]\nwhat = "grams"\nbaseline = "2020-01"\nreduce = "20%"\nby = "2099-01"\n'
+        '[[budget]]\nproject = "vision"\nmonthly = "10kJ"\n[[budget]]\nmonthly = "1kWh"\n'
+    )
+    for hours, model in ((1, "digits"), (20, "digits"), (3, HOSTILE)):
+        counted = {"requests": 1000, "cache_hits": 200, "cache_shared": 50, "answers_j": 900.0, "requests_cpu_s": 30.0,
+                   "standing_by_cpu_s": 60.0, "rows:int8": 700, f"rows:{HOSTILE}": 300}  # fmt: skip
+        write_recording(
+            home / "runs",
+            "serve",
+            at=now - timedelta(hours=hours),
+            role="serve",
+            params={"model": model},
+            values=counted,
+        )
 
 
 def start_running(folder: Path, name: str = "live") -> RecordingFile:
@@ -108,6 +141,42 @@ class TestPages:
             text = opened.get(href.replace("&amp;", "&")).text
             assert "<script>alert" not in text
             assert "<img" not in text
+
+    def test_totals(self, runs):
+        """The month's rows lead to a project's people and to where its joules went; budgets and targets stand beside."""
+        start_team(runs.parent)
+        text = client().get("/totals").text
+
+        assert 'href="/totals?by=person&amp;month=' in text
+        assert 'href="/where?project=vision' in text
+        assert "over by" in text
+        assert "on course" in text
+        assert "CO₂e, average, lifecycle" in text
+        assert "<script>alert" not in text
+        assert "<img" not in text
+        vision = client().get("/totals?project=vision&by=person").text
+        assert "everybody" not in vision.lower().replace(">everybody</a>", "")
+
+    def test_where_it_went(self, runs):
+        """A month divides into the wastes; what was served stands by by its own count, and all adds up."""
+        start_team(runs.parent)
+        text = client().get("/where").text
+        shares = [float(s) for s in re.findall(r'data-label="share">([0-9.]+) %', text)]
+
+        assert sum(shares) == pytest.approx(100, abs=0.4)
+        assert "always-on serving" in text
+        assert "<script>alert" not in text
+        assert "data-live" not in text
+
+    def test_served_models(self, runs):
+        """A model's periods are one row: requests, joules of one, standing by, cache and variants."""
+        start_team(runs.parent)
+        text = client().get("/models").text
+
+        assert 'data-label="requests">2,000' in text
+        assert ">67%<" in text
+        assert "int8 70%" in text
+        assert "<script>alert" not in text
 
     def test_filters(self, runs):
         """State, words and order choose what is listed."""
@@ -167,6 +236,9 @@ class TestPages:
             ("/?page=0", "pages count from 1"),
             ("/?page=x", "must be a whole number"),
             ("/?state=dead", "unknown state"),
+            ("/totals?month=2026", "must be a month"),
+            ("/totals?by=planet", "unknown grouping"),
+            ("/where?month=x", "must be a month"),
             ("/nowhere", "Not Found"),
             ("/static/../site.py", "Not Found"),
         ],
@@ -326,8 +398,9 @@ class TestInChromium:
 
     @pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1280, "light")])
     @pytest.mark.parametrize("page", PAGES)
-    def test_accessible(self, browser, address, page, width, scheme):
+    def test_accessible(self, browser, address, page, width, scheme, home):
         """On phone and desktop, dark and light: axe finds nothing, nothing is wider than the screen, nobody else is asked."""
+        start_team(home)
         axe = pytest.importorskip("axe_playwright_python.sync_playwright")
         opened, heard = self.open(browser, address, page, width, scheme)
         found = axe.Axe().run(opened).response["violations"]

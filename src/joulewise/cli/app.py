@@ -18,6 +18,7 @@ from joulewise.vocabulary.errors import UnknownName
 VERBS: Mapping[str, tuple[str, str]] = {
     "run": ("joulewise.cli.run", "Record any command and show what it cost."),
     "runs": ("joulewise.cli.runs", "List the recordings."),
+    "totals": ("joulewise.cli.totals", "Add up what a team used, with its targets and budgets."),
     "show": ("joulewise.cli.show", "Show what a recording cost, and how each figure is known."),
     "diagnose": ("joulewise.cli.diagnose", "Name what drove a run's cost, and what each remedy would save."),
     "try": ("joulewise.cli.try_", "Confirm findings on short pieces of your own program, with no edit."),
@@ -29,6 +30,10 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "top": ("joulewise.cli.top", "Show who uses and who holds what now, and what standing by costs."),
     "doctor": ("joulewise.cli.doctor", "Say what can be measured here, and what it would take."),
     "config": ("joulewise.cli.config", "Show each setting and where it came from."),
+    "compress": (
+        "joulewise.cli.compress",
+        "Keep the smaller forms of a model that pass on quality and joules.",
+    ),
     "serve": ("joulewise.cli.serve", "Serve an ONNX model, with joules and grams on every answer."),
     "zones": ("joulewise.cli.zones", "List zones and how clean their electricity is."),
     "forecast": ("joulewise.cli.forecast", "Show how clean a zone's electricity will be, hour by hour."),
@@ -52,6 +57,10 @@ VERBS: Mapping[str, tuple[str, str]] = {
     ),
     "import": ("joulewise.cli.import_", "Make recordings of what another tool recorded."),
     "web": ("joulewise.cli.web", "Show the ledger in a browser."),
+    "push": ("joulewise.cli.push", "Send this machine's recordings to the team's ledger."),
+    "token": ("joulewise.cli.token", "Give and take back tokens: who may see what in the dashboard."),
+    "alerts": ("joulewise.cli.alerts", "Tell a webhook of budgets, idle devices, savings that did not come."),
+    "fleet": ("joulewise.cli.fleet", "Record every task of a cluster: nobody types a prefix."),
     "prune": ("joulewise.cli.prune", "Delete old recordings."),
     "ledger": ("joulewise.cli.ledger", "Check, rebuild or back up the ledger; list pots."),
 }

@@ -99,7 +99,7 @@ def command(
     look = Watch(lambda: recorder.latest, place)
     why = ""
     try:
-        with _signals_interrupt():
+        with signals_interrupt():
             while not why:
                 now_s = time.monotonic() - started_s
                 why = _wait(watched, view, now_s, length_s)
@@ -225,7 +225,7 @@ def _wait(
 
 
 @contextmanager
-def _signals_interrupt() -> Iterator[None]:
+def signals_interrupt() -> Iterator[None]:
     """Let SIGTERM and SIGHUP end the recording as Ctrl-C does."""
     before = {s: signal.signal(s, signal.default_int_handler) for s in (signal.SIGTERM, signal.SIGHUP)}
     try:

@@ -6,7 +6,7 @@ With `--experiment` an experiment is looked over as a whole, with `--features` a
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,22 +23,26 @@ from joulewise.cli.output import (
     plain,
     zone_option,
 )
+from joulewise.cli.server_page import living, requests_told
 from joulewise.cli.try_ import verdict_words
 from joulewise.diagnosing import Case, diagnose
-from joulewise.diagnosing.experiment import Experiment, ended_runs, look_over
-from joulewise.diagnosing.traffic import requests_in
+from joulewise.diagnosing.experiment import Experiment, Worth, ended_runs, look_over
 from joulewise.diagnosing.trying import apply_trials
+from joulewise.diagnosing.validation_diff import validation_diff
 from joulewise.ledger.savings import trials
 from joulewise.measuring.accounting import Account
+from joulewise.measuring.agent.inside.prints import digest
 from joulewise.vocabulary.errors import RecordingError, UsageError
 from joulewise.vocabulary.figures import Figure
-from joulewise.vocabulary.finding import Finding
-from joulewise.vocabulary.moments import parse_moment
+from joulewise.vocabulary.finding import Cause, Finding
+from joulewise.vocabulary.moments import parse_moment, parse_month
 from joulewise.vocabulary.observed import ProcessView, observe
 from joulewise.vocabulary.quantities import format_duration, format_money, format_si
+from joulewise.vocabulary.recording import Recording
 from joulewise.vocabulary.trial import Trial
 
 _MOST_RUNS = 1000
+_OF_A_STORE = (Cause.VIEW_NOBODY_READS, Cause.VALUES_TOO_FRESH, Cause.DERIVED_TWICE, Cause.REQUEST_TIME_JOIN)
 
 
 @click.command("diagnose")
@@ -53,7 +57,14 @@ _MOST_RUNS = 1000
     help="Show slower remedies with which a run that starts now is done by then: +12h, 18:00, 'tomorrow 08:00'.",
 )
 @click.option(
-    "--requests", metavar="FILE", help="A server's access log or metrics page: how many requests it answered."
+    "--requests",
+    metavar="FILE|URL|auto",
+    help="How many requests a server answered: its access log, its metrics page (a file, or its URL, which is asked once), or auto: "
+    "the ports of a run that still lasts.",
+)
+@click.option("--project", metavar="P", help="Split a project's month over the five wastes.")
+@click.option(
+    "--month", metavar="MONTH", help="Which month (2026-11, `this` or `last`); alone: everybody's work in it."
 )
 @click.option("--features", is_flag=True, help="Look over the store of features instead of a run.")
 @click.option(
@@ -67,6 +78,8 @@ _MOST_RUNS = 1000
 def command(
     run: str | None,
     experiment: str | None,
+    project: str | None,
+    month: str | None,
     allow_slower: bool,
     deadline: str | None,
     requests: str | None,
@@ -83,11 +96,18 @@ def command(
     """
     chosen = [
         said
-        for said, given in (("RUN", run), ("--experiment", experiment), ("--features", features))
+        for said, given in (
+            ("RUN", run),
+            ("--experiment", experiment),
+            ("--features", features),
+            ("--project and --month", project or month),
+        )
         if given
     ]
     if len(chosen) > 1:
-        raise UsageError(f"give one of RUN, --experiment and --features, not {' and '.join(chosen)}")
+        raise UsageError(
+            f"give one of RUN, --experiment, --features, and --project with --month, not {' and '.join(chosen)}"
+        )
     if (store or queries) and not features:
         raise UsageError(f"{'--store' if store else '--queries'} goes with --features")
     if experiment is not None:
@@ -97,12 +117,21 @@ def command(
         _features(store, queries, zone, as_json)
         return
     now = datetime.now(UTC)
+    if project is not None or month is not None:
+        from joulewise.cli.where_it_went import show
+
+        show(project, parse_month(month or "this", "--month", now), as_json=as_json)
+        return
     left_s = None if deadline is None else (parse_moment(deadline, now) - now).total_seconds()
     if left_s is not None and left_s <= 0:
         raise UsageError(f"the deadline {deadline!r} has passed")
     account = wiring.account(wiring.find(run or "latest"), zone)
     views = observe(account.recording)
-    answered = None if requests is None else requests_in(_text(requests))
+    answered = (
+        None
+        if requests is None
+        else requests_told(requests, living(account.recording), account.recording.run_id)
+    )
     seen = diagnose(
         account.recording, views, account, allow_slower=allow_slower, most_s=left_s, requests=answered
     )
@@ -113,7 +142,12 @@ def command(
                 "run_id": account.recording.run_id,
                 "seen_from_inside": bool(views),
                 "findings": [
-                    {**finding_fields(f), "trial": trial.as_json() if trial else None} for f, trial in tried
+                    {
+                        **finding_fields(f),
+                        "diff": _diff(account.recording, views, f),
+                        "trial": trial.as_json() if trial else None,
+                    }
+                    for f, trial in tried
                 ],
                 "withdrawn": [trial.as_json() for trial in withdrawn],
             }
@@ -122,13 +156,38 @@ def command(
     echo(_headline(account, views, tuple(f for f, _ in tried)))
     for number, (finding, trial) in enumerate(tried, 1):
         echo()
-        echo(
-            "\n".join([*_lines(number, finding), *([f"   tried   {verdict_words(trial)}"] if trial else ())])
-        )
+        diff = _diff(account.recording, views, finding)
+        lines = _lines(number, finding)
+        lines += [f"   diff    {_code(line)}".rstrip() for line in (diff or "").splitlines()]
+        lines += [f"   tried   {verdict_words(trial)}"] if trial else []
+        echo("\n".join(lines))
+    if any(finding.cause in _OF_A_STORE for finding, _ in tried):
+        echo("\nthe whole store of features: joulewise diagnose --features")
     if withdrawn:
         echo()
     for trial in withdrawn:
         echo(f"{trial.cause.words}: {verdict_words(trial)}")
+
+
+def _diff(recording: Recording, views: Sequence[ProcessView], finding: Finding) -> str | None:
+    """Return the diff of a finding's remedy, where the program's source is still there, as it ran, and can be read."""
+    view = next((v for v in views if v.process == finding.process), None)
+    if finding.cause is not Cause.VALIDATION_TOO_OFTEN or view is None:
+        return None
+    word = next((w for w in view.command[1:] if w.endswith(".py")), "")
+    path = Path(str(recording.metadata.get("cwd", ""))) / word
+    try:
+        source = path.read_bytes()
+        if not word or digest(source) != view.code:
+            return None
+        return validation_diff(source.decode(), view, word.lstrip("/"))
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _code(line: str) -> str:
+    """Return a line of a program as it stands, without control characters."""
+    return "".join(c if c.isprintable() else " " for c in line.expandtabs())[:200]
 
 
 def _trials(account: Account) -> list[Trial]:
@@ -219,6 +278,11 @@ def _experiment(name: str, as_json: bool) -> None:
                 "runs": seen.runs,
                 "energy_j": seen.total_j,
                 "bought_nothing_j": seen.wasted_j,
+                "carbon_g": seen.total.carbon_g,
+                "bought_nothing_g": seen.wasted.carbon_g,
+                "cost": seen.total.cost,
+                "bought_nothing_cost": seen.wasted.cost,
+                "currency": seen.total.currency or None,
                 "repeated": [list(r) for r in seen.repeated],
                 "failed": list(seen.failed),
                 "dominated": list(seen.dominated),
@@ -235,7 +299,8 @@ def _experiment(name: str, as_json: bool) -> None:
 def _experiment_lines(name: str, seen: Experiment) -> list[str]:
     share = seen.wasted_j / seen.total_j if seen.total_j > 0 else 0.0
     lines = [
-        f"{plain(name, 60)} · {seen.runs} runs · {format_si(seen.total_j, 'J')} · {100 * share:.0f} % of it bought nothing",
+        f"{plain(name, 60)} · {seen.runs} runs · {_worth(seen.total)} · {100 * share:.0f} % of it bought nothing",
+        *([f"  wasted    {_worth(seen.wasted)}"] if seen.wasted_j else []),
         f"  repeated  {len(seen.repeated)} runs of the same code, arguments, data and seeds: {format_si(seen.repeated_j, 'J')}",
         f"  failed    {len(seen.failed)} runs: {format_si(seen.failed_j, 'J')}",
         (
@@ -252,6 +317,14 @@ def _experiment_lines(name: str, seen: Experiment) -> list[str]:
             for p in seen.front
         ]
     return lines
+
+
+def _worth(worth: Worth) -> str:
+    """Return joules, grams and money; grams and money only where they are known of every run."""
+    amounts = [format_si(worth.energy_j, "J")]
+    amounts += [] if worth.carbon_g is None else [format_si(worth.carbon_g, "g")]
+    amounts += [] if worth.cost is None or not worth.currency else [f"{worth.cost:.2g} {worth.currency}"]
+    return " · ".join(amounts)
 
 
 def _features(store: str | None, queries: str | None, zone: str | None, as_json: bool) -> None:
@@ -275,11 +348,13 @@ def _features(store: str | None, queries: str | None, zone: str | None, as_json:
     if not found:
         echo("Nothing is derived for nobody.")
     for number, f in enumerate(found, 1):
-        echo(f"{number}. {f.what}: {plain(f.subject, 200)}")
+        echo(f"{number}. {f.cause.words}: {plain(f.subject, 200)}")
         echo(f"   seen    {plain(f.evidence, 300)}")
         echo(f"   saves   {_store_amounts(f)}")
         echo(f"   try     {plain(f.remedy.text, 300)}")
         echo(f"   risk    {plain(f.risk, 200)}")
+        if f.runs:
+            echo(f"   run     joulewise diagnose {plain(f.runs[-1], 80)}")
 
 
 def _queries(text: str) -> list[Any]:
@@ -349,7 +424,8 @@ def _store_fields(f: Any) -> Mapping[str, Any]:
         )
     }
     return {
-        "what": f.what,
+        "cause": f.cause.value,
+        "runs": list(f.runs),
         "subject": f.subject,
         "evidence": f.evidence,
         "saving": {

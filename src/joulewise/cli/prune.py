@@ -1,4 +1,4 @@
-"""`joulewise prune`: delete old recordings, and nothing else.
+"""`joulewise prune`: delete old recordings, or make them small, and nothing else.
 
 What is deleted is a folder RUNS/DAY/ID that holds files of recordings only (their first line is a header of this
 run). Links are never followed, a folder that holds anything else stays, and so does what is still written to.
@@ -15,19 +15,21 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
+from typing import Protocol
 
 import click
 
 from joulewise import wiring
 from joulewise.cli.output import echo, echo_json, json_option, local_time, plain, table
 from joulewise.ledger.files import QUIET_S, decode, is_alive
+from joulewise.ledger.reducing import PART
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.quantities import format_bytes, parse_duration
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _TAIL_BYTES = 65_536
 _MOST_SHOWN = 20
-_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +44,31 @@ class Found:
     kept: str = ""
 
 
+class Place(Protocol):
+    """Where old things lie: this machine's recordings, the team's ledger, the jobs of the local queue."""
+
+    name: str
+
+    def found(self) -> Iterator[Found]:
+        """Yield what is there."""
+
+    def delete(self, one: Found) -> tuple[str, int]:
+        """Delete one; return why that failed ("" if not), and bytes freed."""
+
+    def reduce(self, one: Found) -> tuple[str, int]:
+        """Keep one tick a minute of one; return why that failed ("" if not), and bytes freed."""
+
+    def close(self) -> None:
+        """Give back what is open."""
+
+
 @click.command("prune")
 @click.option("--older-than", metavar="AGE", help="Only recordings that began longer ago: 90d, 12h.")
 @click.option("--keep", type=click.IntRange(min=0), metavar="N", help="Spare the newest N of them.")
 @click.option("--name", metavar="NAME", help="Only recordings of this name; 'sweep-*' is a pattern.")
+@click.option("--reduce", "reduces", is_flag=True, help="Keep one tick a minute instead of deleting: no joule is lost.")  # fmt: skip
+@click.option("--ledger", "in_ledger", is_flag=True, help="What was pushed to the team's ledger, instead of this machine's.")  # fmt: skip
+@click.option("--jobs", "of_jobs", is_flag=True, help="Folders of local jobs that have ended, instead of recordings.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Say what would be deleted, and delete nothing.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @json_option
@@ -55,13 +78,16 @@ def command(
     older_than: str | None,
     keep: int | None,
     name: str | None,
+    reduces: bool,
+    in_ledger: bool,
+    of_jobs: bool,
     dry_run: bool,
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Delete old recordings, and say how many bytes that freed.
+    """Delete old recordings, or keep one tick a minute of them, and say how many bytes that freed.
 
-    Asks before it deletes. Recordings that still run stay, and so does everything that is no recording; links are
+    Asks first. Recordings that still run stay, and so does everything that is no recording; links are
     never followed. What pots have spent stays in the ledger.
     """
     if older_than is None and keep is None and not name:
@@ -69,41 +95,71 @@ def command(
             "say which recordings to delete: --older-than 90d, --keep 100, --name NAME or several of them"
         )
     age_s = parse_duration(older_than) if older_than is not None else None
-    runs = wiring.settings().runs
-    chosen = select(list(recordings(runs)), time.time(), age_s, keep, name)
+    place = _place(in_ledger=in_ledger, of_jobs=of_jobs, reduces=reduces)
+    try:
+        chosen = select(list(place.found()), time.time(), age_s, keep, name)
+        _prune(context, place, chosen, reduces=reduces, dry_run=dry_run, yes=yes, as_json=as_json)
+    finally:
+        place.close()
+
+
+def _place(*, in_ledger: bool, of_jobs: bool, reduces: bool) -> Place:
+    from joulewise.cli import prune_places
+
+    if in_ledger and of_jobs:
+        raise UsageError("--ledger and --jobs are two places; name one of them at a time")
+    if of_jobs and reduces:
+        raise UsageError("--reduce is for recordings: folders of jobs have no ticks")
+    if of_jobs:
+        return prune_places.Jobs(wiring.jobs_folder())
+    return prune_places.Ledger(wiring.team_store()) if in_ledger else prune_places.Here(wiring.settings().runs)  # fmt: skip
+
+
+def _prune(
+    context: click.Context,
+    place: Place,
+    chosen: Sequence[Found],
+    *,
+    reduces: bool,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
     going = [one for one in chosen if not one.kept]
     staying = [one for one in chosen if one.kept]
+    act = place.reduce if reduces else place.delete
+    done_word = "reduced" if reduces else "deleted"
     if not as_json:
-        _echo_plan(going, staying)
-    deleted, failed = list[Found](), list[tuple[Found, str]]()
-    if going and not dry_run and (yes or _agreed(going)):
+        _echo_plan(going, staying, done_word)
+    done, failed, freed = list[Found](), list[tuple[Found, str]](), 0
+    if going and not dry_run and (yes or _agreed(going, "Reduce" if reduces else "Delete")):
         for one in going:
-            fault = delete(runs, one)
+            fault, bytes_freed = act(one)
+            freed += bytes_freed
             if fault:
                 failed.append((one, fault))
             else:
-                deleted.append(one)
+                done.append(one)
         wiring.refresh().close()
-    freed = sum(one.bytes for one in deleted)
     if as_json:
         echo_json(
             {
-                "runs": runs,
+                "runs": place.name,
                 "dry_run": dry_run,
                 "chosen": [_fields(one) for one in going],
                 "kept": [{**_fields(one), "why": one.kept} for one in staying],
-                "deleted": [one.run_id for one in deleted],
+                done_word: [one.run_id for one in done],
                 "failed": [{**_fields(one), "why": why} for one, why in failed],
                 "bytes_freed": freed,
             }
         )
     else:
         for one, why in failed:
-            echo(f"not deleted: {one.run_id}: {why}")
+            echo(f"not {done_word}: {one.run_id}: {why}")
         if going and dry_run:
-            echo("nothing was deleted: this is a dry run")
+            echo(f"nothing was {done_word}: this is a dry run")
         elif going:
-            echo(f"{_count(len(deleted))} deleted, {format_bytes(freed)} freed")
+            echo(f"{_count(len(done))} {done_word}, {format_bytes(freed)} freed")
     if failed:
         context.exit(1)
 
@@ -130,6 +186,8 @@ def look(folder: str) -> Found | None:
         with os.scandir(folder) as entries:
             listed = sorted(entries, key=lambda entry: entry.name)
         for entry in listed:
+            if entry.name.endswith(PART):
+                continue  # of a reduction that was killed
             head, ended = (None, False)
             if entry.name.endswith(".jsonl") and entry.is_file(follow_symlinks=False):
                 head, ended = _ends(entry.path)
@@ -180,10 +238,10 @@ def delete(runs: str, one: Found) -> str:
     try:
         opened.append(os.open(runs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         for part in (day, one.run_id):
-            opened.append(os.open(part, _OPEN | os.O_DIRECTORY, dir_fd=opened[-1]))
+            opened.append(os.open(part, OPEN | os.O_DIRECTORY, dir_fd=opened[-1]))
         for entry in os.listdir(opened[-1]):
             facts = os.stat(entry, dir_fd=opened[-1], follow_symlinks=False)
-            if entry.endswith(".jsonl") and stat.S_ISREG(facts.st_mode):
+            if entry.endswith((".jsonl", PART)) and stat.S_ISREG(facts.st_mode):
                 os.unlink(entry, dir_fd=opened[-1])
         os.rmdir(one.run_id, dir_fd=opened[1])
         with suppress(OSError):  # other recordings of that day are in it
@@ -208,7 +266,7 @@ def _folders(path: str) -> list[os.DirEntry[str]]:
 
 def _ends(path: str) -> tuple[dict[str, object] | None, bool]:
     """Return the first line of a recording's file, and whether its last line says that it has ended."""
-    with open(os.open(path, _OPEN | os.O_NONBLOCK), "rb") as file:
+    with open(os.open(path, OPEN | os.O_NONBLOCK), "rb") as file:
         head = decode(file.readline())
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - _TAIL_BYTES))
@@ -239,14 +297,16 @@ def _count(number: int) -> str:
     return "1 recording" if number == 1 else f"{number} recordings"
 
 
-def _agreed(going: Sequence[Found]) -> bool:
+def _agreed(going: Sequence[Found], word: str) -> bool:
     try:
-        return click.confirm(f"Delete {_count(len(going))}?", err=True)
+        return click.confirm(f"{word} {_count(len(going))}?", err=True)
     except click.Abort:
-        raise UsageError("nobody said yes, so nothing was deleted; write --yes to be asked nothing") from None
+        raise UsageError(
+            f"nobody said yes, so nothing was {word.lower()}d; write --yes to be asked nothing"
+        ) from None
 
 
-def _echo_plan(going: Sequence[Found], staying: Sequence[Found]) -> None:
+def _echo_plan(going: Sequence[Found], staying: Sequence[Found], word: str) -> None:
     rows = [
         [local_time(one.started_utc), plain(one.name, 40), format_bytes(one.bytes), one.run_id]
         for one in going[:_MOST_SHOWN]
@@ -256,7 +316,7 @@ def _echo_plan(going: Sequence[Found], staying: Sequence[Found]) -> None:
     if len(going) > _MOST_SHOWN:
         echo(f"... and {len(going) - _MOST_SHOWN} more")
     total = format_bytes(sum(one.bytes for one in going))
-    echo(f"{_count(len(going))}, {total}" if going else "no recording is to be deleted")
+    echo(f"{_count(len(going))}, {total}" if going else f"no recording is to be {word}")
     for one in staying[:_MOST_SHOWN]:
         echo(f"stays: {plain(one.run_id)}: {plain(one.kept)}")
     if len(staying) > _MOST_SHOWN:

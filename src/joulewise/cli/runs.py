@@ -30,6 +30,7 @@ from joulewise.vocabulary.recording import EndState
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="At most so many.")
 @click.option("--offset", type=click.IntRange(min=0), default=0, help="Leave out so many first.")
 @click.option("--savings", is_flag=True, help="Show what was settled instead: promises and outcomes.")
+@click.option("--jobs", is_flag=True, help="Show the recordings of one job's nodes and ranks as that job.")
 @json_option
 def command(
     text: str | None,
@@ -40,6 +41,7 @@ def command(
     limit: int,
     offset: int,
     savings: bool,
+    jobs: bool,
     as_json: bool,
 ) -> None:
     """List the recordings, newest first.
@@ -51,6 +53,11 @@ def command(
         from joulewise.cli.savings import show
 
         show(limit, as_json=as_json)
+        return
+    if jobs:
+        from joulewise.cli.run_groups import show as show_jobs
+
+        show_jobs(text, limit, as_json=as_json)
         return
     chosen: dict[str, Any] = {
         "text": text,
@@ -117,6 +124,7 @@ def _fields(row: Summary) -> dict[str, Any]:
         "points": row.points,
         "last_point": row.last_point,
         "damage": row.damage,
+        "job": row.job,
         "folder": row.folder,
     }
 

@@ -58,6 +58,13 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
     show_default=True,
     help="End the worker when nobody asks: after TIME, or when standing by has cost what waking costs.",
 )
+@click.option(
+    "--replicas",
+    metavar="N[..M]",
+    default="1",
+    show_default=True,
+    help="Workers on this machine; between two bounds they follow the traffic and its forecast.",
+)
 @click.option("--zygote", is_flag=True, help="Asleep, keep the libraries in memory: wakes faster.")
 @click.option(
     "--always-on",
@@ -118,6 +125,7 @@ def command(
     cache_ttl: str,
     threads: int,
     sleep: str,
+    replicas: str,
     zygote: bool,
     always_on: tuple[str, ...],
     quality: float | None,
@@ -169,6 +177,7 @@ def command(
         quality=quality,
         floor=floor,
         dirty=dirty,
+        replicas=replicas_option("--replicas", replicas),
         budget_j=energy_option("--budget", budget) if budget else None,
         canary=share_option("--canary", canary) if canary else None,
         flags={"zone": zone},
@@ -210,8 +219,8 @@ def command(
     shown = f"[{host}]" if ":" in host else host
     told = ", ".join(names)
     click.echo(f"joulewise: serving {told} on http://{shown}:{listening[0].getsockname()[1]}/docs", err=True)
-    if not asked.may_sleep:
-        serve_period(asked, listening)
+    if sys.platform != "linux":  # the parent hands memory and connections over as Linux does
+        serve_period(replace(asked, may_sleep=False), listening)
     elif zygote:
         sys.exit(zygote_period(asked, listening))
     else:
@@ -230,6 +239,15 @@ def time_option(option: str, text: str) -> float:
     if not 0 < seconds < 1e9:
         raise UsageError(f"{option} is {text!r}, but must be longer than nothing, for instance 100ms")
     return seconds
+
+
+def replicas_option(option: str, text: str) -> tuple[int, int]:
+    """Return the bounds that an option gives: `2`, `1..4`."""
+    told = re.fullmatch(r"(\d{1,2})(?:\.\.(\d{1,2}))?", text)
+    least, most = (int(told[1]), int(told[2] or told[1])) if told else (0, 0)
+    if not 1 <= least <= most <= 64:
+        raise UsageError(f"{option} is {text!r}, but must be a number from 1 to 64, or two: 1..4")
+    return least, most
 
 
 def energy_option(option: str, text: str) -> float:

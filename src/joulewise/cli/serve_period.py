@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -23,6 +23,7 @@ from joulewise.vocabulary.recording import EndState
 
 if TYPE_CHECKING:
     from joulewise.serving.folder import ModelFolder
+    from joulewise.serving.replicas import Replicas
     from joulewise.vocabulary.signal import Signal
 
 
@@ -43,6 +44,7 @@ class Asked:
     floor: float | None
     dirty: float | None
     budget_j: float | None
+    replicas: tuple[int, int]
     canary: tuple[str, float] | None
     flags: Mapping[str, Any]
     zone: str | None
@@ -110,12 +112,13 @@ def zygote(asked: Asked, listening: Sequence[socket.socket]) -> int:
     import onnxruntime  # noqa: F401 - what a worker would import
 
     from joulewise.serving import hosting, running  # noqa: F401 - as above
-    from joulewise.serving.parent import Parent
+    from joulewise.serving.parent import KEEPING, Parent
 
     with suppress(ImportError):
         import uvloop  # noqa: F401
 
-    def begin() -> int:
+    def begin(place: str) -> int:
+        os.environ[KEEPING] = place
         serve_period(asked, listening)
         sys.stdout.flush()
         return 0
@@ -130,6 +133,7 @@ def serve_period(asked: Asked, listening: Sequence[socket.socket]) -> None:
     from joulewise.serving.choosing import Policy
     from joulewise.serving.endpoint import Limits
     from joulewise.serving.hosting import host
+    from joulewise.serving.keeping import keeper as keeper_of
     from joulewise.serving.otel import export as export_metrics
     from joulewise.serving.running import ASLEEP, RateOf, Rest, serve
 
@@ -180,9 +184,14 @@ def serve_period(asked: Asked, listening: Sequence[socket.socket]) -> None:
     first = next(iter(service.endpoints.values()))
     recorder.append("params", params={"version": first.model.version})
     end_export = export_metrics(service) if asked.otel else lambda: None
-    rest = Rest(service, time.process_time(), asked.sleep_s, may_sleep=asked.may_sleep)
+    keeper = keeper_of()
+    others = (
+        keeper is not None and keeper.number > 0
+    )  # others are there: this one neither sleeps nor shows a card
+    start_cpu_s = time.process_time()
+    rest = Rest(service, start_cpu_s, asked.sleep_s, may_sleep=asked.may_sleep and not others)
     try:
-        why = serve(service, listening, recorder, rest)
+        why = serve(service, listening, recorder, rest, keeper, _replicas(asked, names[0], tell))
     except BaseException as error:
         recorder.stop(EndState.FAILED, reason=f"{type(error).__name__}: {error}"[:500])
         raise
@@ -195,6 +204,9 @@ def serve_period(asked: Asked, listening: Sequence[socket.socket]) -> None:
     if why.startswith(ASLEEP):
         click.echo(f"joulewise: {why} ({service.counters.requests} answers); waiting for the next", err=True)
         return
+    if others:
+        click.echo(f"joulewise: replica {keeper.number if keeper else 0} ended: {why}", err=True)
+        return
     account = wiring.account(recording, asked.zone)
     if asked.as_json:
         from joulewise.cli.results import account_json
@@ -204,6 +216,33 @@ def serve_period(asked: Asked, listening: Sequence[socket.socket]) -> None:
         from joulewise.cli.card import render
 
         echo(render(account).rstrip("\n"))
+
+
+def _replicas(asked: Asked, name: str, tell: Callable[[str], None]) -> Replicas | None:
+    """Return who decides how many workers there are; None where there is only ever one."""
+    least, most = asked.replicas
+    if most == 1:
+        return None
+    from joulewise.serving.replicas import Replicas
+    from joulewise.serving.scaling import Scaling, minutes_of
+
+    def minutes() -> list[float]:
+        accounts = wiring.recordings(f"serve-{name}", limit=10_000)
+        periods = [
+            (
+                one.recording.started_utc.timestamp(),
+                [(p.t_s, float(p.values.get("requests", 0))) for p in one.recording.points],
+            )
+            for one in accounts
+            if one.recording.role == "serve"
+        ]
+        return minutes_of(periods, time.time())
+
+    return Replicas(
+        Scaling(least=least, most=most, target_s=max(0.05, asked.latency_target_s)),
+        minutes=minutes,
+        told=tell,
+    )
 
 
 class Intensity:

@@ -57,6 +57,8 @@ class Session:
         self._fault = ""
         self._stopped: tuple[Verdict, str] | None = None
         self._told: set[str] = set()
+        self._alerted: set[tuple[str, str]] = set()
+        self._name, self._run_id = name, run_id
         runs = os.path.dirname(os.path.dirname(self._folder)) if self._folder else None
         flags = {
             "zone": options.zone or None,
@@ -65,6 +67,7 @@ class Session:
             "live": options.live or None,
         }
         settings = wiring.settings(flags)
+        self._settings = settings
         self._interval_s = settings.interval_s
         self._recorder = wiring.recorder(
             process.pid,
@@ -132,6 +135,7 @@ class Session:
             self._view.show(look)
         if look.verdict.warns:
             self._warn("budget", look.verdict.reason)
+            self._alert("budget", look.verdict.reason, limit=look.verdict.limit, stopped=False)
         if unknown := self._watch.unknown(look.now_s):
             self._warn("budget", unknown)
         return look.verdict
@@ -146,6 +150,7 @@ class Session:
         )
         self._stopped = (verdict, "")
         ended = self._process.end(self._options.grace)
+        self._alert("budget", verdict.reason, limit=verdict.limit, stopped=True)
         over = self._watch.overshoot(self._watch.look(self._now_s()))
         self._stopped = (verdict, f"; over the limit by {over}" if over else "")
         return ended
@@ -161,6 +166,14 @@ class Session:
         fault = self._fault or self._recorder.fault
         if fault:
             self._say(f"not everything was kept: {fault}")
+        self._tell(recording)
+        if self._folder:
+            wiring.send_later(self._settings)
+
+    def _tell(self, recording: Recording) -> None:
+        """Show the card and write the files that were asked for; say what stood idle."""
+        if self._settings.alerts:
+            self._alert_idle(recording)
         if self._options.quiet and not (self._options.json or self._options.report):
             return
         account = wiring.account(recording, self._options.zone or None)
@@ -225,6 +238,32 @@ class Session:
             self._told.add(text)
             self._recorder.note(kind, text)
             self._say(text)
+
+    def _alert(self, event: str, text: str, **facts: Any) -> None:
+        """Have a webhook told, where one is set and was not told so; never raises what a webhook or a disk can do."""
+        if not self._settings.alerts or (event, text) in self._alerted:
+            return
+        self._alerted.add((event, text))
+        from joulewise.exchange.alerts import Alert, notify
+
+        alert = Alert(event, f"{self._name}: {text}", self._run_id, self._name, facts)
+        try:
+            fault = notify(self._settings, alert)
+        except JoulewiseError as error:
+            fault = str(error)
+        if fault:
+            self._say(fault)
+
+    def _alert_idle(self, recording: Recording) -> None:
+        """Tell of devices that were held and did nothing, and send what an earlier receiver did not take."""
+        from joulewise.exchange.alerts import spool, start_sender, waiting
+        from joulewise.vocabulary.finding import Cause
+
+        for finding in wiring.findings(wiring.account(recording)):
+            if finding.cause in (Cause.IDLE_HOLDER, Cause.BUSY_IDLE_SERVICE):
+                self._alert("idle", finding.evidence, cause=finding.cause.value)
+        if not self._alerted and waiting(spool(self._settings)):
+            start_sender(self._settings)
 
     def _say(self, text: str) -> None:
         if not self._options.quiet:

@@ -32,12 +32,12 @@ def run_name(command: Sequence[str]) -> str:
 
 
 def new_run_id(name: str) -> str:
-    """Return an id that sorts by time and can be read: `20261123T081500-digits-3f9a2c`."""
+    """Return an id that sorts by time and can be read: `20261123T081500-digits-3f9a2c07e1`."""
     slug = "".join(c if c in _PLAIN else "-" for c in name)
     while "--" in slug:
         slug = slug.replace("--", "-")
     slug = slug.strip("-.")[:40] or "run"
-    return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{slug}-{os.urandom(3).hex()}"
+    return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{slug}-{os.urandom(5).hex()}"
 
 
 def recording_folder(runs: str, run_id: str) -> str:

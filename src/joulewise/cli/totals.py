@@ -22,12 +22,12 @@ from joulewise.cli.output import (
     write_text,
 )
 from joulewise.ledger.months import BY, Filter
-from joulewise.measuring.totalling import Total, rolled, together
+from joulewise.measuring.totalling import Grams, Total, rolled, together
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.figures import Figure
-from joulewise.vocabulary.moments import months_between, parse_month
-from joulewise.vocabulary.quantities import format_duration, format_figure, format_money, format_si
-from joulewise.vocabulary.target import Landing, MonthlyBudget
+from joulewise.vocabulary.moments import month_before, parse_month
+from joulewise.vocabulary.quantities import format_duration, format_figure, format_money
+from joulewise.vocabulary.target import Landing, MonthlyBudget, budget_words, landing_words
 
 NOBODY = "(not told)"
 
@@ -63,7 +63,7 @@ def command(
         raise UsageError("give one of --csv and --json")
     now = datetime.now(UTC)
     until = parse_month(month, "--month", now)
-    since = months_between("0000-01", until)[-(months or 1)]
+    since = month_before(until, (months or 1) - 1)
     chosen = Filter(since, until, project, person)
     ledger = wiring.refresh()
     try:
@@ -71,7 +71,9 @@ def command(
         monthly = wiring.totals(ledger, by, chosen)
         wanted, budgets = wiring.targets()
         landed = wiring.landings(ledger, [t for t in wanted if _fits(t, chosen)], now)
-        left = [(b, used) for b in budgets if _fits(b, chosen) for used in [budget_used(ledger, b, until)]]
+        left = [
+            (b, used) for b in budgets if _fits(b, chosen) for used in [wiring.budget_used(ledger, b, until)]
+        ]
     finally:
         ledger.close()
     rows = sorted(rolled(monthly, lambda t: t.key), key=lambda t: (by == "month", -_joules(t)))
@@ -85,19 +87,6 @@ def command(
         echo("\n".join(_lines(by, chosen, rows, landed, left)))
 
 
-def budget_used(ledger: Any, budget: MonthlyBudget, month: str) -> Figure | None:
-    """Return what of a monthly budget was used in a month; None where nothing is known."""
-    chosen = Filter(month, month, budget.project, budget.person)
-    parts = wiring.totals(ledger, "month", chosen)
-    if not parts:
-        return None
-    whole = together(parts, "")
-    if budget.unit == "J":
-        return whole.energy_j
-    grams = [g.figure for meaning, g in (whole.grams or {}).items() if meaning.startswith("average")]
-    return grams[0] if len(grams) == 1 else None
-
-
 def as_csv(monthly: Sequence[Total], by: str) -> str:
     """Return totals month by month as CSV: a row a key, month and meaning of grams."""
     out = io.StringIO()
@@ -109,7 +98,8 @@ def as_csv(monthly: Sequence[Total], by: str) -> str:
         "carbon_share_of_joules", "cost", "currency",
     ])  # fmt: skip
     for total in monthly:
-        for meaning, grams in (total.grams or {"": None}).items():
+        meanings: list[tuple[str, Grams | None]] = [*total.grams.items()]
+        for meaning, grams in meanings or [("", None)]:
             writer.writerow([
                 total.month, _safe(total.key), total.runs, total.unknown, f"{total.duration_s:.3f}", *_ends(total.energy_j),
                 total.energy_j.basis.word if total.energy_j else "", *_ends(total.facility_j), meaning,
@@ -150,7 +140,7 @@ def _lines(
         lines = [f"no recording ran in {span}"]
     else:
         whole = together(rows, "all")
-        meanings = list(whole.grams or {})
+        meanings = list(whole.grams)
         heads = (by, "runs", "time", "energy", "basis", *(f"CO2e ({m})" for m in meanings), "cost")
         shown = table(
             [_row(t, meanings) for t in (*rows, *([whole] if len(rows) > 1 else []))],
@@ -166,7 +156,7 @@ def _lines(
 
 
 def _row(total: Total, meanings: Sequence[str]) -> list[str]:
-    grams = total.grams or {}
+    grams = total.grams
     return [
         plain(total.key, 40) or NOBODY,
         f"{total.runs:,}",
@@ -186,39 +176,12 @@ def _notes(whole: Total) -> list[str]:
         )
     if whole.no_zone:
         notes.append(f"{whole.no_zone:,} recordings tell no zone: their grams are over the world's range")
-    if len(whole.grams or {}) > 1:
+    if len(whole.grams) > 1:
         notes.append("grams of unlike meaning are not added up")
-    for meaning, grams in (whole.grams or {}).items():
+    for meaning, grams in whole.grams.items():
         if grams.share < 0.995:
             notes.append(f"grams ({meaning}) are of {grams.share:.0%} of the joules")
     return ["", *notes] if notes else []
-
-
-def budget_words(budget: MonthlyBudget, used: Figure | None) -> str:
-    """Return what is left of a monthly budget, in words."""
-    limit = format_si(budget.limit, budget.unit)
-    if used is None:
-        return f"{limit} a month; what was used is not known"
-    left = budget.limit - used.value
-    ends = f"({format_si(budget.limit - used.high, budget.unit)} to {format_si(budget.limit - used.low, budget.unit)})"
-    word = f"{format_si(left, budget.unit)} left" if left >= 0 else f"over by {format_si(-left, budget.unit)}"
-    return f"{format_figure(used, budget.unit)} of {limit} used, {word} {ends}"
-
-
-def landing_words(landing: Landing) -> str:
-    """Return where a target lands, in words."""
-    target = landing.target
-    unit = target.unit
-    per = f" per {target.per}" if target.per else " a month"
-    goal = "not known" if landing.goal is None else f"{format_si(landing.goal, unit)}{per}"
-    words = f"at most {goal} in {target.by}: {landing.course.value}"
-    if landing.expected is not None:
-        words += f"; lands at {format_figure(landing.expected, unit)}{per} by {landing.reason}"
-    else:
-        words += f", {landing.reason}"
-    if landing.latest is not None:
-        words += f"; {landing.latest[0]} used {format_si(landing.latest[1], unit)}"
-    return words
 
 
 def _document(
@@ -274,7 +237,7 @@ def _fields(total: Total) -> dict[str, Any]:
         "facility_j": figure_fields(total.facility_j),
         "carbon": [
             {"meaning": m, "share_of_joules": g.share, "carbon_g": figure_fields(g.figure)}
-            for m, g in (total.grams or {}).items()
+            for m, g in total.grams.items()
         ],
         "cost": figure_fields(total.cost),
         "currency": total.currency or None,

@@ -19,7 +19,8 @@ from joulewise.cli.output import echo, echo_json, json_option, plain
 from joulewise.cli.scratch import Scratch, make
 from joulewise.diagnosing import Case, diagnose
 from joulewise.diagnosing.remedies import KNOBS, parse
-from joulewise.diagnosing.trying import Side, TrialPlan, compare, counted_j, knobs_of, plan_trial
+from joulewise.diagnosing.trial_plan import TrialPlan, knobs_of, plan_trial
+from joulewise.diagnosing.trying import Side, compare, counted_j
 from joulewise.ledger.files import read_recording
 from joulewise.ledger.index import list_runs
 from joulewise.ledger.savings import keep_trial
@@ -88,6 +89,12 @@ def command(
     plan = plan_trial(case, findings, asked, future_runs=future or _runs_so_far(recording), budget_s=budget)
     if not as_json:
         echo("\n".join(_plan_lines(plan, words, folder)))
+        if (
+            knobs == "auto"
+            and findings
+            and not any(findings[0].cause in KNOBS[name].causes for name in asked)
+        ):
+            echo(f"  left     {findings[0].cause.words}, the first finding: no short piece can settle it")
     if not yes and not _agrees(as_json):
         raise UsageError("nothing was tried; say --yes to try without being asked")
     outcomes, outside = _carry_out(plan, words, folder, keep=keep)
@@ -141,7 +148,8 @@ def _plan_lines(plan: TrialPlan, words: Sequence[str], folder: Path) -> list[str
     cost = plan.cost_j
     joules = "" if cost is None else f" and {format_si(cost, 'J', 2)}"
     sides = "as it is, and " + ", ".join(f"with {k}={v}" for k, v in plan.knobs.items())
-    steps = f"{plan.passes} passes of {plan.batches} batches" if plan.passes else f"{plan.steps} steps"
+    steps = f"{plan.steps} calls of estimators" if plan.by_calls else f"{plan.steps} steps"
+    steps = f"{plan.passes} passes of {plan.batches} batches" if plan.passes else steps
     lines = [
         f"trial of {plain(plan.case.recording.run_id, 60)}: about {format_duration(plan.lasts_s)}{joules} (the run took {format_duration(plan.case.wall_s)})",
         f"  runs     {plan.pairs} × {sides}; {steps} each",

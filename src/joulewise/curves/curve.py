@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from math import isfinite
+from math import inf, isfinite
 
 from joulewise.vocabulary.errors import UsageError
 
@@ -26,8 +26,10 @@ class Curve:
             raise UsageError(
                 f"a curve of {len(self.steps)} steps has {len(self.values)} values; give one for each"
             )
-        if self.steps and self.steps[0] < 0:
+        if self.steps and not self.steps[0] >= 0:
             raise UsageError(f"step is {self.steps[0]:g}, but must be at least 0")
+        if self.steps and self.steps[-1] == inf:
+            raise UsageError("step is inf, but must be finite")
         for one, other in pairwise(self.steps):
             if not one < other:
                 raise UsageError(

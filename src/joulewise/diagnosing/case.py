@@ -74,6 +74,15 @@ class Estimate:
     claim: str
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A waste in words: the same, whether a run or a whole store of features is looked at."""
+
+    evidence: str
+    remedy: Remedy
+    risk: str
+
+
 def about(value: float, low: float, high: float) -> Figure:
     """Return an estimated figure; an interval that does not hold its value is widened to it."""
     return Figure(value, min(low, value), max(high, value), Basis.MODELLED, "counterfactual estimate")

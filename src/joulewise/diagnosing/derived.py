@@ -1,11 +1,12 @@
-"""What a store of features does for nobody, as findings: `features.hygiene` sees it, this says what to do and what it saves.
+"""A store of features looked over as a whole: the wastes that a run's findings name one by one, with what they cost a day.
 
-    unused         nobody reads a view: stop making it
-    too fresh      a view is made more often than its readers need: make it as often as they do
-    derived twice  views compute the same columns of the same rows: compute them in one, make the others from it
-    request join   a served model joins or aggregates while its caller waits: materialise it and read a row
+    view_nobody_reads   stop making it
+    values_too_fresh    make it as often as its readers need
+    derived_twice       compute the columns in one view, and read them from there
+    request_time_join   materialise what a served model joins while its caller waits
 
-A store works by the day, not by the run, so savings are CPU seconds a day (`per` says otherwise where they are not), priced
+`features.hygiene` sees them in the store's states and tallies; each waste's own file says it in words and how much is spared,
+here as for a run. A store works by the day, so savings are CPU seconds a day (`per` says otherwise where they are not), priced
 by what the view's own recorded runs cost for each CPU second; None where none was recorded. Pure.
 """
 
@@ -15,14 +16,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from joulewise.features.hygiene import Query, Unused, derived_twice, request_joins, too_fresh, unused
+from joulewise.diagnosing import derived_twice, request_time_join, values_too_fresh, view_nobody_reads
+from joulewise.diagnosing.case import Said
+from joulewise.features import hygiene
+from joulewise.features.hygiene import Query
 from joulewise.features.online import ReadTally, ViewState
-from joulewise.vocabulary.finding import Remedy, RemedyKind
+from joulewise.vocabulary.finding import Cause, Remedy
 from joulewise.vocabulary.footprint import Footprint
-from joulewise.vocabulary.quantities import format_bytes, format_duration
+from joulewise.vocabulary.quantities import format_bytes
 
-_READ_S = 50e-6  # a row of a store on the same host, read by its key
-_SQL = 120  # characters of a statement that are shown
+_SQL = 120  # characters of a statement that name it
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +40,12 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class StoreFinding:
-    """One thing that is derived for nobody; `cpu_s` and what it is worth are `per` day, run, or all the requests seen."""
+    """One waste of a store; `cpu_s` and what it is worth are `per` day, run, or all the requests seen.
 
-    what: str
+    `runs` are the recorded runs of the view, whose own findings (`joulewise diagnose RUN`) name the same waste.
+    """
+
+    cause: Cause
     subject: str
     evidence: str
     remedy: Remedy
@@ -47,6 +53,7 @@ class StoreFinding:
     cpu_s: float | None
     per: str
     rate: Rate | None = None
+    runs: tuple[str, ...] = ()
 
 
 def rate(footprint: Footprint, cpu_s: float) -> Rate | None:
@@ -69,61 +76,39 @@ def look_over_store(
 ) -> tuple[StoreFinding, ...]:
     """Return what a store derives for nobody, and what is derived too late, the dearest first."""
     tallies, rates = list(tallies), rates or {}
-    found = [_unused(u, rates.get(u.view)) for u in unused(states, tallies, now, days=days)]
-    found += [
-        StoreFinding(
-            "too fresh",
-            t.view,
-            f"made anew every {format_duration(t.made_every_s)}; its readers need it every {format_duration(t.needed_every_s)}"
-            + (" (they tolerate older values)" if t.why == "tolerated" else " (it is read no more often)"),
-            Remedy(RemedyKind.SETTING, f"refresh={t.needed_every_s:.0f} for {t.view}"),
-            "values are older when they are read, within what every reader tolerates",
-            t.cpu_s_saved_per_day,
-            "day",
-            rates.get(t.view),
-        )
-        for t in too_fresh(states, tallies)
-    ]
-    found += [
-        StoreFinding(
-            "derived twice",
-            " and ".join(d.columns),
-            "the same expression over the same rows",
-            Remedy(RemedyKind.DIFF, "compute it in one view, and make the others from that view"),
-            "none: the values are the same",
-            d.cpu_s_per_run,
-            "run",
-            rates.get(d.columns[0].split(".")[0]),
-        )
-        for d in derived_twice(states)
-    ]
-    found += [
-        StoreFinding(
-            "request join",
-            " ".join(join.sql.split())[:_SQL],
-            f"{join.what} while a request waits, {join.calls} times, {1e3 * join.cpu_s / max(1, join.calls):.2f} ms of CPU each",
-            Remedy(
-                RemedyKind.DIFF,
-                "make it a view and read its row: joulewise materialise VIEWS.py, then Reader.row(key)",
-            ),
-            "values are as old as the view's last run",
-            max(0.0, join.cpu_s - join.calls * _READ_S),
-            "all requests seen",
-        )
-        for join in request_joins(queries)
-    ]
-    return tuple(sorted(found, key=lambda f: -(f.cpu_s or 0.0)))
 
+    def found(
+        cause: Cause, view: str, subject: str, said: Said, cpu_s: float | None, per: str
+    ) -> StoreFinding:
+        state = states.get(view)
+        runs = tuple(run.run_id for run in state.runs if run.run_id) if state else ()
+        return StoreFinding(
+            cause, subject, said.evidence, said.remedy, said.risk, cpu_s, per, rates.get(view), runs
+        )
 
-def _unused(u: Unused, priced: Rate | None) -> StoreFinding:
-    last = f"not read since {u.last_read_utc[:10]}" if u.last_read_utc else "never read"
-    return StoreFinding(
-        "unused",
-        u.view,
-        f"{last}; {u.rows:,} rows, {format_bytes(u.bytes)}; owner {u.owner or 'nobody'}",
-        Remedy(RemedyKind.DIFF, f"stop making {u.view}: take it out of what is materialised"),
-        "nobody has read it; ask its owner",
-        u.cpu_s_per_day,
-        "day",
-        priced,
-    )
+    wastes = []
+    for idle in hygiene.unused(states, tallies, now, days=days):
+        said = view_nobody_reads.words(idle.view, idle.last_read_utc)
+        size = (
+            f"{said.evidence}; {idle.rows:,} rows, {format_bytes(idle.bytes)}; owner {idle.owner or 'nobody'}"
+        )
+        said = Said(size, said.remedy, said.risk)
+        wastes.append(found(Cause.VIEW_NOBODY_READS, idle.view, idle.view, said, idle.cpu_s_per_day, "day"))
+    for fresh in hygiene.too_fresh(states, tallies):
+        view, made_s, needed_s = fresh.view, fresh.made_every_s, fresh.needed_every_s
+        _, spared, most = values_too_fresh.spared(made_s, needed_s, full=states[view].runs[-1].full)
+        said = values_too_fresh.words(view, made_s, needed_s, fresh.why)
+        saved_s = fresh.cpu_s_saved_per_day * spared / most
+        wastes.append(found(Cause.VALUES_TOO_FRESH, view, view, said, saved_s, "day"))
+    for twice in hygiene.derived_twice(states):
+        first, *others = twice.columns
+        said = derived_twice.words(" and ".join(others), first)
+        view = others[0].partition(".")[0]
+        wastes.append(
+            found(Cause.DERIVED_TWICE, view, " and ".join(twice.columns), said, twice.cpu_s_per_run, "run")
+        )
+    for join in hygiene.request_joins(queries):
+        _, saved_s, _ = request_time_join.spared(join.cpu_s, join.calls)
+        said, subject = request_time_join.words(join), " ".join(join.sql.split())[:_SQL]
+        wastes.append(found(Cause.REQUEST_TIME_JOIN, "", subject, said, saved_s, "all requests seen"))
+    return tuple(sorted(wastes, key=lambda f: -(f.cpu_s or 0.0)))

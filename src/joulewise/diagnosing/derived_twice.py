@@ -7,7 +7,7 @@ taken to have an equal share of the run, and all of it is between nothing (the r
 
 from __future__ import annotations
 
-from joulewise.diagnosing.case import Case, Estimate, about
+from joulewise.diagnosing.case import Case, Estimate, Said, about
 from joulewise.vocabulary.finding import Cause, Remedy, RemedyKind
 
 
@@ -18,19 +18,28 @@ def estimate(case: Case) -> list[Estimate]:
     if not columns or not isinstance(share, int | float):
         return []
     cpu_s, wall_s = case.cpu_s, case.wall_s
+    said = words(f"view {told.get('view')}", str(columns))
     low, high = (share if share >= 1 else 0.2 * share), min(1.0, 1.6 * share)
     return [
         Estimate(
             Cause.DERIVED_TWICE,
             about(share * cpu_s, low * cpu_s, high * cpu_s),
             about(share * wall_s, low * wall_s, high * wall_s),
-            f"view {told.get('view')} derives what {columns} derives: the same expression over the same rows",
-            Remedy(
-                RemedyKind.DIFF,
-                f"read {columns} instead: name that view in FROM, or give the model both views",
-            ),
-            "none: the values are the same; they come when the other view is materialised",
+            said.evidence,
+            said.remedy,
+            said.risk,
             "",
             "derivation",
         )
     ]
+
+
+def words(mine: str, others: str) -> Said:
+    """Return what is said of a view, or a column of one, whose values `others` (view.column) are as well."""
+    return Said(
+        f"{mine} derives what {others} derives: the same expression over the same rows",
+        Remedy(
+            RemedyKind.DIFF, f"read {others} instead: name that view in FROM, or give the model both views"
+        ),
+        "none: the values are the same; they come when the other view is materialised",
+    )

@@ -33,6 +33,19 @@ class RunLine:
     state: EndState
     quality: Quality | None
     identity: tuple[str, ...] | None
+    carbon_g: float | None = None
+    cost: float | None = None
+    currency: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """Joules with their grams and money; these are None unless they are known of every run (and in one currency)."""
+
+    energy_j: float
+    carbon_g: float | None
+    cost: float | None
+    currency: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +71,8 @@ class Experiment:
     dominated_j: float
     metric: str
     front: tuple[FrontPoint, ...]
+    total: Worth
+    wasted: Worth  # repeated and failed
     unrated: int = 0  # finished runs whose quality is not known, or is of another metric
 
     @property
@@ -75,9 +90,17 @@ def ended_runs(seen: Iterable[tuple[Account, Sequence[ProcessView]]]) -> list[Ru
         if recording.end.state is EndState.RUNNING or total is None:
             continue
         logged = [p.values for p in recording.points]
+        carbon_g, cost = account.footprint.carbon_g, account.footprint.cost
         lines.append(
             RunLine(
-                recording.run_id, total.value, recording.end.state, quality(views, logged), identity(views)
+                recording.run_id,
+                total.value,
+                recording.end.state,
+                quality(views, logged),
+                identity(views),
+                None if carbon_g is None else carbon_g.value,
+                None if cost is None else cost.value,
+                account.footprint.currency,
             )
         )
     return sorted(lines, key=lambda r: r.run_id)
@@ -119,7 +142,21 @@ def look_over(runs: Sequence[RunLine]) -> Experiment:
         dominated_j=sum(r.energy_j for r in dominated),
         metric=metric,
         front=front,
+        total=_worth(runs),
+        wasted=_worth([*(r for r, _ in repeated), *failed]),
         unrated=sum(r.state in _RATED for r in runs) - len(rated),
+    )
+
+
+def _worth(runs: Sequence[RunLine]) -> Worth:
+    grams, costs = [r.carbon_g for r in runs], [r.cost for r in runs]
+    currencies = {r.currency for r in runs if r.cost is not None}
+    known_g, known_cost = [g for g in grams if g is not None], [c for c in costs if c is not None]
+    return Worth(
+        sum(r.energy_j for r in runs),
+        sum(known_g) if len(known_g) == len(runs) else None,
+        sum(known_cost) if len(known_cost) == len(runs) and len(currencies) < 2 else None,
+        next(iter(currencies), ""),
     )
 
 

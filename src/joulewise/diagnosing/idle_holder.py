@@ -1,13 +1,16 @@
 """Held while idle: the work is done, or there is none, and the machine or its GPU is kept.
 
-Two counterfactuals. A program that has finished and stays open ends when its work ends: saved is the time after it. A process
+Three counterfactuals. A program that has finished and stays open ends when its work ends: saved is the time after it. A process
 that holds a GPU between pieces of work lets go of it in pauses of five minutes and more: saved is what the GPU stood by in
 them, less the time to come back (as long as the process took to be ready at first). A short pause is no waste: starting
 again would cost more.
 
+A server of ours that stays awake while nobody asks (`--sleep never`, always-on) sleeps in such pauses: saved is what it stood by
+in them, memory and CPU time, less a second to wake. Its recording tells when requests came.
+
 The end is seen by the run's CPU time: none of its processes computes between its last hooked call and its end. A GPU's pauses
 are seen by power: within a tenth of standing by while memory is held. Waiting for requests on a CPU that sleeps costs
-next to nothing and is never named.
+next to nothing and is never named where nothing tells how rarely they came.
 """
 
 from __future__ import annotations
@@ -27,13 +30,15 @@ _QUIET = 0.01  # of a core: a timer
 _LACKED = 0.25  # of a quiet stretch: one that waited for a CPU as long was starved, not idle
 _PAUSE_S = 300.0
 _NEAR = 0.1  # of standing by: the board does nothing
+_NOTED_S = 60.0  # a server of ours notes what it answered within a minute: it may have come so much earlier
+_WAKE_S = 1.0
 _READY_S = 30.0  # to load a server again, where its start was not seen
 
 
 def estimate(case: Case) -> list[Estimate]:
     """Return what letting go would have saved: of the run after its work, and of GPUs held in long pauses."""
     after = [found for view in case.views if view.kind == "main" and (found := _after_work(case, view))]
-    return [*after, *_held(case)]
+    return [*after, *_held(case), *_awake(case)]
 
 
 def _after_work(case: Case, view: ProcessView) -> Estimate | None:
@@ -113,6 +118,40 @@ def _held(case: Case) -> list[Estimate]:
             )
         )
     return found
+
+
+def _awake(case: Case) -> list[Estimate]:
+    """Return what a server of ours stood by for in long pauses between requests."""
+    if case.recording.role != "serve":
+        return []
+    told = [(p.t_s, p.values) for p in case.recording.points if "requests" in p.values]
+    last_s = case.wall_s
+    pauses = [
+        t1 - t0 - (_NOTED_S if after.get("requests", 0) > before.get("requests", 0) else 0.0)
+        for (t0, before), (t1, after) in pairwise([*told, (last_s, told[-1][1])] if told else [])
+    ]
+    pauses = [pause_s for pause_s in pauses if pause_s >= _PAUSE_S]
+    asleep_s = sum(pause_s - _WAKE_S for pause_s in pauses)
+    if asleep_s <= 0:
+        return []
+    values = told[-1][1]
+    standing_cpu_s = float(values.get("standing_by_cpu_s", 0.0)) * asleep_s / case.wall_s
+    return [
+        Estimate(
+            Cause.IDLE_HOLDER,
+            about(standing_cpu_s, 0.5 * standing_cpu_s, min(case.cpu_s, 2 * standing_cpu_s)),
+            about(asleep_s, 0.9 * asleep_s, sum(pauses)),
+            f"{values['requests']} requests came in all, and none in {len(pauses)} pauses of more than five minutes, "
+            f"{format_duration(sum(pauses))} together, while the server stayed awake",
+            Remedy(
+                RemedyKind.SETTING,
+                "let it sleep when nobody asks: joulewise serve --sleep auto, and no --always-on where a second may pass",
+            ),
+            "none to the answers; the first request after a pause waits about a second, with --zygote half of it",
+            "",
+            "awake",
+        )
+    ]
 
 
 def _pauses(power: list[tuple[float, float, float]]) -> list[float]:

@@ -8,8 +8,8 @@ lasts as long as before: a server waits for requests.
 
 from __future__ import annotations
 
-from joulewise.diagnosing.case import Case, Estimate, about
-from joulewise.features.hygiene import Query, request_joins
+from joulewise.diagnosing.case import Case, Estimate, Said, about
+from joulewise.features.hygiene import Query, RequestJoin, request_joins
 from joulewise.vocabulary.finding import Cause, Remedy, RemedyKind
 from joulewise.vocabulary.observed import ProcessView, Statement
 
@@ -34,21 +34,37 @@ def _of(view: ProcessView) -> Estimate | None:
     if not joins:
         return None
     spent_s, calls = sum(j.cpu_s for j in joins), sum(j.calls for j in joins)
-    least_s, usual_s, most_s = (max(0.0, spent_s - calls * get_s) for get_s in reversed(_GET_S))
+    least_s, usual_s, most_s = spared(spent_s, calls)
     worst = joins[0]
+    said = words(worst)
     return Estimate(
         Cause.REQUEST_TIME_JOIN,
         about(usual_s, least_s, most_s),
         about(0.0, 0.0, 0.0),
-        f"{worst.calls} requests each ran a statement with {worst.what} ({1000 * worst.cpu_s / worst.calls:.2g} CPU-ms): "
-        f"{_short(worst.sql)}{_again(asked[worst.sql])}",
+        f"{said.evidence}{_again(asked[worst.sql])}",
+        said.remedy,
+        said.risk,
+        view.process,
+        f"{view.process}:statements",
+    )
+
+
+def spared(cpu_s: float, calls: int) -> tuple[float, float, float]:
+    """Return the CPU seconds that are left over when each call is a get by key: least, likely, most."""
+    least_s, usual_s, most_s = (max(0.0, cpu_s - calls * get_s) for get_s in reversed(_GET_S))
+    return least_s, usual_s, most_s
+
+
+def words(join: RequestJoin) -> Said:
+    """Return what is said of a statement that joins while a request waits."""
+    return Said(
+        f"{join.calls} requests each ran a statement with {join.what} ({1000 * join.cpu_s / max(1, join.calls):.2g} CPU-ms): "
+        f"{_short(' '.join(join.sql.split()))}",
         Remedy(
             RemedyKind.COMMAND,
             "derive it once for all entities in a view (joulewise materialise views.py) and read one row by its key in the request",
         ),
         "values are as old as the last materialisation; the view's TTL bounds it, and every answer tells the age",
-        view.process,
-        f"{view.process}:statements",
     )
 
 

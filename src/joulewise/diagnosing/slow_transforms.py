@@ -2,7 +2,8 @@
 
 Counterfactual: every item is made once and kept; saved is what making it again took, down to the price of handing out
 an item that lies in memory. The agent fingerprints items that come up again: where they differ (random augmentation)
-nothing is claimed, nor where all items would not fit into half of the memory.
+nothing is claimed, nor where all items would not fit into half of the memory. What is made again is priced by the passes behind the first,
+where those are told apart: a data set may keep what it has made.
 
 If the same files are opened again for it, the cause is named `rereading_input`.
 """
@@ -33,9 +34,10 @@ def _of(case: Case, view: ProcessView) -> Estimate | None:
         if loader.compared_items < _SURE or loader.same_items < loader.compared_items:
             continue
         repeated = loader.fetched - loader.items
-        each_s = max(0.0, (loader.item_s or 0.0) - _HANDED_OUT_S)
-        made = 1 - loader.collate_s / loader.fetch_s if loader.fetch_s > 0 else 0.0  # both by the wall clock
-        each_cpu_s = max(0.0, made * loader.fetch_cpu_s / loader.fetched - _HANDED_OUT_S)
+        fetched, fetch_s, fetch_cpu_s, collate_s = _later(loader)
+        each_s = max(0.0, (fetch_s - collate_s) / fetched - _HANDED_OUT_S)
+        made = 1 - collate_s / fetch_s if fetch_s > 0 else 0.0  # both by the wall clock
+        each_cpu_s = max(0.0, made * fetch_cpu_s / fetched - _HANDED_OUT_S)
         beside = max(1, loader.workers)  # workers make items beside the loop: it waits for them at most
         waited_s = loader.wait_s * repeated / loader.fetched
         cpu_s += repeated * each_cpu_s
@@ -69,6 +71,18 @@ def _of(case: Case, view: ProcessView) -> Estimate | None:
         view.process,
         f"{view.process}:items",
     )
+
+
+def _later(loader: LoaderView) -> tuple[int, float, float, float]:
+    """Return what the passes behind the first fetched: a data set that keeps its items makes them in the first only."""
+    whole = (loader.fetched, loader.fetch_s, loader.fetch_cpu_s, loader.collate_s)
+    first = loader.first_pass
+    if first is None or first[0] >= loader.fetched:
+        return whole
+    return (
+        loader.fetched - first[0],
+        *(max(0.0, a - b) for a, b in zip(whole[1:], first[1:], strict=True)),
+    )  # type: ignore[return-value]
 
 
 def _fits(case: Case, view: ProcessView, loader: LoaderView) -> bool:

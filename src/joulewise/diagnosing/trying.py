@@ -1,43 +1,37 @@
 """Trying: what a short piece of the user's own program says of a finding, with one knob changed and without.
 
-`plan_trial` sets how long a side is: as long as the larger of 5 % of the run, and start-up plus 50 steps a side, allows;
-it refuses a trial that would cost more than it can save. `compare` takes what the sides measured. Both are pure; the door
-(`joulewise try`) runs the sides.
+`compare` takes what the sides measured (`trial_plan` says how long they are); `apply_trials` says which findings are left. Both
+are pure; the door (`joulewise try`) runs the sides.
 
 A sample costs what it costs in a pass (its share of the pass's start, where workers begin, over the run's own number of
-items), in joules by the run's own joules per CPU second and per second, or by counters where processor and GPU have them. The saving in a step is carried to the run by the
-share that steps have in it. Repeated pairs give the noise, by Student's t; one pair is taken to be good to 6 % a side, or
-to what its windows say.
+items), in joules by the run's own joules per CPU second and per second, or by counters where processor and GPU have them. The
+saving in a step is carried to the run by the share that steps have in it. Repeated pairs give the noise, by Student's t; one
+pair is taken to be good to 6 % a side, or to what its windows say. Calls of estimators are unlike each other, so there the
+same calls of both sides are compared as a whole.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, hypot, sqrt
+from math import hypot, sqrt
 from statistics import fmean, median, stdev
 
-from joulewise.diagnosing.case import Case, Estimate, about, epochs_made, step_cpu_s, step_wall_s, train_batch
+from joulewise.diagnosing.case import Case, Estimate, about, epochs_made, step_cpu_s, step_wall_s
 from joulewise.diagnosing.ranking import LEAST_SHARE, price
 from joulewise.diagnosing.remedies import KNOBS
 from joulewise.diagnosing.settling import REPEAT_ARM
+from joulewise.diagnosing.trial_plan import TrialPlan, calls_made
 from joulewise.measuring.attribution import attribute_by_tick
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.figures import Basis, Figure
 from joulewise.vocabulary.finding import Cause, Finding, Remedy, RemedyKind
 from joulewise.vocabulary.observed import CurvePoint, Phase, ProcessView, Window
-from joulewise.vocabulary.quantities import format_si
 from joulewise.vocabulary.recording import Component, Recording
 from joulewise.vocabulary.student import t95
 from joulewise.vocabulary.trial import Trial, TrialVerdict
 
-_SHARE = 0.05  # of the run
-_STEPS = 50
-_ENOUGH_S = 3.0  # of measured steps a side
-_MOST_PAIRS = 3
-_PASSES = 3
-_HOPED = 0.10  # of the run, where no finding promises anything
 _MEDIAN_ARM = (
     1.645 * 1.4826 * 1.2533
 )  # of a median, from the median deviation: 90 %, normal, less efficient than a mean
@@ -45,41 +39,6 @@ _LEAST_ARM = 0.02
 _LEAST_TICKS = 4
 _SAME_LOSS = 1e-3
 _WORSE_LOSS = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class TrialPlan:
-    """How a run is tried: `pairs` rounds of one side as it is and one for each knob, each of so many steps.
-
-    With `passes` the training loader's passes are cut to `batches`; without, `steps` are measured in a row.
-    """
-
-    case: Case
-    view: ProcessView
-    knobs: Mapping[str, str]
-    promises: Mapping[str, Finding | None]
-    steps: int
-    passes: int
-    batches: int
-    pairs: int
-    side_s: float
-    budget_s: float
-
-    @property
-    def spec(self) -> str:
-        """Return what the process is told."""
-        return f"steps={self.steps} passes={self.passes} batches={self.batches}"
-
-    @property
-    def lasts_s(self) -> float:
-        """Seconds that all sides take together, about."""
-        return self.pairs * (1 + len(self.knobs)) * self.side_s
-
-    @property
-    def cost_j(self) -> float | None:
-        """Joules that all sides take together, about; None where the run's are not known."""
-        total = self.case.account.footprint.total_j
-        return None if total is None else total.value * self.lasts_s / self.case.wall_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,79 +77,6 @@ def counted_j(recording: Recording, windows: Sequence[Window]) -> float | None:
         (until(w.end_s) - until(w.end_s - w.wall_s)) * (1 - w.apart_wall_s / w.wall_s) for w in steps
     )
     return joules / sum(w.samples for w in steps)
-
-
-def knobs_of(case: Case, findings: Sequence[Finding]) -> dict[str, str]:
-    """Return what is worth trying on a run: the remedies of its findings, else what cannot be settled by watching."""
-    view = _trainer(case)
-    batch = train_batch(view)
-    workers = max((one.workers for one in view.loaders if not one.evaluates), default=0)
-    values = {
-        "batch": "x4" if batch is None or batch * 4 > 32 else f"x{round(32 / batch)}",
-        "workers": "0" if workers else str(max(1, int(case.cpus) - 1)),
-        "threads": str(max(1, int(case.cpus))),
-        "cache": "on",
-        "precision": "bf16",
-        "validate": "epoch",
-    }
-    found = {
-        name: values[name]
-        for finding in findings
-        for name, knob in KNOBS.items()
-        if finding.cause in knob.causes and name in values
-    }
-    if found:
-        return found
-    guesses: dict[str, str] = {}
-    if batch is not None and batch < 64 and any(one.shuffle for one in view.loaders):
-        guesses["batch"] = "x4"
-    if workers:
-        guesses["workers"] = "0"
-    if (view.threads.torch or 1) > 1:
-        guesses["threads"] = "1"
-    return guesses
-
-
-def plan_trial(
-    case: Case,
-    findings: Sequence[Finding],
-    knobs: Mapping[str, str],
-    *,
-    future_runs: int,
-    budget_s: float | None = None,
-) -> TrialPlan:
-    """Return the plan of a trial; raises UsageError for what cannot be tried, or is not worth it. Pure."""
-    if "early-stop" in knobs:
-        raise UsageError(
-            "early-stop cannot be tried on a short piece of a run; apply it to a whole one: joulewise run --with early-stop"
-        )
-    view = _trainer(case)
-    start_s, step_s = _start_s(view), step_wall_s(view) / view.steps
-    sides = 1 + len(knobs)
-    allowed_s = budget_s or max(_SHARE * case.wall_s, sides * (start_s + _STEPS * step_s))
-    pairs = max(1, min(_MOST_PAIRS, int(allowed_s / (sides * (start_s + _STEPS * step_s)))))
-    left_s = allowed_s / (sides * pairs) - start_s
-    steps = max(_STEPS, int(min(left_s, _ENOUGH_S) / step_s))
-    epochs = epochs_made(view) or 0
-    passes = (
-        min(_PASSES, epochs)
-        if epochs > 1 and any(not one.evaluates and one.passes > 1 for one in view.loaders)
-        else 0
-    )
-    batches = ceil(steps / passes) if passes else 0
-    if passes:
-        trains = max((one for one in view.loaders if not one.evaluates), key=lambda one: one.batches)
-        batches = max(batches, 8 * trains.workers)
-        if "validate" in knobs and view.evaluation_calls > epochs:
-            batches = max(batches, ceil(3 * view.steps / view.evaluation_calls))
-        batches = min(batches, max(4, trains.batches // trains.passes))
-        steps = passes * batches
-    plan = TrialPlan(
-        case, view, dict(knobs), {name: _promise(findings, name) for name in knobs}, steps, passes, batches, pairs,
-        start_s + steps * step_s, allowed_s,
-    )  # fmt: skip
-    _refuse_if_dear(plan, future_runs)
-    return plan
 
 
 def compare(plan: TrialPlan, knob: str, pairs: Sequence[tuple[Side, Side]], cost: float) -> Trial:
@@ -298,50 +184,11 @@ def _tried(case: Case, finding: Finding | None, trial: Trial) -> Finding:
     )
 
 
-def _trainer(case: Case) -> ProcessView:
-    if not case.trainers:
-        raise UsageError(
-            f"{case.recording.run_id} has no training steps that the agent saw; only a training loop of PyTorch can be tried"
-        )
-    return max(case.trainers, key=lambda v: v.steps)
-
-
-def _start_s(view: ProcessView) -> float:
-    """Return how long the process took until its first step."""
-    first = next((p.t_s for p in view.curve if "loss" in p.values), None)
-    if first is not None:
-        return max(0.0, first - view.start_s)
-    return view.phase(Phase.SETUP).wall_s + view.phase(Phase.IMPORT).wall_s
-
-
-def _promise(findings: Sequence[Finding], knob: str) -> Finding | None:
-    return next((f for f in findings if f.cause in KNOBS[knob].causes), None)
-
-
 def _cause(view: ProcessView, knob: str, value: str) -> Cause:
     if knob == "workers":
         most = max((one.workers for one in view.loaders), default=0)
         return Cause.TOO_FEW_LOADER_WORKERS if int(value) > most else Cause.TOO_MANY_LOADER_WORKERS
     return KNOBS[knob].causes[0]
-
-
-def _refuse_if_dear(plan: TrialPlan, future_runs: int) -> None:
-    shares = [p.saving.share for p in plan.promises.values() if p is not None]
-    hoped = sum(shares) if shares else _HOPED
-    saved_s = future_runs * hoped * plan.case.wall_s
-    if plan.lasts_s <= saved_s:
-        return
-    cost = plan.cost_j
-    amount = (
-        f"{plan.lasts_s:.0f} s" if cost is None else f"{plan.lasts_s:.0f} s and {format_si(cost, 'J', 2)}"
-    )
-    need = ceil(plan.lasts_s / (hoped * plan.case.wall_s))
-    why = "promised" if shares else "hoped for, since no finding promises any"
-    raise UsageError(
-        f"not worth a trial: it would take about {amount}, and {100 * hoped:.0f} % of {future_runs} more "
-        f"run{'s' if future_runs > 1 else ''} of {plan.case.wall_s:.0f} s is less ({why}); if the program will run "
-        f"{need} times or more, say --future {need}"
-    )
 
 
 def _weights(case: Case) -> tuple[tuple[float, float], str]:
@@ -374,7 +221,7 @@ def _cost(view: ProcessView, side: Side, knob: str, *, changed: bool) -> _Cost |
     """Return what a sample cost; None where nothing was measured.
 
     The median of the windows counts, since neighbours on the machine make some of them dear; where evaluations are looked
-    at, which come in few windows, it is the mean.
+    at, which come in few windows, it is the mean, and so it is where a sample is a call of an estimator.
     """
     whole = (
         knob == "validate" and not changed
@@ -390,10 +237,11 @@ def _cost(view: ProcessView, side: Side, knob: str, *, changed: bool) -> _Cost |
     if not rest:
         return None
     found, arm = [], 0.0
+    unlike = knob == "validate" or not view.steps
     for n in (1, 2):
         each = [r[n] / r[0] for r in rest]
-        middle = sum(r[n] for r in rest) / sum(r[0] for r in rest) if knob == "validate" else median(each)
-        if n == 1 and middle > 0:
+        middle = sum(r[n] for r in rest) / sum(r[0] for r in rest) if unlike else median(each)
+        if n == 1 and middle > 0 and view.steps:
             apart = median(abs(e - middle) for e in each)
             arm = _MEDIAN_ARM * apart / middle / sqrt(len(each))
         if starts and view.dataset_items:
@@ -423,7 +271,10 @@ def _carried(
     """
     workers = sum(v.cpu_s for v in case.views if v.parent_pid == view.pid and v.kind == "fork")
     least = [step_cpu_s(view) + workers, step_wall_s(view)]
-    kept = 1.0
+    samples, kept = view.samples, 1.0
+    if not view.steps:
+        samples, scored = calls_made(view), view.phase(Phase.VALIDATION)
+        least = [least[0] + scored.cpu_s, least[1] + scored.wall_s]
     if knob == "validate":
         apart = view.phase(Phase.VALIDATION)
         least = [least[0] + apart.cpu_s, least[1] + apart.wall_s]
@@ -431,9 +282,7 @@ def _carried(
             kept = max(0.0, 1 - (epochs_made(view) or 1) / view.evaluation_calls)
     unnamed = view.phase(Phase.OTHER), view.phase(Phase.WAITING)
     most = [least[0] + sum(p.cpu_s for p in unnamed), least[1] + sum(p.wall_s for p in unnamed)]
-    cpu_s, wall_s = (
-        min(b, max(a, view.samples * each)) for a, b, each in zip(least, most, base, strict=True)
-    )
+    cpu_s, wall_s = (min(b, max(a, samples * each)) for a, b, each in zip(least, most, base, strict=True))
     share = _mixed(weights, cpu_s, wall_s) / _mixed(weights, case.cpu_s, case.wall_s)
     return min(1.0, share) * kept, min(1.0, wall_s / case.wall_s) * kept
 

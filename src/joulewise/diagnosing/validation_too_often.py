@@ -25,39 +25,67 @@ def estimate(case: Case) -> list[Estimate]:
     return [found for view in case.trainers if (found := _of(view))]
 
 
-def _of(view: ProcessView) -> Estimate | None:
+def most_made(view: ProcessView) -> tuple[int, Evaluation] | None:
+    """Return how often the evaluation was made that cost most too often, and one of it; None where none was."""
+    told = _too_often(view)
+    if not told:
+        return None
+    count, calls = max(told, key=lambda t: round(t[0]) * t[1][0].items)
+    return round(count), calls[0]
+
+
+def steps_between(view: ProcessView) -> int:
+    """Return the steps between two evaluations that are kept: an epoch's, or a tenth of a single one's."""
+    epochs = epochs_made(view) or 1
+    return round(view.steps / epochs) if epochs > 1 else round(view.steps / _CURVE_POINTS)
+
+
+def _kept(epochs: int) -> int:
+    return epochs if epochs > 1 else _CURVE_POINTS
+
+
+def _unseen(view: ProcessView) -> float:
+    """Return by how much there were more evaluations than stand in the list, which is cut at its first thousands."""
+    return view.evaluation_calls / len(view.evaluations) if view.evaluations else 1.0
+
+
+def _too_often(view: ProcessView) -> list[tuple[float, list[Evaluation]]]:
+    """Return the evaluations that were made more often than is kept, each with its count."""
     batch = train_batch(view)
     epochs = epochs_made(view)
     if not epochs or batch is None:
-        return None
-    keep = epochs if epochs > 1 else _CURVE_POINTS
+        return []
     groups: dict[tuple[str, int], list[Evaluation]] = defaultdict(list)
     for e in view.evaluations:
         if 0 < e.step < view.steps and not e.thread:
             groups[e.where, e.items].append(e)
-    seen = len(view.evaluations)
-    unseen = view.evaluation_calls / seen if seen else 1.0  # the list is cut at its first thousands
+    return [
+        (len(calls) * _unseen(view), calls)
+        for (where, items), calls in groups.items()
+        if len(calls) * _unseen(view) > _kept(epochs)
+        and items >= 4 * batch
+        and not is_dependent(where, view.model)
+    ]
+
+
+def _of(view: ProcessView) -> Estimate | None:
+    epochs = epochs_made(view)
+    told = _too_often(view)
+    most = most_made(view)
+    if not epochs or most is None:
+        return None
     taken = view.phase(Phase.VALIDATION)
     own = [e for e in view.evaluations if not e.thread]
+    unseen = _unseen(view)
     # a row runs from its first pass to its last: its first batch and its end are in the phase only
     batches = sum(e.batches for e in own) / max(1, len(own))
     whole = max(1.0, taken.cpu_s / max(1e-9, unseen * sum(e.cpu_s for e in own)))
     whole = min(whole, 1 + _ENDS / max(1.0, batches))
-    cpu_s = wall_s = 0.0
-    told: list[tuple[int, Evaluation]] = []
-    for (where, items), calls in groups.items():
-        count = len(calls) * unseen
-        if count <= keep or items < 4 * batch or is_dependent(where, view.model):
-            continue
-        share = 1 - keep / count
-        cpu_s += share * unseen * whole * sum(e.cpu_s for e in calls)
-        wall_s += share * unseen * whole * sum(e.wall_s for e in calls)
-        told.append((round(count), calls[0]))
-    if not told:
-        return None
-    count, example = max(told, key=lambda t: t[0] * t[1].items)
+    shares = [(1 - _kept(epochs) / count, calls) for count, calls in told]
+    cpu_s = sum(share * unseen * whole * sum(e.cpu_s for e in calls) for share, calls in shares)
+    wall_s = sum(share * unseen * whole * sum(e.wall_s for e in calls) for share, calls in shares)
+    count, example = most
     every = max(1, round(view.steps / (count + 1)))
-    per_epoch = round(view.steps / epochs) if epochs > 1 else round(view.steps / _CURVE_POINTS)
     return Estimate(
         Cause.VALIDATION_TOO_OFTEN,
         around(cpu_s, 0.15),
@@ -66,7 +94,8 @@ def _of(view: ProcessView) -> Estimate | None:
         f"{f', {example.where}' if example.where else ''}); validation took {taken.wall_s:.1f} s, "
         f"training steps {sum(view.phase(p).wall_s for p in ('data', 'forward', 'backward', 'optimiser')):.1f} s",
         Remedy(
-            RemedyKind.SETTING, f"evaluate every {per_epoch} steps instead of every {every} (once per epoch)"
+            RemedyKind.SETTING,
+            f"evaluate every {steps_between(view)} steps instead of every {every} (once per epoch)",
         ),
         "none to the weights; the curve has fewer points, and a best checkpoint is chosen from fewer",
         view.process,

@@ -8,7 +8,7 @@ is saved by that share.
 
 from __future__ import annotations
 
-from joulewise.diagnosing.case import Case, Estimate, about
+from joulewise.diagnosing.case import Case, Estimate, Said, about
 from joulewise.vocabulary.finding import Cause, Remedy, RemedyKind
 from joulewise.vocabulary.quantities import format_duration
 
@@ -23,23 +23,35 @@ def estimate(case: Case) -> list[Estimate]:
         or not 0 < made_s < needed_s
     ):
         return []
-    share = 1 - made_s / needed_s
-    low = share if told.get("full") else 0.3 * share  # what changed has to be computed once in any case
+    low, value, high = spared(made_s, needed_s, full=bool(told.get("full")))
     cpu_s, wall_s = case.cpu_s, case.wall_s
-    why = (
-        "every reader is content with older values"
-        if told.get("fresh_why") == "tolerated"
-        else "it is read less often"
-    )
+    said = words(str(told.get("view")), made_s, needed_s, str(told.get("fresh_why")))
     return [
         Estimate(
             Cause.VALUES_TOO_FRESH,
-            about((share + low) / 2 * cpu_s, low * cpu_s, share * cpu_s),
-            about((share + low) / 2 * wall_s, low * wall_s, share * wall_s),
-            f"view {told.get('view')} is made anew every {format_duration(made_s)}, every {format_duration(needed_s)} would do: {why}",
-            Remedy(RemedyKind.SETTING, f'every = "{needed_s:.0f}s" in view {told.get("view")}'),
-            "values are older when they are read, but not older than every reader says it tolerates",
+            about(value * cpu_s, low * cpu_s, high * cpu_s),
+            about(value * wall_s, low * wall_s, high * wall_s),
+            said.evidence,
+            said.remedy,
+            said.risk,
             "",
             "materialisation",
         )
     ]
+
+
+def spared(made_s: float, needed_s: float, *, full: bool) -> tuple[float, float, float]:
+    """Return the share of a view's runs that its readers do not need: least, likely, most."""
+    share = 1 - made_s / needed_s
+    low = share if full else 0.3 * share  # what changed has to be computed once in any case
+    return low, (share + low) / 2, share
+
+
+def words(view: str, made_s: float, needed_s: float, why: str) -> Said:
+    """Return what is said of a view that is made every `made_s`; `why` is `tolerated` or `reads` (`features.hygiene`)."""
+    reason = "every reader is content with older values" if why == "tolerated" else "it is read less often"
+    return Said(
+        f"view {view} is made anew every {format_duration(made_s)}, every {format_duration(needed_s)} would do: {reason}",
+        Remedy(RemedyKind.SETTING, f'every = "{needed_s:.0f}s" in view {view}'),
+        "values are older when they are read, but not older than every reader says it tolerates",
+    )

@@ -1,13 +1,16 @@
 """What another tool recorded, as a recording of ours: its joules as they were told, with the tool as their source.
 
-Such a recording has two ticks, its begin and its end. Its id is made of what was read, so that reading the same file
-again finds it there and makes no second one.
+Such a recording has two ticks, its begin and its end, unless the record has a series. Its id is made of what was read, or
+of what the record says that it is (`identity`), so that reading the same again finds it there and makes no second one. It
+appears among the recordings all at once: whoever is killed while writing it leaves nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -26,10 +29,21 @@ MEASURED_ARM = 0.05  # as our own counters
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """How joules are known: basis, relative arms of the 90 % interval, and what they were computed from."""
+
+    basis: Basis
+    below: float
+    above: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class Imported:
     """One record of another tool: when, how long, joules by component, and what else it told.
 
-    `measured` names the components whose joules came from a counter; the others are the tool's model.
+    `measured` names the components whose joules came from a counter; the others are the tool's model, unless `known` says
+    better. `series` are the ticks of `devices` where there is more than begin and end: seconds, and cumulative joules of each.
     """
 
     tool: str
@@ -45,6 +59,11 @@ class Imported:
     values: Mapping[str, float] = field(default_factory=dict)
     failed: bool = False
     missing: tuple[tuple[str, str], ...] = ()
+    known: Mapping[Component, Known] = field(default_factory=dict)
+    identity: str = ""
+    reason: str = ""  # why it failed
+    devices: tuple[Device, ...] = ()
+    series: tuple[tuple[float, tuple[float | None, ...]], ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse times and joules that cannot be."""
@@ -61,23 +80,29 @@ class Imported:
     @property
     def run_id(self) -> str:
         """The id of its recording: the same for the same record."""
-        told = [
-            self.tool,
-            self.name,
-            self.started_utc.isoformat(),
-            self.duration_s,
-            sorted(self.energy_j.items()),
-            dict(self.params),
-        ]
-        mark = hashlib.sha256(json.dumps(told, default=str).encode()).hexdigest()[:6]
-        return new_run_id(self.name, self.started_utc)[:-6] + mark
+        told: list[Any] = (
+            [self.tool, self.identity]
+            if self.identity
+            else [
+                self.tool,
+                self.name,
+                self.started_utc.isoformat(),
+                self.duration_s,
+                sorted(self.energy_j.items()),
+                dict(self.params),
+            ]
+        )
+        mark = hashlib.sha256(json.dumps(told, default=str).encode()).hexdigest()[:10]
+        return new_run_id(self.name, self.started_utc)[:-10] + mark
 
 
 def keep(runs: Path, record: Imported) -> str | None:
     """Write a record among the recordings and return its id; None where it already is there."""
-    folder = run_folder(runs, record.run_id)
-    if folder.exists():
+    place = run_folder(runs, record.run_id)
+    if place.exists():
         return None
+    folder = place.with_name(f".{place.name}.{os.getpid()}")  # hidden until it is whole
+    shutil.rmtree(folder, ignore_errors=True)
     host = str(record.machine.get("host") or record.tool)
     file = RecordingFile(folder, f"import-{record.tool}.jsonl")
     file.append(
@@ -88,33 +113,47 @@ def keep(runs: Path, record: Imported) -> str | None:
     file.append("machine", machine={"host": host, "cpu_model": "", **blank, **record.machine})
     file.append("meta", meta={**record.metadata, "imported_from": record.tool})
     file.append("params", params=dict(record.params))
-    devices = [_device(record, component) for component in record.energy_j]
+    devices = record.devices or tuple(_device(record, component) for component in record.energy_j)
     file.append("devices", devices=[device_entry(d) for d in devices])
     if record.missing:
         file.append("missing", missing=[{"source": s, "why": w, "remedy": ""} for s, w in record.missing])
     file.append("columns", devices=[d.id for d in devices], counters=[], gauges=[])
-    for t_s, share in ((0.0, 0.0), (record.duration_s, 1.0)):
-        file.append("tick", t=t_s, j=[joules * share for joules in record.energy_j.values()], c=[], g=[])
+    whole = tuple(record.energy_j.values())
+    for t_s, joules in record.series or ((0.0, (0.0,) * len(whole)), (record.duration_s, whole)):
+        file.append("tick", t=t_s, j=list(joules), c=[], g=[])
     if record.values:
         file.append("point", t=record.duration_s, values=dict(record.values))
     state = "failed" if record.failed else "finished"
-    file.append("end", state=state, t=record.duration_s, exit_code=1 if record.failed else 0, reason="")
+    file.append(
+        "end", state=state, t=record.duration_s, exit_code=1 if record.failed else 0, reason=record.reason
+    )
     file.close()
     if file.fault:
+        shutil.rmtree(folder, ignore_errors=True)
         raise UsageError(file.fault)
+    try:
+        os.rename(folder, place)
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
+        if not place.exists():
+            raise
+        return None  # another process was faster
     return record.run_id
 
 
 def _device(record: Imported, component: Component) -> Device:
     measured = component in record.measured
+    arm = MEASURED_ARM if measured else MODELLED_ARM
+    told = Known(Basis.MEASURED if measured else Basis.MODELLED, arm, arm, f"as {record.tool} recorded it")
+    known = record.known.get(component, told)
     return Device(
         id=f"{record.tool}:{component.value}",
         component=component,
         meter="imported",
-        basis=Basis.MEASURED if measured else Basis.MODELLED,
+        basis=known.basis,
         boundary=record.boundary,
-        error_low=MEASURED_ARM if measured else MODELLED_ARM,
-        error_high=MEASURED_ARM if measured else MODELLED_ARM,
-        source=f"as {record.tool} recorded it",
+        error_low=known.below,
+        error_high=known.above,
+        source=known.source,
         model={"whole": True},
     )

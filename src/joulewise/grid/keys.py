@@ -17,7 +17,7 @@ from pathlib import Path
 
 from joulewise.vocabulary.errors import UsageError
 
-NAMES = ("electricitymaps", "watttime", "entsoe", "eia")
+NAMES = ("electricitymaps", "watttime", "entsoe", "eia", "alerts")  # the last signs what a webhook is told
 
 
 def variable(name: str) -> str:

@@ -1,14 +1,24 @@
 """A copy of the ledger in one SQLite file, taken while others may write.
 
 It holds the primary tables (pots), which are known nowhere else, and the index beside them. The copy is a ledger
-itself: `JOULEWISE_LEDGER=COPY joulewise runs` reads it. A team's ledger on PostgreSQL is copied the same way.
+itself: `JOULEWISE_LEDGER=COPY joulewise runs` reads it; pushed recordings are copied too. A team's ledger on PostgreSQL is copied the same way.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from joulewise.ledger.store import INDEX_TABLES, PRIMARY_TABLES, SqliteStore, Store, insert, open_store
+from joulewise.ledger.store import (
+    BODY_TABLES,
+    INDEX_TABLES,
+    PRIMARY_TABLES,
+    SqliteStore,
+    Store,
+    insert,
+    open_store,
+)
 from joulewise.vocabulary.errors import LedgerError, UsageError
 
 
@@ -39,6 +49,18 @@ def _copy_tables(store: Store, target: Path) -> None:
             for table in tables:
                 if rows[table]:
                     copy.execute(insert(table, list(rows[table][0])), *rows[table])
+        for run in store.query("SELECT DISTINCT run_id FROM bodies ORDER BY run_id"):
+            _copy_body(store, copy, run)
     finally:
         copy.close()
     fresh.replace(target)
+
+
+def _copy_body(store: Store, copy: Store, run: Mapping[str, Any]) -> None:
+    """Copy one recording's body: all of them together may be larger than memory."""
+    with store.transaction():
+        found = {t: store.query(f"SELECT * FROM {t} WHERE run_id = :run_id", run) for t in BODY_TABLES}  # noqa: S608
+    with copy.transaction():
+        for table, rows in found.items():
+            if rows:
+                copy.execute(insert(table, list(rows[0])), *rows)

@@ -123,9 +123,9 @@ class RecordingFile:
 
 
 def new_run_id(name: str, now_utc: datetime) -> str:
-    """Return an id that sorts by time and can be read: `20261123T081500-digits-3f9a2c`."""
+    """Return an id that sorts by time and can be read: `20261123T081500-digits-3f9a2c07e1`."""
     slug = re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.")[:40] or "run"
-    return f"{now_utc:%Y%m%dT%H%M%S}-{slug}-{os.urandom(3).hex()}"
+    return f"{now_utc:%Y%m%dT%H%M%S}-{slug}-{os.urandom(5).hex()}"
 
 
 def run_folder(runs: Path, run_id: str) -> Path:

@@ -53,18 +53,24 @@ _COLUMNS = (
     *("run_id", "root", "day", "name", "host", "role", "started_utc", "duration_s", "state", "exit_code"),
     *(f"{figure}_{part}" for figure in _FIGURES for part in ("j", "low_j", "high_j", "basis")),
     *("boundary", "components", "command", "tags", "params", "points", "last_point", "damage"),
-    *("growing", "size_bytes", "mtime_ns", "boot", "pid", "pid_start"),
+    *("growing", "size_bytes", "mtime_ns", "boot", "pid", "pid_start", "job"),
 )
 _WRITE = upsert("recordings", _COLUMNS, ("run_id",))
 _DAMAGED = ("root", "run_id", "day", "why", "size_bytes", "mtime_ns")
 _SHARD = ("root", "day", "mtime_ns", "scanned_ns")
+_UNSENT = ("root", "run_id", "day")
+_LEFT_BEHIND = (
+    "UPDATE recordings SET root = '', day = '', growing = 0, state = CASE state WHEN 'running' THEN 'lost' ELSE state END "
+    "WHERE root = :root AND run_id = :run_id AND EXISTS (SELECT 1 FROM bodies WHERE bodies.run_id = :run_id)"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
     """One recording as the ledger lists it. None is unknown, which is not zero.
 
-    `folder` is filled in by the ledger; on a ledger that hosts share, another host's reads `host:/path`.
+    `folder` is filled in by the ledger; on a ledger that hosts share, another host's reads `host:/path`, and that of a
+    recording whose body alone is left "".
     """
 
     run_id: str
@@ -91,6 +97,7 @@ class Summary:
     device: str = ""  # what it ran on: the GPUs that it held, else the processor
     site: str = ""  # "cloud chassis", one of them "-" where it is not known: what decides uplift and PUE
     inside: str = ""  # the recording around this one, which has its joules already
+    job: str = ""  # what the recordings of one job's nodes and ranks share: slurm:4711
     folder: str = ""
 
 
@@ -132,10 +139,16 @@ def read_old(store: Store, runs_folder: Path, summarise: Callable[[Recording], S
 
 
 def rebuild(store: Store, runs_folder: Path, summarise: Callable[[Recording], Summary]) -> Refreshed:
-    """Empty the index and read all recordings anew. Pots and other primary tables are not touched."""
+    """Empty the index and read all recordings anew: of a ledger that hosts share, those under this host's folder.
+
+    Pots and other primary tables are not touched.
+    """
     with store.transaction():
-        for table in INDEX_TABLES:
-            store.execute(f"DELETE FROM {table}")  # noqa: S608 - names of ours
+        if store.shared:
+            _forget_index(store, root_of(store, runs_folder))
+        else:
+            for table in INDEX_TABLES:
+                store.execute(f"DELETE FROM {table}")  # noqa: S608 - names of ours
     scan = _Scan(store, runs_folder, summarise)
     scan.look_for_new(everywhere=True)  # another process may have said of a day, just now, that it knows it
     return scan.finish()
@@ -159,7 +172,7 @@ def list_runs(
     """
     if order not in ORDERS:
         raise UnknownName("order", order, ORDERS)
-    where, values = _where(text, name, state, since)
+    where, values = _where(store, text, name, state, since)
     sql = f"SELECT * FROM recordings {where} ORDER BY {ORDERS[order]} LIMIT :limit OFFSET :offset"  # noqa: S608
     rows = store.query(sql, {**values, "limit": 2**62 if limit is None else limit, "offset": offset})
     return [_summary(row, store) for row in rows]
@@ -174,7 +187,7 @@ def count_runs(
     since: datetime | None = None,
 ) -> int:
     """Return how many recordings `list_runs` would list without a limit."""
-    where, values = _where(text, name, state, since)
+    where, values = _where(store, text, name, state, since)
     return int(store.query(f"SELECT COUNT(*) AS count FROM recordings {where}", values)[0]["count"])  # noqa: S608
 
 
@@ -187,6 +200,16 @@ def like_runs(store: Store, command: str, limit: int = 50) -> list[Summary]:
     return [_summary(row, store) for row in rows]
 
 
+def role_runs(store: Store, role: str, limit: int) -> list[Summary]:
+    """Return the newest recordings of a role (serve), newest first; the narrow table of months is looked through."""
+    rows = store.query(
+        "SELECT * FROM recordings WHERE run_id IN (SELECT run_id FROM months WHERE role = :role) "
+        "ORDER BY started_utc DESC LIMIT :limit",
+        {"role": role, "limit": limit},
+    )
+    return [_summary(row, store) for row in rows]
+
+
 def tagged_runs(store: Store, tag: str) -> list[Summary]:
     """Return the recordings that carry this tag, newest first."""
     rows = store.query(
@@ -194,6 +217,26 @@ def tagged_runs(store: Store, tag: str) -> list[Summary]:
         {"like": f"%{json.dumps(tag)}%"},
     )
     return [s for s in (_summary(row, store) for row in rows) if tag in (s.tags or ())]
+
+
+def job_runs(store: Store, text: str, limit: int) -> list[tuple[str, list[Summary]]]:
+    """Return the recordings of the `limit` jobs that began last and whose key holds `text`, each job's oldest first."""
+    keys = store.query(
+        "SELECT job FROM recordings WHERE job <> '' AND lower(job) LIKE :text ESCAPE '!' GROUP BY job "
+        "ORDER BY MAX(started_utc) DESC LIMIT :limit",
+        {"text": _like(text), "limit": limit},
+    )
+    in_order = "SELECT * FROM recordings WHERE job = :job AND job <> '' ORDER BY started_utc, run_id"
+    return [
+        (key["job"], [_summary(row, store) for row in store.query(in_order, {"job": key["job"]})])
+        for key in keys
+    ]
+
+
+def recorded_jobs(store: Store) -> set[str]:
+    """Return the keys of jobs of which there is a recording that was made while they ran."""
+    rows = store.query("SELECT DISTINCT job FROM recordings WHERE job <> '' AND role <> 'import'")
+    return {row["job"] for row in rows}
 
 
 def find_run(store: Store, text: str) -> Summary:
@@ -245,14 +288,17 @@ def _beginning(text: str) -> dict[str, str]:
 
 
 def _where(
-    text: str | None, name: str | None, state: EndState | None, since: datetime | None
+    store: Store, text: str | None, name: str | None, state: EndState | None, since: datetime | None
 ) -> tuple[str, dict[str, Any]]:
     parts: list[str] = []
     values: dict[str, Any] = {}
     if text:
+        # SQLite's LIKE knows no case, and is a third slower with an ESCAPE and two thirds with lower() (100,000 rows)
+        like = "ILIKE :text" if store.shared else "LIKE :text"
+        like += " ESCAPE '!'" if re.search("[%_!]", text) else ""
         columns = ("run_id", "name", "command", "tags", "params")
-        parts.append("(" + " OR ".join(f"lower({c}) LIKE :text ESCAPE '!'" for c in columns) + ")")
-        values["text"] = "%" + re.sub(r"([%_!])", r"!\1", text.lower()) + "%"
+        parts.append("(" + " OR ".join(f"{c} {like}" for c in columns) + ")")
+        values["text"] = _like(text)
     if name:
         parts.append("name >= :low AND name < :high")
         values.update(_beginning(name))
@@ -265,6 +311,11 @@ def _where(
     return ("WHERE " + " AND ".join(parts) if parts else ""), values
 
 
+def _like(text: str) -> str:
+    """Return the pattern of LIKE for what holds `text`, with `!` as its escape."""
+    return "%" + re.sub(r"([%_!])", r"!\1", text.lower()) + "%"
+
+
 @final
 class _Scan:
     """One look at the recordings under one folder, compared with what the index knows of it."""
@@ -272,7 +323,7 @@ class _Scan:
     def __init__(self, store: Store, runs_folder: Path, summarise: Callable[[Recording], Summary]) -> None:
         self._store = store
         self._runs = os.path.realpath(runs_folder)
-        self._root = _prefix(store) + self._runs
+        self._root = root_of(store, runs_folder)
         self._summarise = summarise
         self._new = self._changed = self._forgotten = 0
         self._read: list[
@@ -299,6 +350,14 @@ class _Scan:
                 self._forget([row["run_id"]])
             elif evidence != (row["size_bytes"], row["mtime_ns"]):
                 self._new += self._take(row["day"], row["run_id"], evidence)
+        if (
+            self._store.shared
+        ):  # its host has not spoken for a day; if it does again, it reads the recording anew
+            self._store.execute(
+                "UPDATE recordings SET state = 'lost' WHERE growing = 1 AND state = 'running' AND root <> :root "
+                "AND mtime_ns < :since_ns",
+                {"root": self._root, "since_ns": time.time_ns() - int(_FORGOTTEN_AFTER_S * 1e9)},
+            )
 
     def read_old(self, most: int) -> int:
         """Read recordings whose months an older ledger could not know, at most so many; return how many there were."""
@@ -361,6 +420,12 @@ class _Scan:
         ) if self._others else 0  # fmt: skip
         if not moved:
             self._new += self._take(day, run_id, evidence)
+        elif self._store.shared:
+            self._store.execute(
+                "UPDATE unsent SET root = :root, day = :day WHERE run_id = :run_id AND NOT EXISTS "
+                "(SELECT 1 FROM unsent AS here WHERE here.root = :root AND here.run_id = :run_id)",
+                {"root": self._root, "run_id": run_id, "day": day},
+            )
 
     def _known_of(self, day: str) -> list[str]:
         both = "SELECT run_id FROM recordings WHERE root = :root AND day = :day UNION "
@@ -411,6 +476,9 @@ class _Scan:
                     self._store.execute(
                         "DELETE FROM damaged WHERE root = :root AND run_id = :run_id", *mended
                     )
+                    if self._store.shared:
+                        spool = [{key: row[key] for key in _UNSENT} for row, *_ in read]
+                        self._store.execute(upsert("unsent", _UNSENT, _UNSENT[:2]), *spool)
                 if broken:
                     self._store.execute(upsert("damaged", _DAMAGED, _DAMAGED[:2]), *broken)
         self._read, self._broken = [], []
@@ -420,7 +488,9 @@ class _Scan:
             return
         rows = [{"root": root or self._root, "run_id": r} for r in sorted(run_ids)]
         with self._store.transaction():
-            for table in ("recordings", "damaged"):
+            if self._store.shared:  # what was pushed stays readable after its folder is gone
+                self._store.execute(_LEFT_BEHIND, *rows)
+            for table in ("recordings", "damaged", "unsent"):
                 self._store.execute(f"DELETE FROM {table} WHERE root = :root AND run_id = :run_id", *rows)  # noqa: S608
             for table in ("minutes", "months", "wastes"):
                 self._store.execute(
@@ -444,7 +514,7 @@ class _Scan:
             ):
                 left = self._store.query("SELECT run_id FROM recordings WHERE root = :root", {"root": root})
                 self._forget([r["run_id"] for r in left], root)
-                for table in ("shards", "damaged"):
+                for table in ("shards", "damaged", "unsent"):
                     self._store.execute(f"DELETE FROM {table} WHERE root = :root", {"root": root})  # noqa: S608
 
     def _query(self, sql: str, **values: Any) -> list[dict[str, Any]]:
@@ -463,7 +533,9 @@ class _Scan:
             elif time.time() - mtime_ns / 1e9 > QUIET_S:
                 return True
         if evidence == (row["size_bytes"], row["mtime_ns"]):
-            return False
+            return row["state"] == EndState.LOST and not _may_grow(
+                row
+            )  # silent for long enough: now it is final
         grown = size_bytes - row["size_bytes"]
         if size_bytes <= _SMALL_BYTES or grown < 0 or grown * 20 >= row["size_bytes"]:
             return True
@@ -520,15 +592,31 @@ def _has_ended(folder: str) -> bool:
 
 
 def _may_grow(row: Mapping[str, Any]) -> bool:
-    if row["state"] == EndState.LOST:  # final here; of another host we know only that it is silent
+    if (
+        row["state"] == EndState.LOST
+    ):  # its process may be in another container; of another host we know its silence only
         silent_s = time.time() - row["mtime_ns"] / 1e9
-        return bool(row["host"] != os.uname().nodename) and silent_s < _FORGOTTEN_AFTER_S
+        return silent_s < (QUIET_S if row["host"] == os.uname().nodename else _FORGOTTEN_AFTER_S)
     return EndState(row["state"]) is EndState.RUNNING
 
 
 def _prefix(store: Store) -> str:
     """Return what makes a path on this host distinct in a ledger that hosts share."""
     return f"{os.uname().nodename}:" if store.shared else ""
+
+
+def root_of(store: Store, runs_folder: Path) -> str:
+    """Return how the ledger names a folder of recordings on this host: its real path, after the host's name where hosts share."""
+    return _prefix(store) + os.path.realpath(runs_folder)
+
+
+def _forget_index(store: Store, root: str) -> None:
+    """Forget what is indexed of one host's folder, in the order in which others write: nobody waits in a circle."""
+    store.query("SELECT run_id FROM recordings WHERE root = :root ORDER BY run_id FOR UPDATE", {"root": root})
+    for table in ("recordings", "shards", "damaged", "unsent"):
+        store.execute(f"DELETE FROM {table} WHERE root = :root", {"root": root})  # noqa: S608 - names of ours
+    for table in ("minutes", "months", "wastes"):
+        store.execute(f"DELETE FROM {table} WHERE run_id NOT IN (SELECT run_id FROM recordings)")  # noqa: S608
 
 
 def _writer(head: Mapping[str, Any]) -> dict[str, Any]:
@@ -557,6 +645,7 @@ def _row(summary: Summary) -> dict[str, Any]:
         "points": summary.points,
         "last_point": _json(summary.last_point),
         "damage": summary.damage,
+        "job": _clean(summary.job),
     }
     for name, figure in zip(_FIGURES, _figures(summary), strict=True):
         known = figure if figure is not None and math.isfinite(figure.value) else None
@@ -605,7 +694,8 @@ def _summary(row: Mapping[str, Any], store: Store) -> Summary:
         points=row["points"],
         last_point=json.loads(row["last_point"]),
         damage=row["damage"],
-        folder=f"{root}/{row['day']}/{row['run_id']}",
+        job=row["job"],
+        folder=f"{root}/{row['day']}/{row['run_id']}" if root else "",
     )
 
 

@@ -125,7 +125,7 @@ def sums(store: Store, by: str, chosen: Filter) -> list[Sum]:
 
     Joules of several recordings add linearly: those of one machine share its meter's error.
     """
-    key, where, values = _asked(by, chosen)
+    key, where, values = asked(by, chosen)
     rows = store.query(
         f"SELECT {key} AS key, month, COALESCE(zone, '') AS zone, COALESCE(site, '') AS site, boundary, "  # noqa: S608 - names of ours
         "energy_basis, COUNT(*) AS runs, COUNT(energy_j) AS known, SUM(energy_j) AS joules, SUM(energy_low_j) AS low, "
@@ -145,7 +145,7 @@ def stretches(store: Store, by: str, chosen: Filter, zones: Sequence[str]) -> li
     """Return the single recordings in these zones whose joules are known: for zones whose hours were kept."""
     if not zones:
         return []
-    key, where, values = _asked(by, chosen)
+    key, where, values = asked(by, chosen)
     named = {f"zone{number}": zone for number, zone in enumerate(zones)}
     rows = store.query(
         "SELECT m.key, m.month, m.zone, r.started_utc AS started, r.duration_s AS seconds, m.energy_j AS joules "  # noqa: S608
@@ -168,7 +168,7 @@ def stretches(store: Store, by: str, chosen: Filter, zones: Sequence[str]) -> li
 
 def work(store: Store, chosen: Filter, thing: str) -> dict[str, tuple[float, float]]:
     """Return, by month, the joules and the count of `thing` of recordings that counted it (their last point's `thing`)."""
-    _, where, values = _asked("month", chosen)
+    _, where, values = asked("month", chosen)
     rows = store.query(
         "SELECT m.month, m.energy_j AS joules, m.duration_s / CASE WHEN r.duration_s > 0 THEN r.duration_s ELSE 1 END AS part, "  # noqa: S608
         f"r.last_point AS point FROM (SELECT month, run_id, energy_j, duration_s FROM months {where}) m "
@@ -184,7 +184,8 @@ def work(store: Store, chosen: Filter, thing: str) -> dict[str, tuple[float, flo
     return done
 
 
-def _asked(by: str, chosen: Filter) -> tuple[str, str, dict[str, Any]]:
+def asked(by: str, chosen: Filter) -> tuple[str, str, dict[str, Any]]:
+    """Return the key's expression, the WHERE clause and its values, for a query over `months`."""
     if by not in BY:
         raise UnknownName("grouping", by, BY, f"(known are {', '.join(BY)})")
     parts: list[str] = ["COALESCE(inside, '') = ''"]

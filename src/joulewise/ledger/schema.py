@@ -1,7 +1,8 @@
 """The ledger's tables, as SQLAlchemy sees them: what the migrations lead to and `schema.sql` is generated from.
 
-Index tables (`recordings`, `minutes`, `months`, `wastes`, `shards`, `damaged`) are a view of the recordings on disk; primary
-tables (pots, savings, the queue's, searches) are known nowhere else. Times are ISO 8601 UTC text, so that both databases sort them alike;
+Index tables (`recordings`, `minutes`, `months`, `wastes`, `shards`, `damaged`, `unsent`) are a view of the recordings on disk; primary tables
+(pots, savings, the queue's, searches, tokens) are known nowhere else; `bodies` and their parts are what hosts have pushed.
+Times are ISO 8601 UTC text, so that both databases sort them alike;
 JSON is text. On PostgreSQL text is compared byte by byte, as SQLite does.
 
 `python -m joulewise.ledger.schema > src/joulewise/ledger/schema.sql` writes the script again.
@@ -16,6 +17,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -29,6 +31,7 @@ from joulewise.ledger.store import SCHEMA
 
 _WORDS = Text().with_variant(Text(collation="C"), "postgresql")
 _GROWING = text("growing = 1")
+_OF_A_JOB = text("job <> ''")
 
 metadata = MetaData()
 
@@ -75,6 +78,10 @@ recordings = Table(
     Column("boot", _WORDS, nullable=False),  # with pid and pid_start: which process writes it
     Column("pid", Integer, nullable=False),
     Column("pid_start", BigInteger, nullable=False),
+    Column(
+        "job", _WORDS, nullable=False, server_default=text("''")
+    ),  # what its nodes and ranks share; "" alone
+    Index("recordings_job", "job", sqlite_where=_OF_A_JOB, postgresql_where=_OF_A_JOB),
     Index("recordings_started", "started_utc", "run_id"),
     Index("recordings_name", "name", "started_utc"),
     Index("recordings_day", "root", "day"),
@@ -304,6 +311,47 @@ search_lines = Table(
     Column("search", _WORDS, ForeignKey("searches.name"), primary_key=True),
     Column("number", BigInteger, primary_key=True, autoincrement=False),  # from 1
     Column("line", _WORDS, nullable=False),  # JSON, as in a study's journal
+)
+
+unsent = Table(  # whose files the ledger does not hold to their end yet: the spool, as a host knows it
+    "unsent",
+    metadata,
+    Column("root", _WORDS, primary_key=True),
+    Column("run_id", _WORDS, primary_key=True),
+    Column("day", _WORDS, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+bodies = Table(  # the files of recordings, in a ledger that hosts share
+    "bodies",
+    metadata,
+    Column("run_id", _WORDS, primary_key=True),
+    Column("file", _WORDS, primary_key=True),
+    Column("mark", _WORDS, nullable=False),  # of its first line: which file it is
+    Column("size_bytes", BigInteger, nullable=False),  # of the file, as far as it is here
+    Column("kept_bytes", BigInteger, nullable=False),  # what that takes
+    Column("parts", Integer, nullable=False),
+    Column("changed_utc", _WORDS, nullable=False),
+)
+
+body_parts = Table(
+    "body_parts",
+    metadata,
+    Column("run_id", _WORDS, primary_key=True),
+    Column("file", _WORDS, primary_key=True),
+    Column("start", BigInteger, primary_key=True, autoincrement=False),  # of the part in the file
+    Column("content", LargeBinary, nullable=False),  # zlib
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("name", _WORDS, primary_key=True),
+    Column("digest", _WORDS, nullable=False, unique=True),  # SHA-256; the token itself is kept nowhere
+    Column("people", _WORDS, nullable=False),  # JSON: whose recordings it shows
+    Column("projects", _WORDS, nullable=False),  # JSON
+    Column("everything", Integer, nullable=False),
+    Column("created_utc", _WORDS, nullable=False),
 )
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, final
 
 from joulewise.ledger.store import PRIMARY_TABLES, SCHEMA, refuse_newer
-from joulewise.vocabulary.errors import LedgerError
+from joulewise.vocabulary.errors import LedgerAway, LedgerError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -30,6 +30,11 @@ def open_server(url: str, wait_s: float) -> ServerStore:
         parsed = make_url(url).set(drivername="postgresql+psycopg")
         where = parsed.set(drivername="postgresql").render_as_string(hide_password=True)
         limits = {"connect_timeout": max(2, int(wait_s)), "tcp_user_timeout": int(wait_s * 1000)}
+        limits |= {
+            "keepalives_idle": 30,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
+        }  # a host that vanished
         engine = create_engine(parsed, poolclass=NullPool, connect_args={**limits, **parsed.query})
     except (ArgumentError, ValueError) as error:
         raise LedgerError(
@@ -151,11 +156,16 @@ class ServerStore:
 
 
 def _explained(error: Exception, where: str) -> LedgerError:
+    from sqlalchemy.exc import InterfaceError, OperationalError
+
     cause = getattr(error, "orig", None) or error
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     reason = lines[0] if lines else type(cause).__name__
     if "lock timeout" in reason:
-        return LedgerError(
+        return LedgerAway(
             f"the ledger {where} is busy: another process has been writing to it for long; try again"
         )
-    return LedgerError(f"cannot use the ledger {where}: {reason}")
+    away = isinstance(error, InterfaceError | OperationalError) or getattr(
+        error, "connection_invalidated", False
+    )
+    return (LedgerAway if away else LedgerError)(f"cannot use the ledger {where}: {reason}")

@@ -20,9 +20,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Protocol, final
 
-from joulewise.vocabulary.errors import LedgerError
+from joulewise.vocabulary.errors import LedgerAway, LedgerError
 
-SCHEMA = "0005"  # the newest migration; `schema.sql` creates a ledger that stands there
+SCHEMA = "0006"  # the newest migration; `schema.sql` creates a ledger that stands there
 INDEX_TABLES = (
     "recordings",
     "minutes",
@@ -30,6 +30,7 @@ INDEX_TABLES = (
     "wastes",
     "shards",
     "damaged",
+    "unsent",
 )  # a view of the recordings: may be dropped and rebuilt
 PRIMARY_TABLES = (  # known nowhere else: never dropped
     "pots",
@@ -43,7 +44,9 @@ PRIMARY_TABLES = (  # known nowhere else: never dropped
     "workers",
     "searches",
     "search_lines",
+    "tokens",
 )
+BODY_TABLES = ("bodies", "body_parts")  # the recordings themselves: never dropped, and too large for a copy
 
 _MAGIC = b"SQLite format 3\x00"
 _WAIT_S = 30.0
@@ -114,7 +117,7 @@ def open_store(place: str | Path, *, shared: bool = False, wait_s: float = _WAIT
     newer than this joulewise, or out of reach.
     """
     text = str(place)
-    if text.startswith(("postgresql:", "postgres:", "postgresql+psycopg:")):
+    if is_server(text):
         from joulewise.ledger.server import open_server
 
         return open_server(text, wait_s)
@@ -133,6 +136,11 @@ def open_store(place: str | Path, *, shared: bool = False, wait_s: float = _WAIT
             'server in the settings file: ledger = "postgresql://USER@HOST/joulewise"'
         )
     return _open_file(path, wait_s, journal="delete" if network else "wal")
+
+
+def is_server(place: str) -> bool:
+    """Whether a ledger's place is a server that several hosts share."""
+    return place.startswith(("postgresql:", "postgres:", "postgresql+psycopg:"))
 
 
 def network_file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
@@ -355,7 +363,7 @@ def _alone(folder: Path) -> Iterator[None]:
 def _explained(error: sqlite3.Error, where: str) -> LedgerError:
     text = str(error)
     if "locked" in text or "busy" in text:
-        return LedgerError(
+        return LedgerAway(
             f"the ledger {where} is busy: another process has been writing to it for long; try again"
         )
     if isinstance(

@@ -337,8 +337,10 @@ def _figures(device: Device, sums: _Sums, machine: Machine) -> DeviceSplit:
     whole = _figure(device, sums, (sums.total,) * 3, device.basis, device.source)
     if not sums.split:
         return DeviceSplit(device, whole, None, None, None)
-    basis = max(device.basis, Basis.MODELLED)
-    by_use, by_curve = f"{device.source}; split by use", f"{device.source}; idle by the load curve"
+    told_whole = bool(device.model.get("whole"))
+    basis = device.basis if told_whole else max(device.basis, Basis.MODELLED)  # nothing was split
+    by_use = device.source if told_whole else f"{device.source}; split by use"
+    by_curve = f"{device.source}; idle by the load curve"
     doubt_j = sums.shared * _UNEQUAL_SECONDS
     others_j = [max(0.0, sums.total - w - i) for w, i in zip(sums.work, sums.idle, strict=True)]
     work = _figure(device, sums, sums.work, basis, by_use, doubt_j)

@@ -25,6 +25,13 @@ _JOB_VARIABLES = {
     "slurm_job": "SLURM_JOB_ID",
     "slurm_task": "SLURM_ARRAY_TASK_ID",
     "slurm_node": "SLURMD_NODENAME",
+    "slurm_cluster": "SLURM_CLUSTER_NAME",
+    "job": "JOULEWISE_JOB",  # what the user says that several recordings belong to
+    "torchrun_run": "TORCHELASTIC_RUN_ID",
+    "torchrun_master": "MASTER_ADDR",
+    "torchrun_port": "MASTER_PORT",
+    "mpi_job": "PMIX_NAMESPACE",  # Open MPI, PRRTE
+    "mpi_job_id": "PMI_JOBID",  # MPICH
     "ray_job": "RAY_JOB_ID",
     "mlflow_run": "MLFLOW_RUN_ID",
     "wandb_run": "WANDB_RUN_ID",

@@ -319,7 +319,8 @@ class Recorder:
         self._used = [m for m in self._meters if isinstance(m, UsedMeter)]
         for meter in self._used:
             gauges += [
-                f"gpu_{kind}:{meter.device.id}" for kind in ("utilisation", "memory_bytes", "work_share")
+                f"gpu_{kind}:{meter.device.id}"
+                for kind in ("utilisation", "memory_bytes", "work_share", "sm_activity")
             ]
         self._gauge_names = gauges
         with self._lock:
@@ -425,6 +426,7 @@ class Recorder:
             f"gpu_utilisation:{device}": usage.utilisation,
             f"gpu_memory_bytes:{device}": usage.memory_used_bytes,
             f"gpu_work_share:{device}": share,
+            f"gpu_sm_activity:{device}": usage.sm_activity,
         }
 
     def _snapshot(self) -> Snapshot | None:

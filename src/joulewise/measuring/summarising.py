@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from joulewise.catalogue.zones import find_zone
+from joulewise.ledger.groups import MEETING
 from joulewise.ledger.index import Summary
+from joulewise.ledger.reducing import summary_figures
 from joulewise.measuring.attribution import Split, attribute
 from joulewise.vocabulary.errors import UnknownName
 from joulewise.vocabulary.figures import Figure
@@ -26,7 +30,7 @@ def summary(recording: Recording) -> Summary:
     last: dict[str, Any] = {}
     for point in recording.points:
         last.update(point.values)
-    return Summary(
+    made = Summary(
         run_id=recording.run_id,
         name=recording.name,
         host=recording.machine.host,
@@ -45,6 +49,7 @@ def summary(recording: Recording) -> Summary:
         points=len(recording.points),
         last_point=last,
         damage=len(recording.damage),
+        job=job_of(recording.metadata),
         person=str(told.get("person", "")),
         project=str(told.get("project", "")),
         zone=_zone(str(told.get("zone", ""))),
@@ -52,6 +57,11 @@ def summary(recording: Recording) -> Summary:
         site=f"{told.get('cloud') or '-'} {recording.machine.facts.get('chassis') or '-'}",
         inside=str(told.get("inside_run", "")),
     )
+    if (
+        "reduced" in recording.metadata
+    ):  # its ticks were made fewer, which changes how shared devices are split
+        return replace(made, **summary_figures(recording.metadata["reduced"]))
+    return made
 
 
 def _zone(text: str) -> str:
@@ -75,6 +85,25 @@ def _device(recording: Recording) -> str:
     if boards:
         return ", ".join(f"{count} × {name}" if count > 1 else name for name, count in sorted(boards.items()))
     return recording.machine.cpu_model
+
+
+def job_of(metadata: Mapping[str, Any]) -> str:
+    """Return what the recordings of one job's nodes and ranks have in common; "" where it is none that is known.
+
+    What the user says, else Slurm's job, torchrun's run, the MPI job. Where torchrun was given no run id, the meeting point
+    of its nodes stands in (`torchrun@host:port`), which later jobs may share.
+    """
+    told = {key: str(value) for key, value in metadata.items() if value}
+    if "job" in told:
+        return f"job:{told['job']}"
+    if "slurm_job" in told:
+        return f"slurm:{told['slurm_job']}" + (f"@{told['slurm_cluster']}" if "slurm_cluster" in told else "")
+    if told.get("torchrun_run", "none") != "none":
+        return f"torchrun:{told['torchrun_run']}"
+    if "torchrun_run" in told and "torchrun_master" in told:
+        return f"{MEETING}{told['torchrun_master']}:{told.get('torchrun_port', '')}"
+    mpi = told.get("mpi_job") or told.get("mpi_job_id")
+    return f"mpi:{mpi}" if mpi else ""
 
 
 def _components(split: Split) -> dict[str, float | None]:

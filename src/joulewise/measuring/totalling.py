@@ -10,7 +10,7 @@ would have caused, which is no account) stand apart, and each says of how many j
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from joulewise.catalogue.hourly import joules_until, mean_intensity
@@ -47,7 +47,7 @@ class Total:
     duration_s: float
     energy_j: Figure | None = None  # at the devices; recordings that saw another boundary as if at the device
     facility_j: Figure | None = None
-    grams: Mapping[str, Grams] | None = None  # by meaning: "average, lifecycle"
+    grams: Mapping[str, Grams] = field(default_factory=dict)  # by meaning: "average, lifecycle"
     cost: Figure | None = None
     currency: str = ""
     no_zone: int = 0  # recordings whose grams are over the world's range
@@ -68,7 +68,7 @@ def totals(
 
 def together(parts: Sequence[Total], key: str, month: str = "") -> Total:
     """Return several totals as one. Errors add linearly: they rest on the same meters, zones and factors."""
-    meanings = {m: None for p in parts for m in (p.grams or {})}
+    meanings = {m: None for p in parts for m in p.grams}
     whole_j = sum(p.energy_j.value for p in parts if p.energy_j is not None)
     currencies = {p.currency for p in parts if p.currency}
     priced = [p.cost for p in parts if p.energy_j is not None]
@@ -80,7 +80,7 @@ def together(parts: Sequence[Total], key: str, month: str = "") -> Total:
         sum(p.duration_s for p in parts),
         _sum(p.energy_j for p in parts),
         _sum(p.facility_j for p in parts),
-        {m: _grams([(p, p.grams[m]) for p in parts if p.grams and m in p.grams], whole_j) for m in meanings},
+        {m: _grams([(p, p.grams[m]) for p in parts if m in p.grams], whole_j) for m in meanings},
         None if None in priced or len(currencies) > 1 else _sum(priced),
         currencies.pop() if len(currencies) == 1 else "",
         sum(p.no_zone for p in parts),

@@ -30,7 +30,7 @@ from joulewise.vocabulary.errors import UsageError
 _CANDIDATES = 200
 _CHANCE = 0.05  # of beating the best: below it a paused trial is not finished for its own sake
 _MOST_BEST, _MOST_LATEST, _MOST_FAILED = 120, 60, 20  # trials that a decision looks at: it stays within 50 ms
-_FIRST_FIT, _NEXT_FIT = 30, 4  # steps of the fit
+_FIRST_FIT, _NEXT_FIT, _LATE_FIT = 30, 4, 2  # steps of the fit; late: one trial more changes little
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +154,7 @@ def _by_gain(
     rules: Rules,
     worker: str,
 ) -> tuple[Decision, Beliefs | None]:
+    late = len(begun) > _MOST_LATEST
     begun = looked_at(begun)
     warp = warp_of(np.array([v for t in begun for v in t.values]))
     failed = [t for t in trials if t.state is State.FAILED][-_MOST_FAILED:]
@@ -164,7 +165,7 @@ def _by_gain(
     features = space.features(points)
     seen = see(known, features, rules.epochs, warp, rules.position)
     believed = (
-        fit(seen, beliefs, _NEXT_FIT)
+        fit(seen, beliefs, _LATE_FIT if late else _NEXT_FIT)
         if beliefs is not None
         else fit(seen, Beliefs.first(features.shape[1]), _FIRST_FIT)
     )

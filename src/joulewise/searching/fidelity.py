@@ -42,6 +42,7 @@ def ladder(epochs: int) -> tuple[int, ...]:
 def minimum(trials: Sequence[Trial], epochs: int) -> Minimum:
     """Return the smallest rung whose order agrees with the order at three times its epochs or later."""
     rungs = ladder(epochs)
+    trials = [t for t in trials if t.epoch >= ETA]  # the others tell nothing of what comes later
     start = rungs[min(1, len(rungs) - 1)]
     told = [(rung, correlation(trials, rung)) for rung in rungs]
     known = [(rung, rho) for rung, rho in told if rho is not None]

@@ -15,15 +15,27 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, final
+from typing import Any, Protocol, TypeAlias, TypeVar, final
 
 from joulewise.ledger.store import Store, insert
-from joulewise.vocabulary.errors import UsageError
+from joulewise.vocabulary.errors import LedgerAway, LedgerError, UsageError
 
 Line: TypeAlias = dict[str, Any]
+_T = TypeVar("_T")
+_RETRY_S, _MOST_RETRY_S = 0.1, 5.0  # of a database that is away
+
+
+class Overtaken(LedgerError):  # noqa: N818 - it names the state
+    """The lock was lost with the database, and others added `lines` before it could be had again: decide anew."""
+
+    def __init__(self, lines: list[Line]) -> None:
+        super().__init__("the study's database went away, and other workers have gone on since")
+        self.lines = lines
 
 
 class Log(Protocol):
@@ -115,14 +127,20 @@ class FileLog:
 
 @final
 class DatabaseLog:
-    """The rows of one study in a database; the first statement of `alone` takes the study's own row, and waits for it."""
+    """The rows of one study in a database; the first statement of `alone` takes the study's own row, and waits for it.
 
-    def __init__(self, store: Store, name: str) -> None:
+    What is added is sent when `alone` is left. A database that is away then, or when `alone` is entered, is waited for,
+    `patience_s` at most. If others went on before this worker came back, what it was about to add does not hold: Overtaken.
+    """
+
+    def __init__(self, store: Store, name: str, patience_s: float = 600.0) -> None:
         self._store = store
         self._name = name
+        self._patience_s = patience_s
         self.where = f"{store.where} (study {name})"
         self.hosts = store.shared
         self._count = 0
+        self._added: list[Line] = []
         store.execute(
             insert("searches", ("name", "lines")) + " ON CONFLICT (name) DO NOTHING",
             {"name": name, "lines": 0},
@@ -131,38 +149,87 @@ class DatabaseLog:
     @contextmanager
     def alone(self) -> Iterator[list[Line]]:
         """Yield what others added; what is added inside holds together or not at all."""
-        kept = self._count
+        held = ExitStack()
+        texts = self._patiently(lambda: self._lock(held))
+        self._added = []
         try:
-            with self._store.transaction():
-                self._store.execute(
-                    "UPDATE searches SET lines = lines WHERE name = :name", {"name": self._name}
-                )
-                rows = self._store.query(
-                    "SELECT line FROM search_lines WHERE search = :search AND number > :number ORDER BY number",
-                    {"search": self._name, "number": kept},
-                )
-                news = decoded([r["line"] for r in rows], self.where, kept)
-                kept = self._count = kept + len(rows)
+            with held:
+                news = decoded(texts, self.where, self._count)
+                self._count += len(news)
                 yield news
-        except BaseException:
-            self._count = kept  # what was added inside does not hold
-            raise
+                self._insert()
+        except LedgerAway:
+            if self._added:
+                self._patiently(self._insert_again)
+        self._count += len(self._added)
 
     def add(self, line: Line) -> None:
-        """Insert a row."""
-        self._count += 1
-        self._store.execute(
-            insert("search_lines", ("search", "number", "line")),
-            {"search": self._name, "number": self._count, "line": encoded(line).decode().rstrip("\n")},
-        )
-        self._store.execute(
-            "UPDATE searches SET lines = :count WHERE name = :name",
-            {"count": self._count, "name": self._name},
-        )
+        """Take a row down, to be inserted with all others of this context."""
+        self._added.append(line)
 
     def close(self) -> None:
         """Give the connection back."""
         self._store.close()
+
+    def _lock(self, held: ExitStack) -> list[str]:
+        """Take the study's row for as long as `held` is open, and return the lines that others added."""
+        with ExitStack() as trying:
+            trying.enter_context(self._store.transaction())
+            self._store.execute("UPDATE searches SET lines = lines WHERE name = :name", {"name": self._name})
+            rows = self._store.query(
+                "SELECT line FROM search_lines WHERE search = :search AND number > :number ORDER BY number",
+                {"search": self._name, "number": self._count},
+            )
+            held.push(trying.pop_all())
+        return [row["line"] for row in rows]
+
+    def _insert(self) -> None:
+        if not self._added:
+            return
+        self._store.execute(
+            insert("search_lines", ("search", "number", "line")),
+            *(
+                {"search": self._name, "number": number, "line": _text(line)}
+                for number, line in enumerate(self._added, self._count + 1)
+            ),
+        )
+        self._store.execute(
+            "UPDATE searches SET lines = :count WHERE name = :name",
+            {"count": self._count + len(self._added), "name": self._name},
+        )
+
+    def _insert_again(self) -> None:
+        """Insert what did not get through: unless it did, and only the answer was lost."""
+        with ExitStack() as held:
+            there = self._lock(held)
+            if there[: len(self._added)] == [_text(line) for line in self._added]:
+                return  # what others added behind it is read at the next look
+            if there:
+                self._count += len(there)
+                raise Overtaken(decoded(there, self.where, self._count - len(there)))
+            self._insert()
+
+    def _patiently(self, attempt: Callable[[], _T]) -> _T:
+        """Return what `attempt` does, once the database is there."""
+        until_s, wait_s = time.monotonic() + self._patience_s, _RETRY_S
+        told = False
+        while True:
+            try:
+                return attempt()
+            except LedgerAway as away:
+                if time.monotonic() + wait_s > until_s:
+                    raise LedgerError(
+                        f"{away}; waited {self._patience_s:.0f} s for it. The study stands there as it was: the same command goes on"
+                    ) from None
+                if not told:
+                    print(f"joulewise: {away}; waiting for it", file=sys.stderr)
+                    told = True
+            time.sleep(wait_s)
+            wait_s = min(2 * wait_s, _MOST_RETRY_S)
+
+
+def _text(line: Line) -> str:
+    return encoded(line).decode().rstrip("\n")
 
 
 def encoded(line: Line) -> bytes:

@@ -163,6 +163,11 @@ class Driver:
         """How many epochs the trial would not have to repeat if it went on now."""
         return self.handle.reported if self.is_generator or self.handle.by_shares else self.handle.saved_at
 
+    @property
+    def begins_from_saved(self) -> bool:
+        """Whether the objective, a function, is called with what it saved when the trial goes on."""
+        return not self.is_generator and not self.handle.by_shares and self.handle.saved_at > 0
+
     def advance(self, ready: Callable[[], bool], take: Callable[[float], bool]) -> None:
         """Train epoch by epoch: `ready` is asked before each, `take` is told each value; either ends it by False.
 

@@ -30,32 +30,36 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
+from operator import itemgetter
 from typing import Any, final
 
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
-from optuna.trial import FrozenTrial, TrialState
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial
 from threadpoolctl import threadpool_limits
 
 from joulewise.searching.curves import Beliefs
 from joulewise.searching.deciding import Rules, decide
 from joulewise.searching.fidelity import ladder
-from joulewise.searching.history import Decision, State, Step, Trial
-from joulewise.searching.space import Choice, Float, Int, Parameter, Space
+from joulewise.searching.history import Decision, Step
+from joulewise.searching.optuna_space import outer
+from joulewise.searching.optuna_trials import (
+    BEGAN,
+    CHECKPOINT,
+    COSTS,
+    RESUMES,
+    SPENT,
+    UNTIL,
+    VALUES,
+    Told,
+    values_of,
+    varied,
+)
 from joulewise.searching.spending import Measure, ahead, moved, nearly
 from joulewise.searching.spending import told as spending
 from joulewise.searching.study import checked, unit_of
 from joulewise.vocabulary.budget import Budget, Spent, judge
 from joulewise.vocabulary.errors import UsageError
-
-VALUES, COSTS, RESUMES, BEGAN, UNTIL, CHECKPOINT, SPENT = (
-    f"joulewise:{name}" for name in ("values", "costs", "resumes", "began", "until", "checkpoint", "spent")
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +97,10 @@ class OptunaPlug:
     def begin(self, trial: optuna.Trial) -> Begun:
         """Return where this trial begins: at the checkpoint of the pruned trial that it goes on with, or at nothing."""
         self._before = self._counted()
-        number = trial.user_attrs.get(RESUMES)
-        earlier = next((t for t in trial.study.get_trials(deepcopy=False) if t.number == number), None)
+        told = trial.study.get_trials(deepcopy=False)
+        # what the sampler noted stands in the storage; the live trial may be a copy of before
+        number = next(t for t in told if t.number == trial.number).user_attrs.get(RESUMES)
+        earlier = next((t for t in told if t.number == number), None)
         if earlier is None or CHECKPOINT not in earlier.user_attrs:
             return Begun()
         epoch, path = earlier.user_attrs[CHECKPOINT]
@@ -119,6 +125,16 @@ class OptunaPlug:
         """Return whether the trial is to be frozen: something else promises more gain per joule, or the budget is spent."""
         told = trial.study.get_trials(deepcopy=False)
         return self.freezes(trial.study, next(t for t in told if t.number == trial.number))
+
+    def best(self, study: optuna.Study) -> tuple[float, FrozenTrial]:
+        """Return the best value of any epoch of any trial, and that trial; Optuna's own `best_trial` knows complete trials only."""
+        pick = min if study.directions[0] == optuna.study.StudyDirection.MINIMIZE else max
+        values = [
+            (pick(seen), t) for t in study.get_trials() if (seen := [v for v in values_of(t) if isfinite(v)])
+        ]
+        if not values:
+            raise UsageError("no trial of the study has reported a value")
+        return pick(values, key=itemgetter(0))
 
     def callback(self, study: optuna.Study, _trial: FrozenTrial) -> None:
         """Note what was spent, and stop the study when its budget is spent or nothing is worth its joules."""
@@ -148,7 +164,7 @@ class OptunaPlug:
         """Return the settings of the next trial: new ones, or those of a pruned trial that is worth going on with."""
         self.reason = ""
         self._before = self._counted()
-        told = _Told(study, distributions, self.rules, without=trial.number)
+        told = Told(study, distributions, self.rules, without=trial.number)
         decision = self._decide(told)
         if decision.step is Step.STOP:
             self.reason = decision.reason
@@ -162,11 +178,11 @@ class OptunaPlug:
             return {name: told.last(decision.trial).params[name] for name in distributions}
         assert decision.point is not None  # noqa: S101 - for the type checker: a start has a point
         chosen = told.space.configuration(decision.point)
-        return {name: _outer(distributions[name], value) for name, value in chosen.items()}
+        return {name: outer(distributions[name], value) for name, value in chosen.items()}
 
     def freezes(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Return whether a running trial is to be frozen after what it has reported."""
-        values = _values(trial)
+        values = values_of(trial)
         frame = _frame(study, trial)
         self._note(frame, trial.user_attrs, len(values))
         self._spend(study)
@@ -178,14 +194,14 @@ class OptunaPlug:
         distributions = varied(study) or {n: d for n, d in trial.distributions.items() if not d.single()}
         if epoch >= self.rules.epochs or epoch < until or not distributions:
             return False
-        told = _Told(study, distributions, self.rules, going_on=trial.number)
+        told = Told(study, distributions, self.rules, going_on=trial.number)
         decision = self._decide(told)
         if decision.step is Step.PROMOTE and told.last(decision.trial).number == trial.number:
             frame.set_user_attr(UNTIL, decision.until)
             return False
         return True
 
-    def _decide(self, told: _Told) -> Decision:
+    def _decide(self, told: Told) -> Decision:
         key = ",".join(told.space.names)
         with threadpool_limits(1, "blas"):
             decision, beliefs = decide(told.space, told.trials, self._beliefs.get(key), told.rules)
@@ -229,66 +245,6 @@ class OptunaPlug:
         if self.rules.unit == "s":
             return spent.time_s
         return spent.energy_j.value if spent.energy_j is not None else 0.0
-
-
-@final
-class _Told:
-    """An Optuna study's trials as histories: those of the same settings that go on with each other are one."""
-
-    def __init__(
-        self,
-        study: optuna.Study,
-        distributions: Mapping[str, BaseDistribution],
-        rules: Rules,
-        *,
-        without: int = -1,
-        going_on: int = -1,
-    ) -> None:
-        self.space = Space({name: _parameter(d) for name, d in distributions.items()})
-        minimise = study.directions[0] == optuna.study.StudyDirection.MINIMIZE
-        self.rules = replace(rules, minimise=minimise, pareto=len(study.directions) == 2)
-        self.trials: list[Trial] = []
-        self._last: list[FrozenTrial] = []
-        self._places: dict[int, int] = {}  # Optuna's number: place in `trials`
-        for trial in study.get_trials(deepcopy=False):
-            whole = all(name in trial.params for name in distributions)
-            if trial.number != without and whole and trial.state != TrialState.WAITING:
-                self._take(trial, distributions, on=trial.number == going_on)
-
-    def last(self, place: int) -> FrozenTrial:
-        """Return the latest of Optuna's trials that one of ours consists of."""
-        return self._last[place]
-
-    def _take(self, trial: FrozenTrial, distributions: Mapping[str, BaseDistribution], *, on: bool) -> None:
-        place = self._places.get(trial.user_attrs.get(RESUMES, -1), len(self.trials))
-        if place == len(self.trials):
-            inner = {name: _inner(d, trial.params[name]) for name, d in distributions.items()}
-            self.trials.append(Trial(place, self.space.point(inner), key=self.space.key(inner)))
-            self._last.append(trial)
-        self._places[trial.number] = place
-        self._last[place] = trial
-        before = self.trials[place]
-        values, costs = _curve(trial, self.rules)
-        began = trial.user_attrs.get(BEGAN, 0)
-        new = began + len(values) - before.epoch
-        if new > 0:
-            values, costs = (*before.values, *values[-new:]), (*before.costs_j, *costs[-new:])
-        else:
-            values, costs = before.values, before.costs_j
-        kept = trial.user_attrs.get(CHECKPOINT, [0])[0] >= len(values)
-        state = _STATES[trial.state] if not on else State.PAUSED
-        why = "" if state is not State.FAILED else "it failed in Optuna"
-        self.trials[place] = replace(
-            before, values=values, costs_j=costs, state=state, why=why, resumable=on or kept
-        )
-
-
-_STATES = {
-    TrialState.RUNNING: State.RUNNING,
-    TrialState.COMPLETE: State.COMPLETE,
-    TrialState.PRUNED: State.PAUSED,
-    TrialState.FAIL: State.FAILED,
-}
 
 
 @final
@@ -342,69 +298,6 @@ class _Pruner(optuna.pruners.BasePruner):
         return self._plug.freezes(study, trial)
 
 
-def varied(study: optuna.Study) -> dict[str, BaseDistribution]:
-    """Return the parameters that all trials so far have, those with one value left out."""
-    told = study.get_trials(deepcopy=False)
-    found = optuna.search_space.intersection_search_space(told, include_pruned=True)
-    return {name: d for name, d in found.items() if not d.single()}
-
-
 def _frame(study: optuna.Study, trial: FrozenTrial) -> optuna.Trial:
     """Return the live trial, to note attributes on; Optuna gives its own samplers and pruners the same id."""
     return optuna.trial.Trial(study, trial._trial_id)  # noqa: SLF001
-
-
-def _values(trial: FrozenTrial) -> list[float]:
-    """Return what a trial has reported itself, an epoch each, in order."""
-    told = trial.user_attrs.get(VALUES)
-    return list(told) if told is not None else [v for _, v in sorted(trial.intermediate_values.items())]
-
-
-def _curve(trial: FrozenTrial, rules: Rules) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return values (more is better) and costs of the epochs; of a trial that reported none, its end stands for all."""
-    values = _values(trial)
-    if not values and trial.state == TrialState.COMPLETE:
-        values = [trial.values[0]] * rules.epochs
-    values = values[: next((i for i, v in enumerate(values) if not isfinite(v)), len(values))]
-    took_s = trial.duration.total_seconds() if trial.duration else 1.0
-    costs = [*trial.user_attrs.get(COSTS, [])] or [max(took_s, 1e-6) / max(len(values), 1)]
-    costs += [costs[-1]] * (len(values) - len(costs))
-    return tuple(-v if rules.minimise else v for v in values), tuple(costs[: len(values)])
-
-
-def _steps(distribution: BaseDistribution) -> tuple[Any, Any] | None:
-    """Return where a distribution whose values are counted begins, and its step; None if they are as they are."""
-    if isinstance(distribution, FloatDistribution) and distribution.step is not None:
-        return distribution.low, distribution.step
-    if isinstance(distribution, IntDistribution) and distribution.step != 1:
-        return distribution.low, distribution.step
-    return None
-
-
-def _parameter(distribution: BaseDistribution) -> Parameter:
-    """Return the parameter that stands for a distribution: steps and choices are counted."""
-    if isinstance(distribution, CategoricalDistribution):
-        return Choice(tuple(range(len(distribution.choices))))
-    if not isinstance(distribution, FloatDistribution | IntDistribution):
-        raise UsageError(f"joulewise does not know Optuna's {type(distribution).__name__}")
-    if (steps := _steps(distribution)) is not None:
-        return Int(0, round((distribution.high - steps[0]) / steps[1]))
-    if isinstance(distribution, FloatDistribution):
-        return Float(distribution.low, distribution.high, distribution.log)
-    return Int(distribution.low, distribution.high, distribution.log)
-
-
-def _inner(distribution: BaseDistribution, value: Any) -> Any:
-    """Return what stands for a value of Optuna's in our space."""
-    if isinstance(distribution, CategoricalDistribution):
-        return int(distribution.to_internal_repr(value))
-    steps = _steps(distribution)
-    return value if steps is None else round((value - steps[0]) / steps[1])
-
-
-def _outer(distribution: BaseDistribution, value: Any) -> Any:
-    """Return Optuna's value that stands for one of our space."""
-    if isinstance(distribution, CategoricalDistribution):
-        return distribution.choices[value]
-    steps = _steps(distribution)
-    return value if steps is None else steps[0] + value * steps[1]

@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import exp, inf, isfinite, log, nan
+from math import exp, inf, isfinite, isnan, log, nan
 from typing import Any, TypeAlias, final
 
 import numpy as np
@@ -140,14 +140,14 @@ class Space:
 
     def configuration(self, point: Vector) -> Configuration:
         """Return the configuration at a point of the unit cube; parameters that do not apply are left out."""
-        shares = dict(zip(self.names, point, strict=True))
+        shares = dict(zip(self.parameters, point.tolist(), strict=True))
         chosen: Configuration = {}
         for name in self._order:
             parameter = self.parameters[name]
-            if self._applies(parameter, chosen):
-                share = float(shares[name])
-                chosen[name] = parameter.at(0.5 if np.isnan(share) else share)
-        return {name: chosen[name] for name in self.names if name in chosen}
+            if not parameter.when or self._applies(parameter, chosen):
+                share = shares[name]
+                chosen[name] = parameter.at(0.5 if isnan(share) else share)
+        return {name: chosen[name] for name in self.parameters if name in chosen}
 
     def point(self, configuration: Mapping[str, Any]) -> Vector:
         """Return the point of the unit cube of a configuration: NaN where a parameter does not apply."""

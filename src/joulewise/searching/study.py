@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 from joulewise.ledger.files import is_alive
 from joulewise.searching.deciding import Rules
@@ -22,7 +22,7 @@ from joulewise.searching.front import front
 from joulewise.searching.history import State, Trial
 from joulewise.searching.importance import importance
 from joulewise.searching.journal import Known, check_head, check_same, head
-from joulewise.searching.log import FileLog, Line, Log, MemoryLog
+from joulewise.searching.log import FileLog, Line, Log, MemoryLog, Overtaken
 from joulewise.searching.objective import Handle
 from joulewise.searching.past import Past, lines_of
 from joulewise.searching.space import Configuration, Space
@@ -31,6 +31,7 @@ from joulewise.vocabulary.budget import Budget
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.quantities import format_duration, format_si
 
+_T = TypeVar("_T")
 _SILENT_S = 600.0  # and ten of its epochs: after that a worker on another host counts as lost
 _DEADLY = 3  # workers that were lost in the same epoch of a trial: its settings kill them
 
@@ -51,13 +52,7 @@ class Study:
         self._log = log or MemoryLog()
         self._within = False
         try:
-            with self.alone():
-                if not self.lines:
-                    self.write(head(name, space, rules))
-                    for line in lines_of(past, space, rules.epochs, minimise=rules.minimise):
-                        self.write(line)
-                check_head(self._log.where, self.lines)
-                check_same(self._log.where, self.lines, space, rules)
+            self.agreed(lambda: self._begin_or_join(past))
         except BaseException:
             self._log.close()
             raise
@@ -78,14 +73,28 @@ class Study:
         if self._within:
             yield
             return
-        with self._log.alone() as news:
-            for line in news:
+        firm = len(self.lines)
+        try:
+            with self._log.alone() as news:
+                for line in news:
+                    self._take(line)
+                firm = len(self.lines)
+                self._within = True
+                try:
+                    yield
+                finally:
+                    self._within = False
+        except Overtaken as others:
+            lines, self.lines, self._known = [*self.lines[:firm], *others.lines], [], Known()
+            for line in lines:
                 self._take(line)
-            self._within = True
-            try:
-                yield
-            finally:
-                self._within = False
+            raise
+
+    def agreed(self, act: Callable[[], _T]) -> _T:
+        """Return what `act` returns, done while no other worker decides; it is done again if others were faster after all."""
+        while True:
+            with suppress(Overtaken), self.alone():
+                return act()
 
     def look(self) -> None:
         """Take in what others have done."""
@@ -94,9 +103,12 @@ class Study:
 
     def write(self, line: Line) -> None:
         """Add a line to the journal, and know what it says."""
-        with self.alone():
+
+        def add() -> None:
             self._log.add(line)
             self._take(line)
+
+        self.agreed(add)
 
     @property
     def known(self) -> Known:
@@ -271,6 +283,15 @@ class Study:
         from joulewise.searching.worker import Worker
 
         Worker(self, objective, budget, measure, target, **options).go()
+
+    def _begin_or_join(self, past: Sequence[Past]) -> None:
+        """Write the first lines of a new study; refuse one that is there with another space or other rules."""
+        if not self.lines:
+            self.write(head(self.name, self.space, self.rules))
+            for line in lines_of(past, self.space, self.rules.epochs, minimise=self.rules.minimise):
+                self.write(line)
+        check_head(self._log.where, self.lines)
+        check_same(self._log.where, self.lines, self.space, self.rules)
 
     def _take(self, line: Line) -> None:
         self.lines.append(line)

@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 from joulewise.ledger.files import boot_id, process_start
 from joulewise.searching.curves import Beliefs
 from joulewise.searching.deciding import decide
-from joulewise.searching.history import State, Step
+from joulewise.searching.history import Decision, State, Step
 from joulewise.searching.hours import Hours
 from joulewise.searching.journal import decided
 from joulewise.searching.objective import Driver, Handle, TrialFailed
@@ -71,6 +71,9 @@ class Worker:
         self._deciding_s = 0.0
         self._drivers: dict[int, Driver] = {}
         self._restored: set[int] = set()  # those that begin with a checkpoint which nobody has read yet
+        self._distrusted: set[int] = (
+            set()
+        )  # those whose checkpoint did not work; a second time they have failed
         self._beliefs: Beliefs | None = None
         self._before = 0.0
         self._offset_s = 0.0
@@ -87,11 +90,7 @@ class Worker:
     def go(self) -> None:
         """Decide and act until there is a reason to end; what was held is let go of, however it ends."""
         study = self._study
-        with study.alone():
-            study.bury(self.name)
-            self._offset_s = study.spent.get("time_s", 0.0)
-            study.write({"kind": "joined", "worker": self.name, "process": self._process,
-                         "rules": asdict(study.rules), "utc": _now()})  # fmt: skip
+        study.agreed(self._join)
         self._before = self._counted(self._measure())
         try:
             waited_s = _WAIT_S
@@ -109,26 +108,40 @@ class Worker:
             with suppress(JoulewiseError):  # a store out of reach must not hide why this worker ends
                 self._write("parted", spent=told(self._measure()), deciding_s=self._deciding_s)
 
+    def _join(self) -> None:
+        study = self._study
+        study.bury(self.name)
+        self._offset_s = study.spent.get("time_s", 0.0)
+        self._write("joined", process=self._process, rules=asdict(study.rules), utc=_now())
+
     def _next(self) -> bool:
         """Decide, and train what was decided; False if there is nothing to do until others tell more."""
-        study = self._study
-        with study.alone():
-            study.bury(self.name)
-            if self._called_off() or self._is_spent():
-                return True
-            began_s = time.process_time()
-            with threadpool_limits(1, "blas"):  # small matrices: more threads only wait for each other
-                decision, beliefs = decide(study.space, study.trials, self._beliefs, study.rules, self.name)
-            self._deciding_s += time.process_time() - began_s
-            if decision.step is Step.WAIT:
-                return False
-            self._beliefs = beliefs
-            study.write(decided(decision, study.space, self.name))
+        made = self._study.agreed(self._decide)
+        if made is None:
+            return True
+        decision, beliefs = made
+        if decision.step is Step.WAIT:
+            return False
+        self._beliefs = beliefs
         if decision.step is Step.STOP:
             self._reason = decision.reason
         else:
             self._train(self._driver(decision.trial), decision.trial, decision.until)
         return True
+
+    def _decide(self) -> tuple[Decision, Beliefs | None] | None:
+        """Return what is to be done and what is believed then; None if this worker is to end."""
+        study = self._study
+        study.bury(self.name)
+        if self._called_off() or self._is_spent():
+            return None
+        began_s = time.process_time()
+        with threadpool_limits(1, "blas"):  # small matrices: more threads only wait for each other
+            made = decide(study.space, study.trials, self._beliefs, study.rules, self.name)
+        self._deciding_s += time.process_time() - began_s
+        if made[0].step is not Step.WAIT:
+            study.write(decided(made[0], study.space, self.name))
+        return made
 
     def _driver(self, number: int) -> Driver:
         """Return what drives a trial: the one kept here, unless another worker took the trial further."""
@@ -167,11 +180,9 @@ class Worker:
             self._restored.discard(number)
             after = self._measure()
             signed = -value if self._study.rules.minimise else value
-            with self._study.alone():
-                if self._is_lost():
-                    return False
-                self._write("epoch", trial=number, epoch=epoch, value=signed, spent=told(after), utc=_now(),
-                            cost=max(0.0, self._counted(after) - self._before))  # fmt: skip
+            if not self._tell("epoch", trial=number, epoch=epoch, value=signed, spent=told(after), utc=_now(),
+                              cost=max(0.0, self._counted(after) - self._before)):  # fmt: skip
+                return False
             if self._told is not None:
                 self._told(trial=number, epoch=epoch, value=value)
             if self._shown is not None:
@@ -185,7 +196,8 @@ class Worker:
         try:
             driver.advance(ready, take)
         except TrialFailed as failure:
-            if number in self._restored and epoch == resumed_at:
+            from_saved = number in self._restored or driver.begins_from_saved
+            if from_saved and epoch == resumed_at and number not in self._distrusted:
                 self._start_again(number, str(failure))
             else:
                 self._fail(number, str(failure))
@@ -198,12 +210,10 @@ class Worker:
         trial = study.trials[number]
         complete = driver.ended or trial.epoch >= study.rules.epochs
         state = State.COMPLETE if complete else State.PAUSED
-        with study.alone():
-            if self._is_lost():
-                return
-            # what is trained anew for each share stands in no memory: any worker can go on with it
-            resumable = driver.resumes_at >= trial.epoch and not study.rules.shares
-            self._write("left", trial=number, state=state.value, resumable=resumable)
+        # what is trained anew for each share stands in no memory: any worker can go on with it
+        resumable = driver.resumes_at >= trial.epoch and not study.rules.shares
+        if not self._tell("left", trial=number, state=state.value, resumable=resumable):
+            return
         if complete:
             self._let_go(number)
         for other in [n for n in self._drivers if study.trials[n].state in (State.COMPLETE, State.FAILED)]:
@@ -218,6 +228,7 @@ class Worker:
     def _start_again(self, number: int, why: str) -> None:
         """Go on without a checkpoint that did not work: its epochs stand, and are repeated if it is promoted."""
         self._study.notes.append(f"the checkpoint of trial {number} is not used again: {why}")
+        self._distrusted.add(number)
         self._let_go(number)
         self._study.write({"kind": "saved", "trial": number, "epoch": 0, "state": "", "path": False})
         self._write("left", trial=number, state=State.PAUSED.value, resumable=False)
@@ -241,27 +252,28 @@ class Worker:
 
     def _begin(self, number: int, epoch: int) -> bool:
         """Begin an epoch, if the budget has room for it and for those that other workers have begun."""
-        study = self._study
-        with study.alone():
-            if self._called_off():
+        return self._study.agreed(lambda: self._may_begin(number, epoch))
+
+    def _may_begin(self, number: int, epoch: int) -> bool:
+        if self._called_off():
+            return False
+        next_cost = self._next_cost(number)
+        now = self._measure()
+        own, total = self._counted(now), self._total(now)
+        if self._stops(total):
+            return False
+        counted = self._counted(total)
+        each_s = now.time_s / own if own > 0 else 0.0
+        for others in (0.0, self._study.known.reserved(self.name)):
+            share = (next_cost + others) / counted if counted > 0 else 0.0
+            after = ahead(total, share, next_cost * each_s)
+            if (verdict := judge(self._budget, after)).stops:
+                if not others:
+                    self._reason = nearly(self._budget, verdict.limit, total)
                 return False
-            next_cost = self._next_cost(number)
-            now = self._measure()
-            own, total = self._counted(now), self._total(now)
-            if self._stops(total):
-                return False
-            counted = self._counted(total)
-            each_s = now.time_s / own if own > 0 else 0.0
-            for others in (0.0, study.known.reserved(self.name)):
-                share = (next_cost + others) / counted if counted > 0 else 0.0
-                after = ahead(total, share, next_cost * each_s)
-                if (verdict := judge(self._budget, after)).stops:
-                    if not others:
-                        self._reason = nearly(self._budget, verdict.limit, total)
-                    return False
-            self._before = own
-            self._write("began", trial=number, epoch=epoch, expected=next_cost, utc=_now())
-            return True
+        self._before = own
+        self._write("began", trial=number, epoch=epoch, expected=next_cost, utc=_now())
+        return True
 
     def _rest(self) -> None:
         """Rest until the plan has a clean hour; others hear of it now and then, lest they give this worker up."""
@@ -336,6 +348,17 @@ class Worker:
 
     def _reached(self, value: float, target: float) -> bool:
         return value <= target if self._study.rules.minimise else value >= target
+
+    def _tell(self, kind: str, **values: Any) -> bool:
+        """Write a line, unless this worker was given up for lost; return whether it was written."""
+
+        def tell() -> bool:
+            if self._is_lost():
+                return False
+            self._write(kind, **values)
+            return True
+
+        return self._study.agreed(tell)
 
     def _write(self, kind: str, **values: Any) -> None:
         self._study.write({"kind": kind, "worker": self.name, **values})

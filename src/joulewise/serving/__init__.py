@@ -7,9 +7,10 @@ batch runs forms the next batch (`engine.py`); how many of them, and who is turn
 together are computed once. CPU time is turned into joules and grams at the rate that the recording of this serving period
 shows (`energy.py`).
 
-A model is a folder of variants (`folder.py`, loaded by `hosting.py` and `onnx_model.py`); which of them answers is decided by
+A model is a folder of variants (`folder.py`, written by `compressed.py`, loaded by `hosting.py` and `onnx_model.py`); which of them answers is decided by
 `choosing.py` and `canary.py` for `variants.py`. When nobody asks, `sleeping.py` says when to stop (`running.py`), and
-`parent.py` waits for the next connection. Beyond one machine: `scaling.py`, `ray_serve.py`, `kserve.py`.
+`parent.py` waits for the next connection; it holds the connections of workers that are killed (`keeping.py`), and starts as many
+as the traffic needs (`replicas.py`, `scaling.py`). Beyond one machine: `ray_serve.py`, `kserve.py`.
 
 Start reading at app.py. Terms: rows are a request's size in its batch dimension; a batch is what one call of the model
 computes; standing by is what the server draws while no request is inside; a flight is an answer that several wait for.

@@ -97,6 +97,7 @@ class Endpoint:
         self.cache = PredictionCache(limits.cache_bytes, limits.cache_ttl_s)
         self.flights: Flights[Job] = Flights()
         self.finish: Callable[[Exchange, Reply], None] = lambda _exchange, _reply: None
+        self.on_take: Callable[[Sequence[Job]], None] = lambda _batch: None
         self.on_batch: Callable[[int, float], None] = lambda _rows, _cpu_s: None
         self.held_bytes: Callable[[], int] = lambda: 0
         self.variants: Variants | None = None
@@ -241,6 +242,9 @@ class Endpoint:
         nobody = Exchange(lambda _exchange, _reply, _cost: None)
         engine.submit(Job(ask.tensors, model.batches, encode, landed, nobody))
 
+    def _take(self, batch: Sequence[Job]) -> None:
+        self.on_take(batch)  # whoever listens may come after a variant was loaded
+
     def _count(self, one: Hosted, rows: int, cpu_s: float) -> None:
         for counters in (self.counters, one.counters):
             counters.batches += 1
@@ -303,6 +307,7 @@ class Endpoint:
             limit_rows=self.limits.most_rows,
             cpu_s=self._cpu_s,
             on_batch=partial(self._count, one),
+            on_take=self._take,
             executor=self._executor,
         )
 

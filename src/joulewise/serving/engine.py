@@ -100,6 +100,7 @@ class Engine:
         limit_rows: int = 64,
         cpu_s: Callable[[], float] = time.thread_time,
         on_batch: Callable[[int, float], None] = lambda _rows, _cpu_s: None,
+        on_take: Callable[[Sequence[Job]], None] = lambda _batch: None,
         executor: Executor | None = None,
     ) -> None:
         self.model = model
@@ -108,6 +109,7 @@ class Engine:
         self._limit_rows = limit_rows if model.batches else 1
         self._cpu_s = cpu_s
         self._on_batch = on_batch
+        self._on_take = on_take
         self._queue: list[Job] = []
         self._rows = 0  # in the queue and in the batch that runs
         self.most = self._limit_rows  # the largest batch that is worth running while we keep up
@@ -150,6 +152,7 @@ class Engine:
             self._turning = False
             return
         rows = sum(job.waiting.rows for job in batch)
+        self._on_take(batch)
         if self.model.waits or worth_a_thread(rows, self._target_s, self._cpu_line):
             computing = asyncio.get_running_loop().run_in_executor(self._executor, self._compute, batch)
             computing.add_done_callback(partial(self._computed, batch, rows))

@@ -74,6 +74,7 @@ class Exchange:
         "method",
         "path",
         "respond",
+        "slot",
     )
 
     def __init__(self, respond: Callable[[Exchange, Reply, Cost], None]) -> None:
@@ -87,6 +88,7 @@ class Exchange:
         self.done = False
         self.keep = True  # the connection, after the answer
         self.job: Job | None = None
+        self.slot = -1  # of its connection in the journal (`keeping.py`), -1 for none
 
 
 @final

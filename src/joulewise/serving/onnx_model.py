@@ -1,7 +1,6 @@
 """The leaf that knows ONNX Runtime: load a model, learn what may be done with it, run it.
 
-ONNX Runtime's threads spin for milliseconds after each call by default, which we measured at 10 to 13 times the CPU
-time of a small model; here they never do, and there is one unless more are asked for.
+Its session is the one that `compressing` measures with.
 
 A model says that its first dimension may vary, not that its rows are independent of each other. So `load` tries: the
 same rows alone and together must give the same answers (or nothing is batched), and the same input twice the same
@@ -17,11 +16,10 @@ from typing import Any, Protocol, final
 
 import numpy as np
 
+from joulewise.compressing import runtime
 from joulewise.serving.tensors import TYPES, Refused, Spec, Tensor
 from joulewise.vocabulary.errors import UsageError
 
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider",
-             "rocm": "ROCMExecutionProvider", "coreml": "CoreMLExecutionProvider", "openvino": "OpenVINOExecutionProvider"}  # fmt: skip
 _PROBE_ROWS = 3
 _PROBE_SIZE = 4  # for dimensions that may vary
 _TOLERANCE = 0.01  # of the largest output: rounding differs with the size of a batch
@@ -59,7 +57,7 @@ class OnnxModel:
             )
         self.name = name or path.stem
         self.version = digest[:16]
-        self._session = _session(path, threads, device)
+        self._session = runtime.session(path, threads, device)
         self.inputs = tuple(_spec(node, path) for node in self._session.get_inputs())
         self.outputs = tuple(_spec(node, path) for node in self._session.get_outputs())
         if not self.inputs:
@@ -80,7 +78,7 @@ class OnnxModel:
                     self._output_names, dict(zip(self._input_names, tensors, strict=True))
                 )
             ]
-        except _runtime_errors() as error:
+        except runtime.runtime_errors() as error:
             raise Refused(
                 422, f"the model cannot take this input: {' '.join(str(error).split())[:300]}"
             ) from None
@@ -157,36 +155,6 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise UsageError(f"cannot read the model {path}: {error.strerror}") from None
-
-
-def _session(path: Path, threads: int, device: str) -> Any:
-    import onnxruntime
-
-    provider = PROVIDERS.get(device)
-    there = onnxruntime.get_available_providers()
-    if provider is None or provider not in there:
-        raise UsageError(f"{path} is for {device}, but ONNX Runtime here has {', '.join(there)}")
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # what fails is raised; the log would only repeat it
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=[provider])
-    except _runtime_errors() as error:
-        raise UsageError(f"cannot load {path}: {' '.join(str(error).split())[:300]}") from None
-
-
-def _runtime_errors() -> tuple[type[Exception], ...]:
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    names = (
-        "Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "ModelLoaded", "NoModel", "NoSuchFile",
-        "NotImplemented", "RuntimeException", "EPFail", "EngineError",
-    )  # fmt: skip
-    return tuple(getattr(state, name) for name in names if hasattr(state, name))
 
 
 def _spec(node: Any, path: Path) -> Spec:

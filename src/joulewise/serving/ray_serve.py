@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, final
 
@@ -22,13 +22,11 @@ from joulewise.serving.energy import Rate
 from joulewise.serving.folder import read_folder
 from joulewise.serving.hosting import host
 from joulewise.serving.scaling import Replica as Capacity
-from joulewise.serving.scaling import Scaling, Traffic, scale
+from joulewise.serving.scaling import Scaling, per_s, scale, watched
 
 if TYPE_CHECKING:
     from ray.serve import Application
 
-_MINUTES_KEPT = 14 * 1440
-_BUSY = 0.8  # of what the fitted line promises: a queue needs room
 _IN_FLIGHT = 512  # requests in a replica: our own admission refuses what cannot be answered in time
 
 Begin = Callable[[str], tuple[Callable[[], Rate | None], Callable[[Service], None]]]
@@ -96,17 +94,6 @@ def application(
     return bound
 
 
-def per_s(service: Service) -> float:
-    """Return how many requests a second this replica can answer, by the fitted lines of its models; 0 is not known."""
-    best = 0.0
-    for endpoint in service.endpoints.values():
-        engine = endpoint.hosted[endpoint.default].engine
-        line = None if engine is None else engine.seconds_line
-        if engine is not None and line is not None and line.at(engine.most) > 0:
-            best = max(best, _BUSY * engine.most / line.at(engine.most))
-    return best
-
-
 @final
 class Forecast:
     """Ray Serve's autoscaling policy by `scaling.py`: called with Ray's context every fraction of a second."""
@@ -140,43 +127,6 @@ class Forecast:
         )
         state["needs"] = [*kept, [now_s, told.needed]][-200:]
         return told.replicas, state
-
-
-def watched(
-    state: Mapping[str, Any], now_s: float, totals: Mapping[str, float], queued: float
-) -> tuple[dict[str, Any], Traffic]:
-    """Return the state with what came since the last call, and the traffic so far. Pure.
-
-    `totals` are the requests of each replica since it began; one that has gone takes nothing away.
-    """
-    last: Mapping[str, float] = state.get("last", {})
-    came = state.get("came", 0.0) + sum(
-        max(0.0, total - last.get(name, 0.0)) for name, total in totals.items()
-    )
-    seconds, minutes = list(state.get("seconds", [])), list(state.get("minutes", []))
-    minute, second = state.get("minute", 0.0), state.get("second", now_s)
-    while now_s - second >= 1.0:
-        passed = max(1.0, now_s - second)
-        seconds.append(came / passed)  # what came over a longer pause is spread over it
-        minute, second = minute + came / passed, second + 1.0
-        came -= came / passed
-        state_seconds = int(state.get("count", 0)) + 1
-        state = {**state, "count": state_seconds}
-        if state_seconds % 60 == 0:
-            minutes.append(minute)
-            minute = 0.0
-    told = {
-        "last": {**last, **totals},
-        "came": came,
-        "seconds": seconds[-60:],
-        "minutes": minutes[-_MINUTES_KEPT:],
-        "minute": minute,
-        "second": second,
-        "count": state.get("count", 0),
-        "needs": state.get("needs", []),
-        "per_s": state.get("per_s", 0.0),
-    }
-    return told, Traffic(told["seconds"], told["minutes"], queued)
 
 
 def _last(series: Sequence[Any]) -> float:

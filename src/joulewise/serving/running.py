@@ -25,6 +25,8 @@ from joulewise.measuring.watching import spent
 from joulewise.serving.app import Service
 from joulewise.serving.endpoint import Hosted
 from joulewise.serving.energy import Rate, pace, rate
+from joulewise.serving.keeping import Keeper
+from joulewise.serving.replicas import Replicas
 from joulewise.serving.sleeping import Standby, sleep_after_s
 from joulewise.serving.wire import Front
 
@@ -73,11 +75,16 @@ class RateOf:
 
 
 def serve(
-    service: Service, listening: Sequence[socket.socket], recorder: Records, rest: Rest | None = None
+    service: Service,
+    listening: Sequence[socket.socket],
+    recorder: Records,
+    rest: Rest | None = None,
+    keeper: Keeper | None = None,
+    replicas: Replicas | None = None,
 ) -> str:
     """Serve until SIGTERM, Ctrl-C or, with `rest`, until nobody asks any more; returns why when the last answer is out.
 
-    A second signal ends at once.
+    With a `keeper` connections outlive this worker; with `replicas`, too, it is one of several. A second signal ends at once.
     """
     gc.freeze()  # what is loaded stays: nobody need look at it again and again
     new_event_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
@@ -86,18 +93,25 @@ def serve(
     note(service, recorder)  # the zero that rates are counted from
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            return runner.run(_serve(service, listening, recorder, rest))
+            return runner.run(_serve(service, listening, recorder, rest, keeper, replicas))
     finally:
         gc.unfreeze()
         note(service, recorder)
 
 
 async def _serve(
-    service: Service, listening: Sequence[socket.socket], recorder: Records, rest: Rest | None
+    service: Service,
+    listening: Sequence[socket.socket],
+    recorder: Records,
+    rest: Rest | None,
+    keeper: Keeper | None,
+    replicas: Replicas | None,
 ) -> str:
     loop = asyncio.get_running_loop()
     asked: asyncio.Future[str] = loop.create_future()
     front = Front(service)
+    if keeper is not None:
+        _outlive(front, keeper, asked)
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def ask() -> None:
@@ -108,9 +122,13 @@ async def _serve(
     for number in before:
         loop.add_signal_handler(number, ask)
     servers = [await loop.create_server(front, sock=one, backlog=_BACKLOG) for one in listening]
-    keepers = [asyncio.create_task(_keep_pace(service, recorder))]
+    tasks = [asyncio.create_task(_keep_pace(service, recorder))]
+    if keeper is not None:
+        keeper.up()
+        if replicas is not None:
+            tasks.append(asyncio.create_task(replicas.keep(service, keeper)))
     if rest is not None:
-        keepers.append(asyncio.create_task(_rest(service, rest, recorder, asked)))
+        tasks.append(asyncio.create_task(_rest(service, rest, recorder, asked)))
     try:
         why = await asked
         service.ready = False
@@ -119,16 +137,38 @@ async def _serve(
         front.drain()
         with suppress(TimeoutError):
             async with asyncio.timeout(_DRAIN_S):
-                while front.connections:  # noqa: ASYNC110 - at the end, once
+                while front.connections:
                     await asyncio.sleep(0.01)
+                    front.drain()  # what has become silent meanwhile
         await service.close()
         return why
     finally:
-        for keeper in keepers:
-            keeper.cancel()
+        for task in tasks:
+            task.cancel()
         for number, handler in before.items():
             loop.remove_signal_handler(number)
             signal.signal(number, handler)
+
+
+def _outlive(front: Front, keeper: Keeper, asked: asyncio.Future[str]) -> None:
+    """Let connections outlive this worker, go on with those of others, and hear what the parent says."""
+    loop = asyncio.get_running_loop()
+    front.keeper = keeper
+    for endpoint in front.service.endpoints.values():
+        endpoint.on_take = keeper.taken
+
+    def told(word: bytes) -> None:
+        if word == b"b":
+            front.share()
+        elif word == b"e" and not asked.done():
+            keeper.giving = True
+            asked.set_result("fewer replicas are needed")
+
+    def heard() -> None:
+        if not keeper.heard(front.adopt, told):
+            loop.remove_reader(keeper.fileno())
+
+    loop.add_reader(keeper.fileno(), heard)
 
 
 async def _keep_pace(service: Service, recorder: Records) -> None:
@@ -276,6 +316,12 @@ def note(service: Service, recorder: Records) -> None:
             "answers_j": round(count.joules, 4),
             "requests_cpu_s": round(tally.busy_s, 4),
             "standing_by_cpu_s": round(tally.standing_by_s, 4),
+            **{
+                f"rows:{name}": hosted.counters.rows
+                for one in models
+                if len(one.hosted) > 1
+                for name, hosted in one.hosted.items()
+            },
             **service.more(),
         },
     )

@@ -12,16 +12,23 @@ keeps a share of windows within T that z says.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import ceil, sqrt
 from statistics import median
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from joulewise.serving.app import Service
 
 DAY_MIN = 1440
 _RECENT_S = 5  # over which the rate of now is taken
 _LEVEL_MIN = 10  # over which today is compared with other days
 _FURTHEST = 3.0  # today is at most so many times another day, or a part of it
 _DAYS = 14
+_MINUTES_KEPT = _DAYS * DAY_MIN
+_BUSY = 0.8  # of what the fitted line promises: a queue needs room
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,3 +179,72 @@ def fewest(arrivals: Sequence[float], replica: Replica, scaling: Scaling) -> int
         else:
             return replicas
     return scaling.most
+
+
+def per_s(service: Service) -> float:
+    """Return how many requests a second this replica can answer, by the fitted lines of its models; 0 is not known."""
+    best = 0.0
+    for endpoint in service.endpoints.values():
+        engine = endpoint.hosted[endpoint.default].engine
+        line = None if engine is None else engine.seconds_line
+        if engine is not None and line is not None and line.at(engine.most) > 0:
+            best = max(best, _BUSY * engine.most / line.at(engine.most))
+    return best
+
+
+def watched(
+    state: Mapping[str, Any], now_s: float, totals: Mapping[str, float], queued: float
+) -> tuple[dict[str, Any], Traffic]:
+    """Return the state with what came since the last call, and the traffic so far. Pure.
+
+    `totals` are the requests of each replica since it began; one that has gone takes nothing away.
+    """
+    last: Mapping[str, float] = state.get("last", {})
+    came = state.get("came", 0.0) + sum(
+        max(0.0, total - last.get(name, 0.0)) for name, total in totals.items()
+    )
+    seconds, minutes = list(state.get("seconds", [])), list(state.get("minutes", []))
+    minute, second = state.get("minute", 0.0), state.get("second", now_s)
+    while now_s - second >= 1.0:
+        passed = max(1.0, now_s - second)
+        seconds.append(came / passed)  # what came over a longer pause is spread over it
+        minute, second = minute + came / passed, second + 1.0
+        came -= came / passed
+        state_seconds = int(state.get("count", 0)) + 1
+        state = {**state, "count": state_seconds}
+        if state_seconds % 60 == 0:
+            minutes.append(minute)
+            minute = 0.0
+    told = {
+        "last": {**last, **totals},
+        "came": came,
+        "seconds": seconds[-60:],
+        "minutes": minutes[-_MINUTES_KEPT:],
+        "minute": minute,
+        "second": second,
+        "count": state.get("count", 0),
+        "needs": state.get("needs", []),
+        "per_s": state.get("per_s", 0.0),
+    }
+    return told, Traffic(told["seconds"], told["minutes"], queued)
+
+
+def minutes_of(periods: Iterable[tuple[float, Sequence[tuple[float, float]]]], now_s: float) -> list[float]:
+    """Return the requests of each past minute up to `now_s`, from the recordings of serving periods.
+
+    A period is when it began and its points: seconds since then, and requests so far. What came between two points is
+    spread over the time between. No minute without a recording had a request. At most fourteen days; times in seconds since 1970.
+    """
+    kept = [(began_s, points) for began_s, points in periods if points]
+    if not kept:
+        return []
+    first = max(min(int(began_s // 60) for began_s, _ in kept), int(now_s // 60) - _MINUTES_KEPT)
+    minutes = [0.0] * max(0, int(now_s // 60) - first)
+    for began_s, points in kept:
+        for (t0, before), (t1, after) in pairwise(((0.0, 0.0), *points)):
+            start, end = (began_s + t0) / 60, (began_s + t1) / 60
+            for minute in range(max(first, int(start)), min(first + len(minutes), int(end) + 1)):
+                inside = max(0.0, min(end, minute + 1) - max(start, minute))
+                share = inside / (end - start) if end > start else 1.0
+                minutes[minute - first] += max(0.0, after - before) * share
+    return minutes

@@ -11,8 +11,10 @@ whose request has not arrived within `body_s`, whose answer is not taken for as 
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections import deque
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, final
 
@@ -20,6 +22,7 @@ import httptools
 
 from joulewise.serving.app import Service
 from joulewise.serving.exchange import Cost, Exchange, Reply, more_headers
+from joulewise.serving.keeping import NO_SLOT, Keeper, Orphan, State
 
 _MOST_HEAD_BYTES = 65_536
 _SILENT_S = 60.0  # a kept connection without a request
@@ -30,6 +33,13 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 _HEAD = (
     b"%b%bcontent-type: %b\r\ncontent-length: %d\r\nx-joules: %b\r\nx-joules-basis: %b\r\nx-gco2e: %b\r\n"
     b"x-cache: %b\r\nx-variant: %b\r\n%b\r\n%b"
+)
+_KILLED_BODY = (
+    b'{"error":"the worker was killed while it computed this batch; the request was not tried again"}'
+)
+_KILLED = (
+    b"HTTP/1.1 500 Internal Server Error\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
+    % (len(_KILLED_BODY), _KILLED_BODY)
 )
 _LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
@@ -42,8 +52,10 @@ class Front:
         self.service = service
         self.connections: set[Connection] = set()
         self.draining = False
+        self.keeper: Keeper | None = None  # of a worker that has a parent
         self._date: tuple[int, bytes] = (0, b"")
         self._timer: asyncio.TimerHandle | None = None
+        self._adoptions: set[asyncio.Future[None]] = set()
 
     def __call__(self) -> Connection:
         """Return the protocol of a new connection."""
@@ -66,8 +78,34 @@ class Front:
         if self._timer is None:
             self._look_later()
 
+    def adopt(self, orphan: Orphan) -> None:
+        """Go on with a connection whose worker is gone: its request is read again, or answered with an error, or it ends."""
+        if orphan.state in (State.EMPTY, State.ASKED) and not self.draining:
+            self._adoptions.add(task := asyncio.ensure_future(self._adopt(orphan)))
+            task.add_done_callback(self._adoptions.discard)
+            return
+        with orphan.connection as connection, suppress(OSError):
+            if orphan.state is State.INSIDE:
+                connection.send(_KILLED)
+            connection.shutdown(socket.SHUT_RDWR)
+
+    async def _adopt(self, orphan: Orphan) -> None:
+        orphan.connection.setblocking(False)
+        read = orphan.data if orphan.state is State.ASKED else b""
+        with suppress(OSError):  # its client has left
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: Connection(self, read), orphan.connection
+            )
+
+    def share(self) -> None:
+        """Give some connections to the workers that have come: its part of them, so that all hold about as many."""
+        if self.keeper is not None:
+            workers = max(2, len(self.keeper.lines()))
+            for connection in list(self.connections)[: len(self.connections) // workers]:
+                connection.leave()
+
     def drain(self) -> None:
-        """Close what is silent; the others close after their answer."""
+        """Close what is silent, or give it to other workers; the others close after their answer."""
         self.draining = True
         for connection in list(self.connections):
             connection.drain()
@@ -89,12 +127,16 @@ class Front:
 class Connection(asyncio.Protocol):
     """One client's connection: one request has its turn, what is behind it waits in line or unread."""
 
-    __slots__ = ("_front", "_head_bytes", "_headed", "_headers", "_line", "_lingering", "_parser", "_parts", "_paused_s",
-                 "_raw_path", "_reading", "_service", "_since_s", "_transport", "_turn", "_unread", "_working")  # fmt: skip
+    __slots__ = ("_front", "_head_bytes", "_headed", "_headers", "_keeper", "_leaving", "_line", "_lingering", "_parser", "_parts",
+                 "_paused_s", "_raw_path", "_read", "_reading", "_service", "_since_s", "_slot", "_transport", "_turn", "_unread", "_working")  # fmt: skip
 
-    def __init__(self, front: Front) -> None:
+    def __init__(self, front: Front, read: bytes = b"") -> None:
         self._front = front
+        self._read = read  # by a worker that was killed: it comes before all that is in the socket
         self._service = front.service
+        self._keeper = front.keeper
+        self._slot = NO_SLOT
+        self._leaving = False  # another worker goes on with it once nothing is under way
         self._parser = httptools.HttpRequestParser(self)
         self._transport: Any = None
         self._turn: Exchange | None = None  # whose answer is the next on this connection
@@ -116,10 +158,17 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         """Begin."""
         self._transport = transport
+        if self._keeper is not None:
+            self._slot = self._keeper.keep(transport.get_extra_info("socket"))
         self._front.enter(self)
+        if self._read:
+            self.data_received(self._read)
+            self._read = b""
 
     def data_received(self, data: bytes) -> None:
         """Take what came."""
+        if self._slot != NO_SLOT and self._keeper is not None:
+            self._keeper.journal.came(self._slot, data)
         if self._working or self._unread or self._paused_s:
             self._unread.append(data)
             self._transport.pause_reading()
@@ -137,6 +186,9 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's interface
         """Forget the client."""
         self._front.connections.discard(self)
+        if self._slot != NO_SLOT and self._keeper is not None:
+            self._keeper.drop(self._slot)
+            self._slot = NO_SLOT
         for exchange in {self._turn, self._reading, *self._line} - {None}:
             if exchange is not None:
                 self._service.gone(exchange)
@@ -160,6 +212,7 @@ class Connection(asyncio.Protocol):
         if self._lingering:
             return
         self._reading = Exchange(self._respond)
+        self._reading.slot = self._slot
         self._service.opened()
         self._since_s = time.monotonic()
         self._headed = False
@@ -214,8 +267,28 @@ class Connection(asyncio.Protocol):
             self._service.whole(exchange)
         else:
             self._line.append(exchange)
+            self._mark(State.LOST)
 
     # our own
+
+    def _mark(self, state: State) -> None:
+        if self._slot != NO_SLOT and self._keeper is not None:
+            self._keeper.journal.mark(self._slot, state)
+
+    def leave(self) -> None:
+        """Let another worker go on with this connection, now or after the answer that is under way."""
+        self._leaving = self._slot != NO_SLOT
+        under_way = self._turn or self._reading or self._unread or self._line or self._lingering
+        if self._leaving and not under_way and not self._transport.get_write_buffer_size():
+            self._give()
+
+    def _give(self) -> None:
+        self._mark(State.EMPTY)
+        slot, self._slot = self._slot, NO_SLOT
+        self._lingering = True
+        if self._keeper is not None:
+            self._keeper.give(slot)
+        self._transport.close()  # our end of it; the parent holds another
 
     def _feed(self, data: bytes) -> None:
         if not self._headed:
@@ -267,7 +340,7 @@ class Connection(asyncio.Protocol):
     def _respond(self, exchange: Exchange, reply: Reply, cost: Cost) -> None:
         early = exchange is self._reading
         keep = self._may_go_on() if early else exchange.keep
-        keep = keep and not self._front.draining
+        keep = keep and (self._leaving or not self._front.draining)
         more = b"" if keep else b"connection: close\r\n"
         if reply.status != 200 or reply.json_bytes:
             more += b"".join(b"%b: %b\r\n" % pair for pair in more_headers(reply))
@@ -278,7 +351,11 @@ class Connection(asyncio.Protocol):
         )  # fmt: skip
         self._turn, self._working = None, False
         self._since_s = time.monotonic()
+        if self._slot != NO_SLOT:
+            self._mark(State.ANSWERED)
         self._transport.write(head)
+        if self._slot != NO_SLOT and keep:
+            self._settled(whole=not early)
         if keep:
             if self._unread or self._line or (self._reading is not None and not early):
                 asyncio.get_running_loop().call_soon(self._next)
@@ -336,9 +413,20 @@ class Connection(asyncio.Protocol):
         if not self._unread and not self._transport.is_closing():
             self._transport.resume_reading()
 
+    def _settled(self, *, whole: bool) -> None:
+        """Tell the journal that nothing is under way, if that is so."""
+        if self._unread or self._line or self._reading is not None or not whole:
+            self._mark(State.LOST)
+        elif not self._transport.get_write_buffer_size():
+            self._mark(State.EMPTY)
+            if self._leaving:
+                self._give()
+
     def drain(self) -> None:
-        """Close unless a request is inside."""
-        if self._turn is None and self._reading is None:
+        """Close unless a request is inside; where other workers go on, they are given it."""
+        if self._keeper is not None and self._keeper.giving:
+            self.leave()
+        if self._turn is None and self._reading is None and not self._leaving:
             self._transport.close()
 
     def look(self, now_s: float) -> None:

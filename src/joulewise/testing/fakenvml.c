@@ -14,7 +14,7 @@
 
 typedef int Answer;
 typedef void *Board;
-enum { OK = 0, UNINITIALISED = 1, INVALID = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, TOO_SMALL = 7, NOT_LOADED = 9, LOST = 15 };
+enum { OK = 0, UNINITIALISED = 1, INVALID = 2, NOT_SUPPORTED = 3, NO_PERMISSION = 4, NOT_FOUND = 6, TOO_SMALL = 7, NOT_LOADED = 9, LOST = 15 };
 enum { UNSIGNED_INT = 1, UNSIGNED_LONG_LONG = 3 };
 
 #define MAX_GPUS 64
@@ -64,6 +64,10 @@ static double joules(double t) { /* since the zero of CLOCK_MONOTONIC */
 }
 static double watts(double t) { /* of the moment; +-0.5 W of noise, so that no two readings are equal */
     return (t - floor(t) < 0.2 ? 400 : 100) + fmod(t * 7919.0, 1.0) - 0.5;
+}
+static double busy_s(double t) { /* its multiprocessors work while it draws more, all of them */
+    double whole = floor(t), part = t - whole;
+    return 0.2 * whole + (part < 0.2 ? part : 0.2);
 }
 static double mean_watts(double t) { return joules(t) - joules(t - 1); }
 static double refreshed_s(void) { /* the moment whose values are shown */
@@ -270,6 +274,35 @@ Answer nvmlDeviceGetProcessUtilization(Board board, ProcessShare *out, unsigned 
     if (!out || room < n) return TOO_SMALL;
     for (unsigned i = 0; i < n; i++) /* the first is twice as busy as each of the others */
         out[i] = (ProcessShare){pids[i], time_us, i ? 20 : 40, 10, 0, 0};
+    return OK;
+}
+
+/* GPU performance monitoring: Hopper and later, not under MIG, with a driver that knows it */
+typedef struct { double t; } Sample;
+typedef struct { unsigned metric; Answer answer; double value; const char *names[3]; } Metric;
+typedef struct { unsigned version, count; Sample *before, *after; Metric metrics[]; } Metrics;
+_Static_assert(sizeof(Metric) == 40 && sizeof(Metrics) == 24, "nvmlGpmMetric_t and the head of nvmlGpmMetricsGet_t");
+static int gpm(void) { return architecture() >= 9 && !on("NO_GPM"); }
+Answer nvmlGpmQueryDeviceSupport(Board board, unsigned out[2]) { REACH(board); out[1] = (unsigned)gpm(); return OK; }
+Answer nvmlGpmSampleAlloc(Sample **out) { READY(); *out = calloc(1, sizeof **out); return OK; }
+Answer nvmlGpmSampleFree(Sample *sample) { READY(); free(sample); return OK; }
+Answer nvmlGpmSampleGet(Board board, Sample *sample) {
+    REACH(board);
+    if (on("NO_GPM_PERMISSION")) return NO_PERMISSION;
+    if (!gpm() || on("MIG")) return NOT_SUPPORTED;
+    if (!sample) return INVALID;
+    sample->t = now_s();
+    return OK;
+}
+Answer nvmlGpmMetricsGet(Metrics *out) {
+    READY();
+    if (out->version != 1 || !out->before || !out->after || out->after->t <= out->before->t) return INVALID;
+    double from = out->before->t, to = out->after->t;
+    for (unsigned i = 0; i < out->count; i++) {
+        int known = out->metrics[i].metric == 2; /* SM activity, in percent */
+        out->metrics[i].answer = known ? OK : NOT_SUPPORTED;
+        out->metrics[i].value = known ? 100 * (busy_s(to) - busy_s(from)) / (to - from) : 0;
+    }
     return OK;
 }
 

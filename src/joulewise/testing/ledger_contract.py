@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,25 +29,34 @@ def write_recording(
     at: datetime = START,
     end: str | None = "finished",
     host: str = "elsewhere",
+    meta: Mapping[str, Any] | None = None,
+    length_s: float = 120.0,
+    values: Mapping[str, Any] | None = None,
+    role: str = "run",
+    params: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a small recording of two minutes at 50 W under `runs` and return its folder."""
+    """Write a small recording of two minutes at 50 W under `runs` and return its folder; `values` are its last point."""
     run_id = new_run_id(name, at)
     folder = run_folder(runs, run_id)
     file = RecordingFile(folder, f"run-{host}-4711.jsonl")
-    file.append("head", format=1, run=run_id, name=name, role="run", host=host, boot=boot_id(), pid=4711,
+    file.append("head", format=1, run=run_id, name=name, role=role, host=host, boot=boot_id(), pid=4711,
                 pid_start=process_start(4711), utc=at.isoformat(), mono=100.0, interval_s=1.0, command=["train", name])  # fmt: skip
     machine = {"host": host, "cpus": 2, "owned_cpus": 2.0, "memory_bytes": 8 * 10**9, "owned_memory_bytes": None,
                "cpu_model": "Test CPU"}  # fmt: skip
     file.append("machine", machine=machine)
+    if meta is not None:
+        file.append("meta", meta=dict(meta))
+    if params is not None:
+        file.append("params", params=dict(params))
     device = {"id": "rapl:0", "component": "cpu", "meter": "rapl", "basis": 0, "boundary": "device",
               "error_low": 0.05, "error_high": 0.05, "source": "test"}  # fmt: skip
     file.append("devices", devices=[device])
     file.append("columns", devices=["rapl:0"], counters=["work_cpu_s", "busy_cpu_s"], gauges=[])
-    for second in (0, 60, 120):
-        file.append("tick", t=float(second), j=[50.0 * second], c=[float(second), float(second)], g=[])
-    file.append("point", t=119.0, values={"epoch": 3, "loss": 0.25})
+    for second in (0.0, length_s / 2, length_s):
+        file.append("tick", t=second, j=[50.0 * second], c=[second, second], g=[])
+    file.append("point", t=length_s - 1, values=dict(values or {"epoch": 3, "loss": 0.25}))
     if end is not None:
-        file.append("end", state=end, t=120.0, exit_code=0 if end == "finished" else 1, reason="")
+        file.append("end", state=end, t=length_s, exit_code=0 if end == "finished" else 1, reason="")
     file.close()
     return folder
 

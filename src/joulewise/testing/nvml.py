@@ -3,7 +3,8 @@
 `build` compiles fakenvml.c (beside this file) into a folder; any program that is started with that folder in
 LD_LIBRARY_PATH, ours or not, sees its GPUs. `environment` gives the variables. Every GPU draws 100 W, and 300 W
 more in the first 0.2 s of each second of CLOCK_MONOTONIC (160 W on average): `true_energy_j` gives the joules
-between two moments of `time.monotonic()`.
+between two moments of `time.monotonic()`. All its multiprocessors
+work in those 0.2 s and none else, so SM activity is 0.2 over whole seconds.
 
 Knobs, all JOULEWISE_FAKE_NVML_...; they are read at every call, so a program may turn them while it runs:
 
@@ -14,6 +15,7 @@ Knobs, all JOULEWISE_FAKE_NVML_...; they are read at every call, so a program ma
     LOSE_AFTER_S    calls fail so long after loading the library   FAULT          with this error (15, GPU is lost)
     LOSE_FOR_S      and work again after so long                   LOSE_GPU       only on the board with this number
     RESET_AT_S      the counters restart at this monotonic time    DRIVER_FAULT   everything fails with this error
+    NO_GPM          no performance monitoring (as before Hopper)   NO_GPM_PERMISSION   it is root's
     PROCESS         process ids that hold the boards, "12,34"      UTILISATION    0 to 1 (0.7)
 """
 

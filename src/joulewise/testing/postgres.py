@@ -63,7 +63,7 @@ def private_postgres() -> Iterator[str]:
             **account,
         )
         command = [f"{binaries}/postgres", "-D", f"{data}", "-p", f"{port}", "-k", f"{folder}"]
-        command += ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=50"]
+        command += ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=300"]
         with log.open("wb") as file:
             server: subprocess.Popen[bytes] = subprocess.Popen(command, stdout=file, stderr=file, **account)
         try:

@@ -1,7 +1,7 @@
 """A Slurm of one's own for tests: slurmctld and one slurmd a node, from the system's packages, gone afterwards.
 
 It runs as root and without systemd: daemons in a private folder below the system's temporary folder, on free ports of
-loopback, several nodes on one host told apart by their port. No accounting, as on many clusters. The key of munge is
+loopback, several nodes on one host told apart by their port. No accounting unless asked for, as on many clusters. The key of munge is
 the machine's own where munged runs, else a new one.
 """
 
@@ -21,7 +21,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from joulewise.testing.slurm_accounting import NEEDED, start_accounting, which
+
 _READY_WITHIN_S = 60.0
+_NO_ACCOUNTING = "JobAcctGatherType=jobacct_gather/none\nAccountingStorageType=accounting_storage/none\n"
 _NEEDED = ("slurmctld", "slurmd", "munged", "sbatch")
 
 
@@ -41,11 +44,11 @@ class PrivateSlurm:
         return done.stdout
 
 
-def slurm_missing() -> str:
-    """Return why no Slurm can be started here ("" where it can)."""
+def slurm_missing(*, accounting: bool = False) -> str:
+    """Return why no Slurm (with accounting) can be started here ("" where it can)."""
     if os.geteuid() != 0:
         return "a private Slurm needs root"
-    missing = [name for name in _NEEDED if _which(name) is None]
+    missing = [name for name in (*_NEEDED, *(NEEDED if accounting else ())) if which(name) is None]
     return (
         f"{', '.join(missing)} not installed (sh scripts/services.sh installs it on Debian)"
         if missing
@@ -54,12 +57,14 @@ def slurm_missing() -> str:
 
 
 @contextmanager
-def private_slurm(nodes: int = 1, *, cpus: int = 4, settings: str = "") -> Iterator[PrivateSlurm]:
+def private_slurm(
+    nodes: int = 1, *, cpus: int = 4, settings: str = "", accounting: bool = False
+) -> Iterator[PrivateSlurm]:
     """Start a cluster of `nodes` with `cpus` each and yield it; stop and delete it afterwards.
 
-    `settings` are further lines of slurm.conf. Raises FileNotFoundError where it cannot be had.
+    With `accounting` slurmdbd keeps what jobs used, for sacct. `settings` are further lines of slurm.conf. Raises FileNotFoundError where it cannot be had.
     """
-    if why := slurm_missing():
+    if why := slurm_missing(accounting=accounting):
         raise FileNotFoundError(why)
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="joulewise-slurm-"))
@@ -68,7 +73,11 @@ def private_slurm(nodes: int = 1, *, cpus: int = 4, settings: str = "") -> Itera
         names = tuple(f"n{i + 1}" for i in range(nodes))
         socket_path = _munge(stack, folder)
         configuration = folder / "slurm.conf"
-        configuration.write_text(_configuration(folder, names, cpus, socket_path) + settings)
+        text = _configuration(folder, names, cpus, socket_path)
+        configuration.write_text(text + _NO_ACCOUNTING + settings)
+        if accounting:
+            lines = start_accounting(stack, folder, socket_path)
+            configuration.write_text(text + lines + settings)
         environment = {"SLURM_CONF": str(configuration)}
         cluster = PrivateSlurm(folder, environment, names)
         _daemon(stack, cluster, "slurmctld", "-D")
@@ -76,10 +85,6 @@ def private_slurm(nodes: int = 1, *, cpus: int = 4, settings: str = "") -> Itera
             _daemon(stack, cluster, "slurmd", "-D", "-N", name)
         _await_nodes(cluster)
         yield cluster
-
-
-def _which(name: str) -> str | None:
-    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
 
 def _configuration(folder: Path, names: tuple[str, ...], cpus: int, munge: Path) -> str:
@@ -108,8 +113,6 @@ SlurmctldLogFile={folder}/log/slurmctld
 SlurmdLogFile={folder}/log/slurmd-%n
 ProctrackType=proctrack/pgid
 TaskPlugin=task/none
-JobAcctGatherType=jobacct_gather/none
-AccountingStorageType=accounting_storage/none
 JobCompType=jobcomp/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
@@ -137,7 +140,7 @@ def _munge(stack: ExitStack, folder: Path) -> Path:
     for path in (own, key):
         os.chown(path, user.pw_uid, user.pw_gid)
     place = own / "socket"
-    command = [str(_which("munged")), "--foreground", "--force", f"--key-file={key}", f"--socket={place}"]
+    command = [str(which("munged")), "--foreground", "--force", f"--key-file={key}", f"--socket={place}"]
     command += [
         f"--pid-file={own}/pid",
         f"--log-file={own}/log",
@@ -164,7 +167,7 @@ def _munge(stack: ExitStack, folder: Path) -> Path:
 
 def _daemon(stack: ExitStack, cluster: PrivateSlurm, name: str, *arguments: str) -> None:
     process = subprocess.Popen(
-        [str(_which(name)), *arguments],
+        [str(which(name)), *arguments],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         cwd="/",

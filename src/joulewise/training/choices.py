@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any
 
 from joulewise.vocabulary.errors import UnknownName, UsageError
@@ -122,17 +121,6 @@ def cheapest(options: list[Option], least_gain: float = LEAST_GAIN) -> Option:
         raise UsageError(f"none of {', '.join(_said(o.value) for o in options)} could be measured")
     best = min(o.joules_per_sample or 0.0 for o in measured)
     return next(o for o in measured if (o.joules_per_sample or 0.0) <= best / (1 - least_gain))
-
-
-def lowest_loss(options: list[Option], least_gain: float = LEAST_GAIN) -> Option:
-    """Return the first option whose loss after equal joules no other beats by more than `least_gain`. Pure."""
-    finite = [o for o in options if o.loss is not None and isfinite(o.loss)]
-    if not finite:
-        raise UsageError(
-            "every learning rate that was tried diverged; scale the inputs, or keep a learning_rate of your own"
-        )
-    best = min(o.loss or 0.0 for o in finite)
-    return next(o for o in finite if (o.loss or 0.0) <= best + least_gain * abs(best))
 
 
 def _said(value: Any) -> str:

@@ -46,7 +46,8 @@ class Batches:
     """The batches of one epoch each time it is iterated over; the last, smaller one is left out.
 
     `transform` takes the inputs of a whole batch; `ahead` is how many batches a thread makes beforehand (0: none).
-    Where `transforming` is false, the transform waits until it is set.
+    Where `transforming` is false, the transform waits until it is set. `share` is (rank, ranks): of every batch this
+    process gets its part, the others the rest, so that the batch that is learned from stays what it was.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Batches:
         channels_last: bool = False,
         seed: int = 0,
         transforming: bool = True,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         import torch
 
@@ -69,19 +71,27 @@ class Batches:
             raise UsageError(
                 f"batch_size is {batch_size}, but must be 1 to {rows(data)}, the number of samples"
             )
+        rank, ranks = share
+        if batch_size % ranks:
+            raise UsageError(
+                f"a batch of {batch_size} cannot be shared by {ranks} ranks; keep a batch_size that {ranks} divides"
+            )
         if workers < 0 or ahead < 0:
             raise UsageError(f"workers is {workers} and ahead {ahead}, but both must be at least 0")
         self._torch = torch
         self._data, self._size, self._transform = data, batch_size, transform
         self._ahead, self._device, self._channels_last = ahead, device, channels_last
         self._draw = torch.Generator().manual_seed(seed)
+        self._own = slice(rank * batch_size // ranks, (rank + 1) * batch_size // ranks)
         self._loader: Any = None
         if not self._tensors:
+            drawn = (
+                {"batch_sampler": _Drawn(self)} if ranks > 1 else {"batch_size": batch_size, "shuffle": True}
+            )
             self._loader = torch.utils.data.DataLoader(
                 data,
-                batch_size,
-                shuffle=True,
-                drop_last=True,
+                **drawn,
+                drop_last=ranks == 1,
                 num_workers=workers,
                 persistent_workers=workers > 0,
                 generator=self._draw,
@@ -105,17 +115,34 @@ class Batches:
                 return
             yield batch
 
-    def _gathered(self) -> Iterator[tuple[Any, ...]]:
+    def indices(self) -> Iterator[Any]:
+        """Yield which samples each batch has, newly drawn: the part that this process gets."""
         order = self._torch.randperm(rows(self._data), generator=self._draw)
         for start in range(0, len(self) * self._size, self._size):
-            index = order[start : start + self._size]
-            yield tuple(t[index] for t in self._data)
+            yield order[start : start + self._size][self._own]
+
+    def _gathered(self) -> Iterator[tuple[Any, ...]]:
+        return (tuple(t[index] for t in self._data) for index in self.indices())
 
     def _place(self, batch: Any) -> tuple[Any, ...]:
         inputs, *rest = batch
         if self._transform is not None and self.transforming:
             inputs = self._transform(inputs)
         return (placed(inputs, self._device, self._channels_last), *(t.to(self._device) for t in rest))
+
+
+@final
+class _Drawn:
+    """The samples of each batch, as torch's DataLoader asks for them."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (index.tolist() for index in self._batches.indices())
 
 
 def placed(inputs: Any, device: str, channels_last: bool) -> Any:

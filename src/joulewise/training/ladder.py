@@ -4,16 +4,20 @@ Each rung is trained for a ninth of the run. What it will be after the whole run
 
     ln(error of the small / error of the large), at the end  =  level + slope * the same at a ninth  +- spread
 
-Fixed on half of EC-NAS's five-vertex networks (trained for 12 of 108 epochs) by `bench/train_ladder.py`, which judges them
-on the other half and on Fashion-MNIST. A rung is said to hold the tolerance only if it does so with 90 %: early ranks are
-weak, so the ladder often cannot tell, says so, and never promises. Pure; `climb` is the shell that trains the rungs.
+Where there are four rungs or more, the ladder calibrates itself: what a twenty-seventh of the run said of a ninth, for
+models of this family on these data, is taken for what a ninth says of the whole (`calibrated`). Else the constants are
+those of half of EC-NAS's five-vertex networks, whose ranks hold less well than a family's of one shape. Both are judged
+by `bench/train_ladder.py`. A rung is said to hold the tolerance only if it does so with 90 %: early ranks are weak, so the
+ladder often cannot tell, says so, and never promises. Pure; `climb` is the shell that trains the rungs.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, log
+from statistics import fmean, linear_regression, quantiles
 from typing import Any
 
 from joulewise.training.choices import Recipe
@@ -21,6 +25,8 @@ from joulewise.training.spending import Spending, spending
 from joulewise.vocabulary.errors import UsageError
 
 FIDELITY = 1 / 9  # of the run's epochs
+BEFORE = 1 / 27  # of the run's epochs: what a ladder calibrates itself by
+_LEAST_RUNGS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +91,31 @@ class Ladder:
         return "\n".join(lines)
 
 
+def calibrated(before: Sequence[Rung], rungs: Sequence[Rung]) -> Constants:
+    """Return this ladder's own constants, from the same rungs at a third of their fidelity. Pure.
+
+    Pairs count in which one has at least twice the other's weights; a slope below 0 (more error early, less late) is
+    taken for none.
+    """
+    early = {r.name: r for r in before}
+    if early.keys() != {r.name for r in rungs}:
+        raise UsageError(
+            "the ladder at a third of the fidelity has other rungs; climb twice with the same models"
+        )
+    if len(rungs) < _LEAST_RUNGS:
+        raise UsageError(f"{len(rungs)} rungs cannot calibrate themselves; give at least {_LEAST_RUNGS}")
+    pairs = [(s, b) for s in rungs for b in rungs if b.weights >= 2 * s.weights]
+    if len(pairs) < _LEAST_RUNGS:
+        raise UsageError(f"only {len(pairs)} pairs of rungs differ twofold in weights; spread them wider")
+    x = [log(early[s.name].error / early[b.name].error) for s, b in pairs]
+    y = [log(s.error / b.error) for s, b in pairs]
+    slope, level = linear_regression(x, y) if len(set(x)) > 1 else (0.0, fmean(y))
+    if slope < 0:
+        slope, level = 0.0, fmean(y)
+    left = [v - level - slope * u for u, v in zip(x, y, strict=True)]
+    return Constants(level, slope, quantiles(left, n=10, method="inclusive")[8])
+
+
 def judge(
     rungs: Sequence[Rung], largest_error: float, tolerance: float, constants: Constants = ECNAS
 ) -> Ladder:
@@ -133,9 +164,13 @@ def climb(
     transform: Callable[[Any], Any] | None = None,
     counter: Spending | None = None,
     seed: int = 0,
+    fidelity: float = FIDELITY,
+    finish: Callable[[Any], Any] = lambda model: model,
 ) -> list[Rung]:
     """Train each model for a ninth of `epochs` by the recipe, landed at its end; return the rungs for `judge`.
 
+    With `fidelity=BEFORE` for a twenty-seventh: what `calibrated` wants beside it, for a third more. `finish` makes of a
+    trained model the one that answers requests (adapters merged, weights pruned); error and requests are measured on it.
     `models` names functions that make a model; `held` are inputs and labels that train nothing. A model by timm's name is
     `{"resnet18": lambda: timm.create_model("resnet18", num_classes=10)}`.
     """
@@ -146,8 +181,12 @@ def climb(
 
     if not epochs > 0:
         raise UsageError(f"epochs is {epochs:g}, but must be above 0")
+    if not 0 < fidelity <= 1:
+        raise UsageError(
+            f"fidelity is {fidelity:g}, but must lie above 0 and at most at 1: a share of the run"
+        )
     counter = counter or spending(recipe.device)
-    steps = max(8, int(epochs * FIDELITY * rows(data) / recipe["batch_size"]))
+    steps = max(8, int(epochs * fidelity * rows(data) / recipe["batch_size"]))
     rungs = []
     for name, make in models.items():
         torch.manual_seed(seed)
@@ -163,10 +202,11 @@ def climb(
             if trainer.optimiser.step_count == before:
                 raise UsageError(f"{name} took no step in a whole epoch: its loss is not finite")
         each_j = trainer.spent_j / (steps * recipe["batch_size"])
-        before_j, wrong = counter.read(), 0
         with trainer.evaluating() as judged, torch.inference_mode():
+            served = finish(copy.deepcopy(judged)).eval()
+            before_j, wrong = counter.read(), 0
             for x, y in zip(held[0].split(256), held[1].split(256), strict=True):
-                wrong += int((judged(x.to(recipe.device)).argmax(1).cpu() != y).sum())
+                wrong += int((served(x.to(recipe.device)).argmax(1).cpu() != y).sum())
         request_j = (counter.read() - before_j) / len(held[0])
         error = max(wrong, 1) / len(held[0])
         rungs.append(Rung(name, sum(p.numel() for p in model.parameters()), error, each_j, request_j))

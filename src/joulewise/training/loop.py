@@ -94,7 +94,13 @@ class Stopping:
 
     def update(self, step: float, value: float) -> Decision:
         """Add an evaluation and return what to do."""
-        self.curve = self.curve.and_then(float(step), float(value))
+        try:
+            at, number = float(step), float(value)
+        except (TypeError, ValueError):
+            raise UsageError(
+                f"metric {self.metric!r} is {value!r} at step {step!r}, but both must be numbers"
+            ) from None
+        self.curve = self.curve.and_then(at, number)
         self._decision = decide(self.curve, self.schedule, self.rule, self.samples)
         return self._decision
 

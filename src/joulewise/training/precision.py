@@ -7,6 +7,7 @@ row the guard falls back to fp32 and says so once; a model that is not finite in
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, final
 
@@ -25,10 +26,13 @@ class NotFinite(JoulewiseError):  # noqa: N818 - it names the state
 class Guard:
     """Computes losses and gradients in one precision, and falls back where they stop being finite.
 
-    `precision` is the one in force, `fell_back` why it is no longer the one asked for (empty: it is).
+    `precision` is the one in force, `fell_back` why it is no longer the one asked for (empty: it is). `agreed` says of a
+    flag whether it is so on all ranks of a distributed run: a step is taken by all of them or by none.
     """
 
-    def __init__(self, precision: str, device: str = "cpu") -> None:
+    def __init__(
+        self, precision: str, device: str = "cpu", agreed: Callable[[bool], bool] = lambda here: here
+    ) -> None:
         if precision not in PRECISIONS:
             raise UsageError(f"precision is {precision!r}, but must be one of {', '.join(PRECISIONS)}")
         if precision == "tf32" and device != "cuda":
@@ -37,6 +41,7 @@ class Guard:
 
         self.precision = precision
         self.device = device
+        self._agreed = agreed
         self.fell_back = ""
         self._torch = torch
         self._skipped = 0
@@ -59,7 +64,8 @@ class Guard:
         """
         optimiser.zero_grad(set_to_none=True)
         self._steps += 1
-        if bool(self._torch.isfinite(loss.detach())):
+        here = bool(self._torch.isfinite(loss.detach()))
+        if self._agreed(here):
             scaler = self._scaler
             (loss if scaler is None else scaler.scale(loss)).backward()
             if scaler is not None:
@@ -75,7 +81,9 @@ class Guard:
                 return True
             why = "the gradients are not finite"
         else:
-            why = f"the loss is {float(loss.detach()):g}"
+            why = (
+                "the loss on another rank is not finite" if here else f"the loss is {float(loss.detach()):g}"
+            )
         self._skip(why)
         return False
 

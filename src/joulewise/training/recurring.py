@@ -52,6 +52,8 @@ def next_run(sizes: Sequence[int], default: int, history: Sequence[Past]) -> Nex
     `sizes` are the batch sizes allowed, `default` the published one, with which the first run is done.
     """
     ordered = sorted(set(sizes))
+    if not ordered:
+        raise UsageError("no batch sizes are given; name those that may be tried")
     if default not in ordered:
         raise UsageError(f"default is {default}, but must be one of the sizes {', '.join(map(str, ordered))}")
     unknown = sorted({p.batch_size for p in history} - set(ordered))

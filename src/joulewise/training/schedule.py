@@ -30,7 +30,7 @@ class Schedule:
         """Refuse what cannot be in view: steps at or before 0, a decay that ends before it starts."""
         if self.horizon is not None and not self.horizon > 0:
             raise UsageError(f"horizon is {self.horizon:g}, but must be above 0; give the last step planned")
-        if self.warm_up < 0:
+        if not self.warm_up >= 0:
             raise UsageError(f"warm_up is {self.warm_up:g}, but must be at least 0")
         for name, steps in (("drops", self.drops), ("restarts", self.restarts)):
             for step in steps:

@@ -11,6 +11,9 @@
             break
 
 Everything that a step needs is in `step`; whoever wants a loss of another shape gives a `loss` that makes it.
+Under `torchrun` the same loop runs on every rank: gradients are exchanged, each rank gets its share of every batch, and
+what is decided (a fall-back of the precision, a landing, the end of the budget) is decided once for all; see ranks.py.
+`after_step(steps, model)` is called after each step that was taken: where pruning while training keeps its zeros.
 """
 
 from __future__ import annotations
@@ -21,8 +24,10 @@ from contextlib import AbstractContextManager
 from typing import Any, final
 
 from joulewise.curves.curve import Curve
+from joulewise.training import ranks
 from joulewise.training.choices import Recipe
 from joulewise.training.feeding import Batches
+from joulewise.training.landing import Landing
 from joulewise.training.optimising import Optimiser
 from joulewise.training.precision import Guard
 from joulewise.training.spending import Spending, spending
@@ -44,6 +49,7 @@ class Trainer:
         steps: int | None = None,
         weight_decay: float = 0.0,
         counter: Spending | None = None,
+        after_step: Callable[[int, Any], None] | None = None,
     ) -> None:
         import torch
 
@@ -52,9 +58,12 @@ class Trainer:
         self._channels_last = recipe["memory_format"] == "channels_last"
         model = model.to(recipe.device)
         self.model = model.to(memory_format=torch.channels_last) if self._channels_last else model
-        self._forward = torch.compile(self.model) if recipe["compile"] else self.model
-        self._loss = loss
-        self.guard = Guard(recipe["precision"], recipe.device)
+        forward = self.model
+        if ranks.world()[1] > 1:  # before the optimiser: rank 0's weights are everybody's first
+            forward = torch.nn.parallel.DistributedDataParallel(self.model)
+        self._forward = torch.compile(forward) if recipe["compile"] else forward
+        self._loss, self._after_step = loss, after_step
+        self.guard = Guard(recipe["precision"], recipe.device, agreed=ranks.every)
         self.optimiser = Optimiser(
             recipe["optimiser"],
             self.model,
@@ -65,6 +74,7 @@ class Trainer:
         self._counter = counter or spending(recipe.device)
         self._from_j = self._counter.read()
         self._budget_j: float | None = None
+        self._spent_out = False
         self._varying = False
         self._made: list[Batches] = []
 
@@ -80,6 +90,7 @@ class Trainer:
             channels_last=self._channels_last,
             seed=seed,
             transforming=self.recipe["transform"] == "always" or self._varying,
+            share=ranks.world(),
         )
         self._made.append(made)
         return made
@@ -109,13 +120,30 @@ class Trainer:
         """
         with self.guard.computing():
             loss = self._loss(self._forward(inputs), targets)
-        self.guard.step(loss, self.optimiser)
+        taken = self.guard.step(loss, self.optimiser)
+        if taken and self._after_step is not None:
+            self._after_step(self.optimiser.step_count, self.model)
         self._keep_to_budget()
         return loss.detach()
 
     def evaluating(self) -> AbstractContextManager[Any]:
         """Return a context in which the model has the weights to be judged and is in evaluation mode."""
         return self.optimiser.evaluating()
+
+    def scaling(self, inputs: Any, targets: Any, *, steps: int = 8) -> ranks.Scaling:
+        """Return how well the ranks scale on this batch; no step is taken, and the model stays as it is."""
+        kept = [b.clone() for b in self.model.buffers()]
+
+        def gradients(forward: Any) -> None:
+            with self.guard.computing():
+                loss = self._loss(forward(inputs), targets)
+            loss.backward()
+            self.optimiser.zero_grad()
+
+        found = ranks.scaling(lambda: gradients(self.model), lambda: gradients(self._forward), steps=steps)
+        for buffer, before in zip(self.model.buffers(), kept, strict=True):
+            buffer.copy_(before)
+        return found
 
     @property
     def spent_j(self) -> float:
@@ -130,8 +158,7 @@ class Trainer:
     @property
     def over(self) -> bool:
         """Whether the schedule has ended, or the budget is spent."""
-        spent = self._budget_j is not None and self.spent_j >= self._budget_j
-        return spent or self.optimiser.over
+        return self._spent_out or self.optimiser.over
 
     def land(self) -> None:
         """Begin the short decay that ends the run; only `wsd` and `muon` can be landed, the others need not."""
@@ -172,9 +199,13 @@ class Trainer:
             ) from None
 
     def _keep_to_budget(self) -> None:
-        done = self.optimiser.step_count
-        if self._budget_j is None or self.optimiser.name not in ("wsd", "muon") or done < 8:
-            return
-        landing = self.optimiser.landing.must_land(done, self._budget_j - self.spent_j, self.joules_per_step)
-        if landing is not None:
-            self.optimiser.landing = landing
+        if self._budget_j is not None:
+            self._spent_out, self.optimiser.landing = ranks.once(self._by_budget)
+
+    def _by_budget(self) -> tuple[bool, Landing]:
+        """Return whether the budget is spent, and the schedule that keeps to it."""
+        assert self._budget_j is not None  # noqa: S101 - asked only where there is one
+        left_j, now, done = self._budget_j - self.spent_j, self.optimiser.landing, self.optimiser.step_count
+        if self.optimiser.name not in ("wsd", "muon") or done < 8:
+            return left_j <= 0, now
+        return left_j <= 0, now.must_land(done, left_j, self.joules_per_step) or now

@@ -7,6 +7,7 @@
     ├── RecordingError        a recording that is missing, foreign, or of a future format
     ├── FeatureError          an online store that is away, damaged, or busy
     ├── LedgerError           a ledger that cannot be opened, or is newer than this joulewise
+    │   └── LedgerAway        it does not answer, or is busy: worth another try
     ├── GridError             a grid service that does not answer (its caller falls back and says so)
     ├── EngineError           a scheduler or a process that cannot be told what to do
     │   ├── Refused           it cannot, or the user may not: exit code 2 (launching/port.py)
@@ -57,6 +58,10 @@ class RecordingError(UsageError):
 
 class LedgerError(JoulewiseError):
     """The ledger cannot be opened, or belongs to a newer joulewise."""
+
+
+class LedgerAway(LedgerError):  # noqa: N818 - it names the state
+    """The ledger's server does not answer, or another process writes to it for long: worth another try."""
 
 
 class GridError(JoulewiseError):

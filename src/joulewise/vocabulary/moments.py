@@ -80,3 +80,9 @@ def months_between(first: str, last: str) -> list[str]:
     """Return the months from the first to the last, both included: `2026-11`, `2026-12`, `2027-01`."""
     begin, end = (int(m[:4]) * 12 + int(m[5:]) - 1 for m in (first, last))
     return [f"{number // 12:04}-{number % 12 + 1:02}" for number in range(begin, end + 1)]
+
+
+def month_before(month: str, count: int) -> str:
+    """Return the month that lies `count` months before: `month_before("2027-01", 2)` is 2026-11."""
+    number = int(month[:4]) * 12 + int(month[5:]) - 1 - count
+    return f"{number // 12:04}-{number % 12 + 1:02}"

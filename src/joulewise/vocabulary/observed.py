@@ -117,6 +117,9 @@ class LoaderView:
     same_items: int = 0
     map_style: bool = True
     in_memory: bool = False  # the data set is a TensorDataset: items are views of tensors
+    first_pass: tuple[int, float, float, float] | None = (
+        None  # fetched, fetch_s, fetch_cpu_s, collate_s of it, seen apart
+    )
 
     @property
     def item_s(self) -> float | None:
@@ -502,9 +505,19 @@ def _loaders(seen: Mapping[str, Any], children: Iterable[Mapping[str, Any]]) -> 
                 collate_s=counts[8],
                 compared_items=compared,
                 same_items=same,
+                first_pass=_first_pass(seen.get(f"first_pass/{number}")),
             )
         )
     return tuple(found)
+
+
+def _first_pass(told: Any) -> tuple[int, float, float, float] | None:
+    if (
+        not isinstance(told, list) or len(told) != 4 or not told[0]
+    ):  # workers fetched: their passes are not told apart
+        return None
+    fetched, fetch_s, fetch_cpu_s, collate_s = map(float, told)
+    return int(fetched), fetch_s, fetch_cpu_s, collate_s
 
 
 def _optimisers(seen: Mapping[str, Any]) -> tuple[OptimiserView, ...]:

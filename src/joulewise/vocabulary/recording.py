@@ -87,13 +87,15 @@ class Missing:
 class GpuUsage:
     """How one GPU was used at a tick. Shares are 0 to 1; None means the driver does not tell.
 
-    `process_ids` are the processes that hold the device as this process sees them (None: not told).
+    `process_ids` are the processes that hold the device as this process sees them (None: not told). `sm_activity` is the share
+    of multiprocessors that worked since the last look.
     """
 
     utilisation: float | None
     memory_used_bytes: int | None
     memory_total_bytes: int | None
     process_ids: tuple[int, ...] | None = None
+    sm_activity: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +165,7 @@ class Ticks:
     `pressure_memory_s` seconds in which some task stalled (PSI).
 
     gauges: `resident_bytes`, `processes`, `threads` of the tree; `memory_used_bytes` of the machine;
-    `gpu_utilisation:<device>`, `gpu_memory_bytes:<device>`, `gpu_work_share:<device>`.
+    `gpu_utilisation:<device>`, `gpu_memory_bytes:<device>`, `gpu_work_share:<device>`, `gpu_sm_activity:<device>`.
     """
 
     t_s: list[float]

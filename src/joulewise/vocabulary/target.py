@@ -29,7 +29,14 @@ from typing import Any
 from joulewise.vocabulary.errors import UnknownName, UsageError
 from joulewise.vocabulary.figures import Basis, Figure
 from joulewise.vocabulary.moments import MONTH
-from joulewise.vocabulary.quantities import ENERGY_UNITS, MASS_UNITS, parse_share, split_quantity
+from joulewise.vocabulary.quantities import (
+    ENERGY_UNITS,
+    MASS_UNITS,
+    format_figure,
+    format_si,
+    parse_share,
+    split_quantity,
+)
 from joulewise.vocabulary.student import t95
 
 LEAST_MONTHS = 3
@@ -146,6 +153,33 @@ def land(target: Target, months: Sequence[tuple[str, float]], baseline: float | 
     return Landing(target, goal, baseline, latest, expected, course, expected.source)
 
 
+def budget_words(budget: MonthlyBudget, used: Figure | None) -> str:
+    """Return what is left of a monthly budget, in words."""
+    limit = format_si(budget.limit, budget.unit)
+    if used is None:
+        return f"{limit} a month; what was used is not known"
+    left = budget.limit - used.value
+    ends = f"({format_si(budget.limit - used.high, budget.unit)} to {format_si(budget.limit - used.low, budget.unit)})"
+    word = f"{format_si(left, budget.unit)} left" if left >= 0 else f"over by {format_si(-left, budget.unit)}"
+    return f"{format_figure(used, budget.unit)} of {limit} used, {word} {ends}"
+
+
+def landing_words(landing: Landing) -> str:
+    """Return where a target lands, in words."""
+    target = landing.target
+    unit = target.unit
+    per = f" per {target.per}" if target.per else " a month"
+    goal = "not known" if landing.goal is None else f"{format_si(landing.goal, unit)}{per}"
+    words = f"at most {goal} in {target.by}: {landing.course.value}"
+    if landing.expected is not None:
+        words += f"; lands at {format_figure(landing.expected, unit)}{per} by {landing.reason}"
+    else:
+        words += f", {landing.reason}"
+    if landing.latest is not None:
+        words += f"; {landing.latest[0]} used {format_si(landing.latest[1], unit)}"
+    return words
+
+
 def _scale(target: Target, month: str) -> float:
     """Return the days of a month; 1 for joules per unit of work, which do not grow with them."""
     return 1.0 if target.per else float(monthrange(int(month[:4]), int(month[5:]))[1])
@@ -237,4 +271,4 @@ def _amount(text: str, unit: str, key: str, source: str) -> float:
     return number * units[said]
 
 
-__all__ = ["Course", "Landing", "MonthlyBudget", "Target", "land", "parse"]
+__all__ = ["Course", "Landing", "MonthlyBudget", "Target", "budget_words", "land", "landing_words", "parse"]

@@ -14,7 +14,7 @@ from joulewise.web.site import LOOPBACK, site
 __all__ = ["LOOPBACK", "serve"]
 
 
-def serve(host: str, port: int, token: str, names: Sequence[str]) -> None:
+def serve(host: str, port: int, token: str, names: Sequence[str], *, tokens: bool = False) -> None:
     """Serve the dashboard until Ctrl-C or SIGTERM; raises UsageError where the address cannot be listened on."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
@@ -34,7 +34,7 @@ def serve(host: str, port: int, token: str, names: Sequence[str]) -> None:
     )
     allowed = ("*",) if host not in LOOPBACK and not names else (*LOOPBACK, host, *names)
     config = uvicorn.Config(
-        site(token=token, hosts=allowed),
+        site(token=token, tokens=tokens, hosts=allowed),
         log_level="error",
         access_log=False,
         lifespan="off",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,25 +20,34 @@ from joulewise import wiring
 from joulewise.diagnosing.experiment import RunLine, ended_runs
 from joulewise.ledger import jobs, leases
 from joulewise.ledger.files import read_recording
-from joulewise.ledger.index import ORDERS, Summary, count_runs, find_run, list_runs
+from joulewise.ledger.index import ORDERS, Summary, count_runs, find_run, list_runs, role_runs
 from joulewise.ledger.jobs import Attempt, Decision, Line
+from joulewise.ledger.months import Filter
 from joulewise.ledger.savings import plans, settlements
 from joulewise.ledger.store import Store
+from joulewise.ledger.wastes import Split, examples, split
 from joulewise.measuring.accounting import Account
+from joulewise.measuring.totalling import Total, rolled
 from joulewise.scheduling.saved import placement_from_json
 from joulewise.vocabulary.errors import UnknownName, UsageError
 from joulewise.vocabulary.finding import Finding, Settlement
 from joulewise.vocabulary.job import Placement
+from joulewise.vocabulary.moments import month_before
 from joulewise.vocabulary.observed import observe
 from joulewise.vocabulary.recording import EndState
 from joulewise.vocabulary.settled import Settled
+from joulewise.vocabulary.target import Landing, MonthlyBudget, Target
 from joulewise.vocabulary.ticket import OPEN, Stage, Ticket
+from joulewise.vocabulary.waste import Waste
 from joulewise.web.queue_page import Queue
+from joulewise.web.served import Served, gather
+from joulewise.web.totals_page import MONTHS, Asked, Shown
 
 PAGE = 50
 _FRESH_S, _KEPT_S, _MOST_KEPT = 2.0, 10.0, 16
 _MOST_CURRENT, _LINGER = 200, timedelta(minutes=10)
 _MOST_JOBS, _MOST_ENDED, _MOST_TRIED = 500, 20, 100
+_MOST_PERIODS = 2000
 _LOOK_S, _MOST_LINES, _MOST_RUNS = 0.2, 50_000, 2000
 _SINCE = {"": None, "day": 1, "week": 7, "month": 31, "year": 366}
 
@@ -75,6 +84,8 @@ class Shelf:
         self._fresh_until = 0.0
         self._kept: OrderedDict[tuple[str, int], Account] = OrderedDict()
         self._names: tuple[float, list[tuple[str, int, float]]] = (0.0, [])
+        self._years: dict[tuple[str, Filter], tuple[float, list[Total]]] = {}
+        self._landed: tuple[float, tuple[Target, ...], list[Landing]] = (0.0, (), [])
         self._lines: dict[str, list[RunLine]] = {}  # of runs that have ended; empty where joules are unknown
 
     @contextmanager
@@ -203,6 +214,62 @@ class Shelf:
         with self.ledger() as store:
             return settlements(store), plans(store)
 
+    def totals(self, asked: Asked) -> Shown:
+        """Return a month's totals, the year to it, and budgets and targets of whom it is about."""
+        project, person = asked.project or None, asked.person or None
+        month = Filter(asked.month, asked.month, project, person)
+        year = Filter(month_before(asked.month, MONTHS - 1), asked.month, project, person)
+        wanted, budgets = wiring.targets()
+        with self.ledger() as store:
+            rows = rolled(wiring.totals(store, asked.by, month), lambda t: t.key)
+            months = self._months(store, asked.by, year)
+            left = [
+                (b, wiring.budget_used(store, b, asked.month)) for b in budgets if _about(b, project, person)
+            ]
+            landed = self._landings(store, tuple(t for t in wanted if _about(t, project, person)))
+        return Shown(rows, months, left, landed)
+
+    def _months(self, store: Store, by: str, year: Filter) -> list[Total]:
+        """Return a year's totals by month; adding them up takes a while on a large ledger, so the last are kept for `_KEPT_S`."""
+        with self._lock:
+            until, kept = self._years.get((by, year), (0.0, []))
+            if time.monotonic() < until:
+                return kept
+        found = wiring.totals(store, by, year)
+        with self._lock:
+            self._years[by, year] = (time.monotonic() + _KEPT_S, found)
+            while len(self._years) > _MOST_KEPT:
+                del self._years[next(iter(self._years))]
+        return found
+
+    def _landings(self, store: Store, wanted: tuple[Target, ...]) -> list[Landing]:
+        """Return where targets land; whole months do not change from one look to the next, so it is kept for `_KEPT_S`."""
+        with self._lock:
+            until, of, kept = self._landed
+            if time.monotonic() < until and of == wanted:
+                return kept
+        found = wiring.landings(store, wanted, datetime.now(UTC))
+        with self._lock:
+            self._landed = (time.monotonic() + _KEPT_S, wanted, found)
+        return found
+
+    def where_it_went(self, asked: Asked) -> tuple[Split, dict[Waste, Sequence[tuple[str, float]]], bool]:
+        """Return how a month divides into the wastes, the runs that each took most of, and whether some are left to look into.
+
+        A look takes about `_LOOK_S`; the page asks again until nothing is left.
+        """
+        chosen = Filter(asked.month, asked.month, asked.project or None)
+        with self.ledger() as store:
+            more = wiring.look_into(store, chosen, _LOOK_S)
+            seen = split(store, chosen)
+            most = {w: examples(store, chosen, w, 2) for w, part in seen.wastes.items() if part.share > 0}
+        return seen, most, more
+
+    def served(self) -> list[Served]:
+        """Return the models that were served, from the last serving periods."""
+        with self.ledger() as store:
+            return gather(role_runs(store, "serve", _MOST_PERIODS))
+
     def experiments(self) -> list[tuple[str, int, float]]:
         """Return names that several runs share, with how many runs and joules they have, the latest first.
 
@@ -221,6 +288,10 @@ class Shelf:
         with self._lock:
             self._names = (time.monotonic() + _KEPT_S, found)
         return found
+
+
+def _about(one: Target | MonthlyBudget, project: str | None, person: str | None) -> bool:
+    return (project is None or one.project == project) and (person is None or one.person == person)
 
 
 def _look_into(run: Summary) -> list[RunLine]:

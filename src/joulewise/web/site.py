@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from http import HTTPStatus
 from importlib.resources import files
 
@@ -27,13 +28,17 @@ from joulewise.web import (
     compare_page,
     experiment_page,
     grid_page,
+    models_page,
     queue_page,
     run_page,
     runs_page,
     savings_page,
+    totals_page,
+    where_page,
 )
 from joulewise.web.shelf import Query, Shelf
 from joulewise.web.templating import environment
+from joulewise.web.tokens import Shelves, Tokens
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 _COOKIE = "joulewise_token"
@@ -59,17 +64,19 @@ _HEADERS = (
 Page = Callable[[Request, Shelf], str]
 
 
-def site(*, token: str = "", hosts: Sequence[str] = LOOPBACK) -> Starlette:
+def site(*, token: str = "", tokens: bool = False, hosts: Sequence[str] = LOOPBACK) -> Starlette:
     """Return the dashboard as an ASGI application; `token` "" lets everybody in who can reach it.
 
-    `hosts` are the names by which it may be asked; "*" allows any.
+    With `tokens` it asks for one that the ledger knows, and shows what that one shows. `hosts` are the names by which it may be asked; "*" allows any.
     """
-    shelf = Shelf()
-    routes = [Route(path, _endpoint(page, shelf), name=page.__name__) for path, page in _PAGES.items()]
+    shelves = Shelves()
+    routes = [Route(path, _endpoint(page, shelves), name=page.__name__) for path, page in _PAGES.items()]
     routes += [
         Route(
             "/metrics",
-            lambda _request: Response(prometheus.write(*shelf.current()), media_type=prometheus.CONTENT_TYPE),
+            lambda _request: Response(
+                prometheus.write(*shelves.current().current()), media_type=prometheus.CONTENT_TYPE
+            ),
         ),
         Route("/static/{name}", _static),
         Route("/healthz", lambda _request: PlainTextResponse("ok")),
@@ -78,7 +85,9 @@ def site(*, token: str = "", hosts: Sequence[str] = LOOPBACK) -> Starlette:
         Middleware(_Headers),
         Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False),
     ]
-    if token:
+    if tokens:
+        middleware.append(Middleware(Tokens))
+    elif token:
         middleware.append(Middleware(_Token, token=token))
     return Starlette(
         routes=routes,
@@ -124,6 +133,29 @@ def _job(request: Request, shelf: Shelf) -> str:
     return queue_page.render_job(*shelf.job(request.path_params["job"]))
 
 
+def _totals(request: Request, shelf: Shelf) -> str:
+    field = request.query_params
+    asked = totals_page.Asked(
+        field.get("month") or f"{datetime.now(UTC):%Y-%m}",
+        field.get("by") or "project",
+        field.get("project", "")[:200],
+        field.get("person", "")[:200],
+    )
+    return totals_page.render(asked, shelf.totals(asked))
+
+
+def _where(request: Request, shelf: Shelf) -> str:
+    project = request.query_params.get("project", "")[:200]
+    asked = totals_page.Asked(
+        request.query_params.get("month") or f"{datetime.now(UTC):%Y-%m}", project=project
+    )
+    return where_page.render(project, asked.month, *shelf.where_it_went(asked))
+
+
+def _models(_request: Request, shelf: Shelf) -> str:
+    return models_page.render(shelf.served())
+
+
 def _grid(request: Request, _shelf: Shelf) -> str:
     return grid_page.render(request.query_params.get("zone", ""))
 
@@ -138,12 +170,15 @@ _PAGES: dict[str, Page] = {
     "/queue": _queue,
     "/queue/{job}": _job,
     "/grid": _grid,
+    "/totals": _totals,
+    "/where": _where,
+    "/models": _models,
 }
 
 
-def _endpoint(page: Page, shelf: Shelf) -> Callable[[Request], Response]:
+def _endpoint(page: Page, shelves: Shelves) -> Callable[[Request], Response]:
     def endpoint(request: Request) -> Response:
-        return HTMLResponse(page(request, shelf), headers={"cache-control": "no-store"})
+        return HTMLResponse(page(request, shelves.current()), headers={"cache-control": "no-store"})
 
     return endpoint
 

@@ -8,6 +8,7 @@ A module for each room that is wired; `wiring.NAME` is how they are called.
 from __future__ import annotations
 
 from joulewise.wiring.chosen import settings
+from joulewise.wiring.compressing import compress
 from joulewise.wiring.features import cached, online_store
 from joulewise.wiring.grid import actual, grid_sources, grid_zone, outlook, place, planning_grid, prices
 from joulewise.wiring.ledger import (
@@ -15,6 +16,8 @@ from joulewise.wiring.ledger import (
     advice,
     find,
     findings,
+    open_recording,
+    reader,
     recorded_energy,
     recordings,
     refresh,
@@ -49,7 +52,8 @@ from joulewise.wiring.recording import (
 )
 from joulewise.wiring.remedies import REMEDIES, remedied
 from joulewise.wiring.sharing import sharing
-from joulewise.wiring.studies import checkpoints, needs_search, optuna_plug, search
-from joulewise.wiring.totals import landings, read_old, targets, totals
+from joulewise.wiring.studies import checkpoints, metered, needs_search, optuna_plug, search
+from joulewise.wiring.team import push, send_later, team_store, team_store_place
+from joulewise.wiring.totals import budget_used, landings, look_into, read_old, targets, totals
 
-__all__ = ["ENGINES", "FAMILIES", "INSIDE", "ON_DEMAND", "REMEDIES", "SHARES_FILES", "Family", "account", "actual", "advice", "cached", "catch_up", "checkpoints", "engine", "engine_node_cpus", "engine_room", "families", "find", "findings", "grid_sources", "grid_zone", "jobs_folder", "jobs_place", "landings", "learnt", "load_ipython_extension", "needs_search", "online_store", "optuna_plug", "outlook", "place", "planning_grid", "prices", "queue_store", "read_old", "recorded", "recorded_energy", "recorder", "recordings", "refresh", "remedied", "renew_queue", "repeats", "report", "search", "serving_period", "settings", "sharing", "store", "submit", "summarise", "survey", "targets", "totals", "track", "watch"]  # fmt: skip
+__all__ = ["ENGINES", "FAMILIES", "INSIDE", "ON_DEMAND", "REMEDIES", "SHARES_FILES", "Family", "account", "actual", "advice", "budget_used", "cached", "catch_up", "checkpoints", "compress", "engine", "engine_node_cpus", "engine_room", "families", "find", "findings", "grid_sources", "grid_zone", "jobs_folder", "jobs_place", "landings", "learnt", "load_ipython_extension", "look_into", "metered", "needs_search", "online_store", "open_recording", "optuna_plug", "outlook", "place", "planning_grid", "prices", "push", "queue_store", "read_old", "reader", "recorded", "recorded_energy", "recorder", "recordings", "refresh", "remedied", "renew_queue", "repeats", "report", "search", "send_later", "serving_period", "settings", "sharing", "store", "submit", "summarise", "survey", "targets", "team_store", "team_store_place", "totals", "track", "watch"]  # fmt: skip

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from joulewise.ledger.files import read_recording
 from joulewise.settings import Settings
-from joulewise.vocabulary.errors import UsageError
+from joulewise.vocabulary.errors import LedgerError, UsageError
 from joulewise.vocabulary.recording import Recording
 from joulewise.wiring.chosen import settings
 from joulewise.wiring.grid import place
@@ -17,6 +18,7 @@ from joulewise.wiring.grid import place
 if TYPE_CHECKING:
     from joulewise.ledger.index import Summary
     from joulewise.ledger.store import Store
+    from joulewise.ledger.tokens import Token
     from joulewise.measuring.accounting import Account
     from joulewise.vocabulary.finding import Finding
 
@@ -57,8 +59,27 @@ def advice(account: Account) -> str:
     return first_line(findings(account))
 
 
+reader: ContextVar[Token | None] = ContextVar(
+    "joulewise_reader", default=None
+)  # who is shown what now; None: all
+
+
 def store() -> Store:
-    """Return the ledger that the settings name."""
+    """Return the ledger that the settings name; narrowed to what `reader`'s token shows."""
+    ledger = _whole_store()
+    token = reader.get()
+    if token is not None:
+        from joulewise.ledger.tokens import see_only
+
+        try:
+            see_only(ledger, token)
+        except LedgerError:
+            ledger.close()
+            raise
+    return ledger
+
+
+def _whole_store() -> Store:
     from joulewise.ledger.store import open_store
 
     chosen = settings()
@@ -79,8 +100,24 @@ def refresh(ledger: Store | None = None) -> Store:
     from joulewise.ledger.index import refresh as refresh_index
 
     ledger = ledger or store()
-    refresh_index(ledger, Path(settings().runs), summarise)
+    if reader.get() is None:
+        refresh_index(ledger, Path(settings().runs), summarise)
+        return ledger
+    whole = _whole_store()  # what one reader sees cannot be brought up to date
+    try:
+        refresh_index(whole, Path(settings().runs), summarise)
+    finally:
+        whole.close()
     return ledger
+
+
+def open_recording(ledger: Store, run: Summary) -> Recording:
+    """Return the recording of a line of the ledger: from its folder where that is here, else as it was pushed."""
+    if run.folder and (os.path.isdir(run.folder) or not ledger.shared):
+        return read_recording(Path(run.folder))
+    from joulewise.ledger.bodies import read_body
+
+    return read_body(ledger, run.run_id)
 
 
 def find(text: str) -> Recording:
@@ -91,7 +128,7 @@ def find(text: str) -> Recording:
 
     ledger = refresh()
     try:
-        return read_recording(Path(find_run(ledger, text).folder))
+        return open_recording(ledger, find_run(ledger, text))
     finally:
         ledger.close()
 
@@ -108,9 +145,9 @@ def repeats(text: str, most: int = 20) -> list[Recording]:
             for s in list_runs(ledger, name=text, state=EndState.FINISHED, limit=10 * most)
             if s.name == text
         ]
+        return [open_recording(ledger, s) for s in named[:most]] or [find(text)]
     finally:
         ledger.close()
-    return [read_recording(Path(s.folder)) for s in named[:most]] or [find(text)]
 
 
 def recordings(text: str = "", limit: int = 20) -> list[Account]:
@@ -119,8 +156,6 @@ def recordings(text: str = "", limit: int = 20) -> list[Account]:
 
     ledger = refresh()
     try:
-        return [
-            account(read_recording(Path(s.folder))) for s in list_runs(ledger, name=text or None, limit=limit)
-        ]
+        return [account(open_recording(ledger, s)) for s in list_runs(ledger, name=text or None, limit=limit)]
     finally:
         ledger.close()

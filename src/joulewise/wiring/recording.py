@@ -52,7 +52,7 @@ def recorder(
 
     def facts() -> dict[str, Any]:
         told = describe(command, cwd, environment)
-        if inside:
+        if inside and os.path.basename(inside) != run_id:  # a fleet's task is told its own
             told["inside_run"] = os.path.basename(inside)
         told.update(_whereabouts(chosen))
         told["person"] = chosen.person or person(root_pid)
@@ -229,8 +229,18 @@ def report(run: Run) -> str:
     return f"joulewise: {' · '.join(parts)}"
 
 
+def chart(run: Run) -> str:
+    """Return a small picture of a finished run's power as SVG, "" where too little was seen of it (for notebooks)."""
+    from joulewise.measuring.sparkline import sparkline
+
+    if run.recording is None:
+        return ""
+    series = account(run.recording).power_series
+    return sparkline(series.t_s, series.work_watts)
+
+
 def load_ipython_extension(shell: Any) -> None:
     """Register `%%joulewise` with a notebook's shell."""
     from joulewise.measuring.magic import register
 
-    register(shell, track, report)
+    register(shell, track, report, chart)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from joulewise.ledger.files import new_run_id
 from joulewise.vocabulary.clock import SystemClock
-from joulewise.vocabulary.errors import UnknownName, UsageError
+from joulewise.vocabulary.errors import LedgerError, UnknownName, UsageError
 from joulewise.wiring.chosen import settings
 from joulewise.wiring.grid import place, planning_grid
 from joulewise.wiring.ledger import recordings
@@ -124,6 +124,11 @@ def optuna_plug(
     limits = parsed_budget(budget, zone, assume_high)
     with _equipment(name, zone)(True) as own:
         yield OptunaPlug(epochs=epochs, measure=own.measure, budget=limits, seed=seed)
+
+
+def metered(name: str, zone: str | None = None) -> AbstractContextManager[Equipment]:
+    """Return a context that records this process under a name and gives what it has used so far."""
+    return _equipment(name, zone)(True)
 
 
 def _fleet(
@@ -240,7 +245,13 @@ def _study_log(name: str, title: str, store: str) -> Callable[[], Log]:
             )
         from joulewise.ledger.store import open_store
 
-        return lambda: log.DatabaseLog(open_store(store), name)
+        def opened() -> Log:
+            try:
+                return log.DatabaseLog(open_store(store), name)
+            except LedgerError as error:  # the user named it
+                raise UsageError(f"{error} (the store of the study)") from None
+
+        return opened
     folder = settings().runs
     if not folder:
         return log.MemoryLog

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from joulewise.ledger.files import read_recording
 from joulewise.settings import user_file
-from joulewise.vocabulary.errors import UnknownName, UsageError
+from joulewise.vocabulary.errors import JoulewiseError, UnknownName, UsageError
 from joulewise.vocabulary.moments import months_between
 from joulewise.wiring.chosen import settings
-from joulewise.wiring.ledger import refresh, summarise
+from joulewise.wiring.ledger import account, summarise
 
 if TYPE_CHECKING:
     from joulewise.catalogue.place import Place
     from joulewise.ledger.months import Filter
     from joulewise.ledger.store import Store
+    from joulewise.measuring.accounting import Account
     from joulewise.measuring.totalling import Total
     from joulewise.settings import Settings
+    from joulewise.vocabulary.figures import Figure
     from joulewise.vocabulary.signal import Signal
     from joulewise.vocabulary.target import Landing, MonthlyBudget, Target
+    from joulewise.vocabulary.waste import Part, Waste
 
+_BATCH = 50  # recordings that are looked into before what was found is kept
 _MOST_MONTHS = 12  # whole months that a target's line is drawn through
 
 
@@ -45,6 +51,61 @@ def read_old(ledger: Store) -> None:
     from joulewise.ledger.index import read_old as read_old_in
 
     read_old_in(ledger, Path(settings().runs), summarise)
+
+
+def look_into(ledger: Store, chosen: Filter, patience_s: float | None = None) -> bool:
+    """Find what recordings of these months wasted and keep it, the most joules first; return whether some are left.
+
+    It stops after `patience_s` (None: when all were looked into).
+    """
+    from joulewise.ledger.wastes import waiting, write
+
+    until_s = None if patience_s is None else time.monotonic() + patience_s
+    while batch := waiting(ledger, chosen, _BATCH):
+        found: dict[str, Mapping[Waste | None, Part] | None] = {}
+        for run_id, folder in batch:
+            found[run_id] = _wasted(folder)
+            if until_s is not None and time.monotonic() > until_s:
+                break
+        write(ledger, found)
+        if until_s is not None and time.monotonic() > until_s:
+            return bool(waiting(ledger, chosen, 1))
+    return False
+
+
+def _wasted(folder: Path) -> Mapping[Waste | None, Part] | None:
+    """Return what a recording wasted; None where nothing can be said: not seen from inside, or not readable."""
+    from joulewise.diagnosing import diagnose
+    from joulewise.vocabulary.observed import observe
+    from joulewise.vocabulary.waste import divide
+
+    try:
+        told = account(read_recording(folder))
+    except (JoulewiseError, OSError):
+        return None
+    views, idle = observe(told.recording), _standing_by(told)
+    found = diagnose(told.recording, views, told)
+    if not views and not found and idle is None:
+        return None
+    return divide(found, idle)
+
+
+def _standing_by(told: Account) -> Part | None:
+    """Return which share of a serving period's joules was in no answer, by its own count; None for other work.
+
+    At least the share of its CPU time while no request was inside, where that is less.
+    """
+    from joulewise.vocabulary.waste import Part
+
+    recording, total = told.recording, told.footprint.total_j
+    values = recording.points[-1].values if recording.role == "serve" and recording.points else {}
+    answers_j = values.get("answers_j")
+    if not isinstance(answers_j, int | float) or total is None or total.value <= 0:
+        return None
+    share, least = (min(1.0, max(0.0, 1 - answers_j / j)) for j in (total.value, total.low or total.value))
+    busy, idle = (float(values.get(name, 0.0)) for name in ("requests_cpu_s", "standing_by_cpu_s"))
+    low = min(share, least, idle / (busy + idle)) if busy + idle > 0 else min(share, least)
+    return Part(share, low, max(share, min(1.0, 1 - answers_j / total.high)))
 
 
 def targets() -> tuple[list[Target], list[MonthlyBudget]]:
@@ -78,6 +139,22 @@ def landings(ledger: Store, wanted: Sequence[Target], now: datetime) -> list[Lan
     return found
 
 
+def budget_used(ledger: Store, budget: MonthlyBudget, month: str) -> Figure | None:
+    """Return what of a monthly budget was used in a month; None where nothing is known."""
+    from joulewise.ledger.months import Filter
+    from joulewise.measuring.totalling import together
+
+    chosen = Filter(month, month, budget.project, budget.person)
+    parts = totals(ledger, "month", chosen)
+    if not parts:
+        return None
+    whole = together(parts, "")
+    if budget.unit == "J":
+        return whole.energy_j
+    grams = [g.figure for meaning, g in whole.grams.items() if meaning.startswith("average")]
+    return grams[0] if len(grams) == 1 else None
+
+
 def _used(ledger: Store, target: Target) -> list[tuple[str, float]]:
     """Return what each month used in the target's terms, oldest first; months between without a recording used nothing."""
     from joulewise.ledger.months import Filter, work
@@ -90,9 +167,7 @@ def _used(ledger: Store, target: Target) -> list[tuple[str, float]]:
     for total in totals(ledger, "month", chosen):
         value = total.energy_j.value if target.what == "joules" and total.energy_j is not None else None
         if target.what == "grams":
-            value = next(
-                (g.figure.value for m, g in (total.grams or {}).items() if m.startswith("average")), None
-            )
+            value = next((g.figure.value for m, g in total.grams.items() if m.startswith("average")), None)
         if value is not None:
             used[total.month] = value
     return [(month, used.get(month, 0.0)) for month in months_between(min(used), max(used))] if used else []
@@ -143,4 +218,4 @@ def _by_time(chosen: Settings) -> bool:
     return bool(chosen.tariff and Tariff.parse(chosen.tariff).bands)
 
 
-__all__ = ["read_old", "refresh", "totals"]
+__all__ = ["budget_used", "landings", "look_into", "read_old", "targets", "totals"]

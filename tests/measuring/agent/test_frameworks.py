@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from joulewise.vocabulary.observed import Phase, ProcessView
+from joulewise.wiring import remedied
 from tests.measuring.agent.running import run
 
 
@@ -21,6 +22,9 @@ def needs(*names: str) -> list[pytest.MarkDecorator]:
     ]
 
 
+BF16 = remedied(
+    {"precision": "bf16", "trial": "steps=1000 passes=0 batches=0"}
+)  # a trial asks no processor for its instructions
 LIGHTNING = """
 import warnings; warnings.filterwarnings("ignore")
 import logging; logging.disable(logging.WARNING)
@@ -116,6 +120,17 @@ class TestLightning:
         assert "validate: Trainer(val_check_interval=1.0) instead of 0.25" in view.changed
         assert any(text.startswith("early-stop: Lightning stops after 6") for text in view.changed)
 
+    def test_precision(self, tmp_path: Path):
+        """Mixed precision is Lightning's own setting, once: nothing is cast around it again."""
+        view, _ = seen(
+            LIGHTNING.replace("CALLBACKS", "").replace("EVERY", "None"),
+            tmp_path,
+            ["--with", "precision=bf16"],
+        )
+
+        assert view.changed == ("precision: Lightning: Trainer(precision='bf16-mixed')",)
+        assert view.precision == "bfloat16 (autocast)"
+
 
 class TestTransformers:
     pytestmark = needs("torch", "transformers", "accelerate")
@@ -138,6 +153,13 @@ class TestTransformers:
         assert view.batch_sizes == {16: 8}
         assert "validate: eval_strategy='epoch' instead of every 4 steps" in view.changed
         assert any("load_best_model_at_end is off" in text for text in view.left)
+
+    def test_precision(self, tmp_path: Path):
+        """Mixed precision is the Trainer's own setting."""
+        view, _ = seen(TRANSFORMERS, tmp_path, environment=BF16)
+
+        assert "precision: Transformers: TrainingArguments(bf16=True)" in view.changed
+        assert view.steps == 16
 
 
 class TestKeras:
@@ -174,3 +196,14 @@ class TestKeras:
         assert view.changed == (
             "early-stop: Keras stops after 2 epochs without a better val_loss, and restores the best weights",
         )
+
+    def test_precision(self, tmp_path: Path):
+        """Mixed precision is Keras' own policy; the weights stay float32."""
+        code = KERAS.replace("EPOCHS", "2").replace("CALLBACKS", "")
+        code += "\nprint(keras.config.dtype_policy().name)"
+        view, out = seen(code, tmp_path, environment={**BF16, "KERAS_BACKEND": "torch"})
+
+        assert view.changed == (
+            "precision: Keras: set_dtype_policy('mixed_bfloat16'), its weights stay float32",
+        )
+        assert out.endswith("mixed_bfloat16\n")

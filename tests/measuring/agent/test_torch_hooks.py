@@ -92,7 +92,7 @@ def test_evaluations(loader_view: ProcessView):
         (24, 4, 64),
         (32, 4, 64),
     ]
-    assert "program.py:" in found[0].where
+    assert found[0].where == "program.py:accuracy"
 
 
 def test_curve(loader_view: ProcessView):
@@ -220,3 +220,30 @@ def test_any_module_can_be_the_model(tmp_path: Path):
 
     assert (view.model, view.phase(Phase.FORWARD).calls, view.batch_sizes) == ("Linear", 1, {256: 1})
     assert [(e.batches, e.items) for e in view.evaluations] == [(1, 256)]
+
+
+def test_untimed_batches_cost_nothing(tmp_path: Path):
+    """In a loop of its own a process fetches by PyTorch's own method; a fetcher is changed while one timed batch is made."""
+    code = (
+        DATA
+        + """
+from torch.utils.data._utils.fetch import _MapDatasetFetcher
+waiting = hasattr(_MapDatasetFetcher.fetch, "__wrapped__")
+seen = []
+class Items(Dataset):
+    def __len__(self): return 64
+    def __getitem__(self, i):
+        seen.append("fetch" in vars(loop._dataset_fetcher))
+        return x[i], y[i]
+loop = iter(DataLoader(Items(), batch_size=8))
+for xb, yb in loop:
+    train(xb, yb)
+print(waiting, hasattr(_MapDatasetFetcher.fetch, "__wrapped__"), all(seen), "fetch" in vars(loop._dataset_fetcher))
+"""
+    )
+    ran = run(code, tmp_path)
+    (loader,) = ran.view.loaders
+
+    assert (ran.code, ran.out) == (0, "True False True False\n"), ran.err
+    assert (loader.fetched, loader.batches) == (64, 8)
+    assert loader.fetch_s > 0

@@ -75,6 +75,8 @@ class Library:
             ],
             "nvmlDeviceGetGraphicsRunningProcesses": lambda board: [],
         }
+        if name.startswith("nvmlGpm") and name not in answers:
+            raise AttributeError(name)
         answer = answers[name]
 
         def call(*arguments: Any) -> Any:
@@ -434,6 +436,13 @@ told["energy"] = [r.energy_j for r in readings]
 told["least"], told["most"] = true_energy_j(after, start), true_energy_j(before, end)
 told["usage"] = [[m.usage().utilisation, m.usage().process_ids] for m in meters]
 told["busy"] = list(meters[0].process_utilisation().values())
+one = time.monotonic(); meters[0].usage(); two = time.monotonic()
+time.sleep(1.0)
+three = time.monotonic(); told["activity"] = meters[0].usage().sm_activity; four = time.monotonic()
+told["active"] = [(true_energy_j(a, b) - 100 * (b - a)) / 300 / (c - d) for a, b, c, d in ((two, three, four, one), (one, four, three, two))]
+knob("NO_GPM_PERMISSION", 1)
+told["untold"] = [meters[1].usage().sm_activity, meters[1].usage().sm_activity, meters[1].usage().utilisation]
+knob("NO_GPM_PERMISSION")
 
 child = os.fork()
 if not child:
@@ -500,6 +509,13 @@ class TestThroughTheLibrary:
         """Utilisation, processes and each process's share come through the real structures."""
         assert told["usage"] == [[0.25, [os.getpid()]]] * 4
         assert told["busy"] == [0.4]
+
+    def test_sm_activity(self, told: dict[str, Any]) -> None:
+        """The share of time in which multiprocessors work comes through the real structures; where it is root's, None."""
+        least, most = told["active"]
+        assert least - 1e-6 <= told["activity"] <= most + 1e-6
+        assert 0.1 < told["activity"] < 0.3
+        assert told["untold"] == [None, None, 0.25]
 
     def test_fork(self, told: dict[str, Any]) -> None:
         """A forked child goes on reading."""

@@ -41,8 +41,9 @@ KNOBS: Mapping[str, Knob] = {
         "no shuffling DataLoader was made: the program makes its batches itself, change its batch size there",
     ),
     "cache": Knob(
-        "on", "on", "on", (Cause.SLOW_TRANSFORMS, Cause.REREADING_INPUT),
-        "no DataLoader fetched from a data set of items: prepare the data once in the program, with joulewise.cached",
+        "on", "on", "on", (Cause.SLOW_TRANSFORMS, Cause.REREADING_INPUT, Cause.REPEATED_EXPERIMENTS, Cause.REPEATED_PREPROCESSING),
+        "no DataLoader fetched from a data set of items, and no fit of an estimator came twice with the same input: prepare the data "
+        "once in the program, with joulewise.cached",
         exact=True,
     ),
     "precision": Knob(

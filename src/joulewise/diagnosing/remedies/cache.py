@@ -2,7 +2,8 @@
 
 On the disk they serve every worker, epoch and experiment; that takes joulewise in the program's own Python, and a data
 set whose content can be told by a fingerprint. In memory they are kept as they come, for loaders without workers.
-A few items are made twice first: what comes out different, or draws random numbers, is never kept.
+A few items are made twice first: what comes out different, or draws random numbers, is never kept. Equal fits of estimators
+are kept, too (fits.py).
 Loaded inside the program (see `measuring.agent.inside.hand`): standard library only, from Python 3.9 on.
 """
 
@@ -14,6 +15,7 @@ import random
 import sys
 from typing import Any
 
+from .fits import Fits
 from .loaders import MODULE
 
 NAME = "cache"
@@ -22,8 +24,9 @@ _MEMORY = 0.5  # of what is available
 
 
 def attach(hand: Any, _value: str) -> None:
-    """Let loaders fetch from kept items; the program's own data set object stays what it is."""
+    """Let loaders fetch from kept items, the program's own data set object stays what it is; keep equal fits of estimators."""
     kept: dict[int, tuple[Any, Any]] = {}  # by the data set's id: the data set, and what is fetched from
+    hand.line.instead = Fits(hand, NAME, _available_bytes()).call
     hand.when("torch.utils.data._utils.fetch", functools.partial(_fetch_from, kept))
     hand.when(MODULE, functools.partial(_prepare, hand, kept))
 

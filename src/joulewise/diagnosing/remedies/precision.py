@@ -1,5 +1,6 @@
-"""Forward passes in bfloat16, by PyTorch's autocast around the model; what it gives back is float32 again.
+"""Forward passes in bfloat16, by the framework's own setting or by PyTorch's autocast around the model.
 
+Lightning, Transformers and Keras are set where the program sets nothing itself. What autocast gives back is float32 again.
 bfloat16 has the range of float32, so no gradient scaler is needed; float16 would need one in the program.
 Loaded inside the program (see `measuring.agent.inside.hand`): standard library only, from Python 3.9 on.
 """
@@ -17,6 +18,59 @@ def attach(hand: Any, value: str) -> None:
     """Wrap the call of the outermost module when PyTorch is there."""
     assert value == "bf16"  # noqa: S101 - the door has checked it
     hand.when("torch", functools.partial(_wrap, hand))
+    for module in ("lightning.pytorch.trainer.trainer", "pytorch_lightning.trainer.trainer"):
+        hand.when(module, functools.partial(_lightning, hand))
+    hand.when("transformers.training_args", functools.partial(_transformers, hand))
+    hand.when("keras.src.dtype_policies.dtype_policy", functools.partial(_keras, hand))
+
+
+def _pays(hand: Any) -> bool:
+    """Whether bfloat16 can be faster here: a GPU, or a processor that has its instructions. A trial finds out."""
+    torch = sys.modules.get("torch")
+    if hand.trial or _has_bf16() or (torch is not None and torch.cuda.is_available()):
+        return True
+    hand.left(NAME, "this processor has no bfloat16 instructions: it would be slower")
+    return False
+
+
+def _lightning(hand: Any, module: Any) -> None:
+    original = module.Trainer.__init__
+
+    @functools.wraps(original)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+        if kwargs.get("precision") is not None or kwargs.get("plugins"):
+            hand.left(
+                NAME, f"Lightning: the program sets precision={kwargs.get('precision') or 'by a plugin'}"
+            )
+        elif _pays(hand):
+            kwargs["precision"] = "bf16-mixed"
+            hand.changed(NAME, "Lightning: Trainer(precision='bf16-mixed')")
+        original(self, *args, **kwargs)
+
+    module.Trainer.__init__ = __init__
+
+
+def _transformers(hand: Any, module: Any) -> None:
+    arguments = module.TrainingArguments
+    original = arguments.__post_init__
+
+    @functools.wraps(original)
+    def __post_init__(self: Any) -> None:  # noqa: N807
+        if self.bf16 or self.fp16:
+            hand.left(NAME, f"Transformers: the program sets {'bf16' if self.bf16 else 'fp16'}")
+        elif _pays(hand):
+            self.bf16 = True
+            hand.changed(NAME, "Transformers: TrainingArguments(bf16=True)")
+        original(self)
+
+    arguments.__post_init__ = __post_init__
+
+
+def _keras(hand: Any, module: Any) -> None:
+    """Set Keras' global policy; a program that sets one later has its own way."""
+    if _pays(hand):
+        module.set_dtype_policy("mixed_bfloat16")
+        hand.changed(NAME, "Keras: set_dtype_policy('mixed_bfloat16'), its weights stay float32")
 
 
 def _wrap(hand: Any, torch: Any) -> None:
@@ -36,8 +90,9 @@ def _wrap(hand: Any, torch: Any) -> None:
             hand.left(NAME, f"{name} computes in {first.dtype} already")
             return ""
         device = str(first.device.type)
-        if device == "cpu" and not hand.trial and not _has_bf16():
-            hand.left(NAME, "this processor has no bfloat16 instructions: it would be slower")
+        if torch.is_autocast_enabled(device):  # by its framework, or by itself
+            return ""
+        if device == "cpu" and not _pays(hand):
             return ""
         hand.changed(NAME, f"{name} computes in bfloat16 (autocast on {device}), its weights stay float32")
         return device

@@ -6,6 +6,9 @@ steps each. Elsewhere some steps warm up and those after them are measured. What
 
     [kind, samples, steps, wall_s, cpu_s, evaluations, evaluation_wall_s, evaluation_cpu_s, t_s]
 
+Programs of estimators (scikit-learn, XGBoost, LightGBM) have no steps: there a step is an outermost call (a fit, a transform, a
+round of a booster), a third of the calls warms up, and a sample is a call.
+
 with the kind `start` or `steps`, the CPU seconds those of the process and of its children, and checkpoints counted with
 the evaluations. Loaded inside the program (see `measuring.agent.inside.hand`): standard library only, from Python 3.9 on.
 """
@@ -32,6 +35,9 @@ def attach(hand: Any, value: str) -> None:
     """Measure as `value` says: `steps=50 passes=3 batches=25`, with passes 0 where there are none to count on."""
     told = {k: int(v) for k, _, v in (word.partition("=") for word in value.split())}
     trial = Trial(hand, told["steps"], told["passes"], told["batches"])
+    if told.get("calls"):
+        trial.count_calls()
+        return
     hand.when("torch", trial.count_steps)
     if trial.passes:
         hand.when(MODULE, trial.cut_passes)
@@ -50,6 +56,7 @@ class Trial:
         self._kept: dict[
             int, tuple[Any, list[Any]]
         ] = {}  # by the sampler's id: the sampler, the batches of a pass
+        self._calls = self._warm = 0  # of estimators
         self._open = self._trains = 0  # the data set passed over now, and the one that is trained on
 
     def count_steps(self, _torch: Any) -> None:
@@ -67,6 +74,11 @@ class Trial:
                 self._stepped()
 
         optimizers.register_optimizer_step_pre_hook(begin)
+
+    def count_calls(self) -> None:
+        """Call us after each outermost call of an estimator."""
+        self._warm = self.steps // 3
+        self.hand.line.called = self._called
 
     def cut_passes(self, module: Any) -> None:
         """Cut what a loader gives in a pass of the training."""
@@ -126,6 +138,15 @@ class Trial:
         if since >= self.steps:
             self._end()
 
+    def _called(self) -> None:
+        if os.getpid() != self.hand.pid:
+            return
+        self._calls += 1
+        if self._calls >= self._warm:
+            self._tell("steps")
+        if self._calls >= self.steps:
+            self._end()
+
     def _pass_begins(self, dataset: int) -> None:
         if self._trains not in (0, dataset):  # an evaluation with the gradient left on
             return
@@ -154,13 +175,13 @@ class Trial:
         line, at = self.hand.line, self._at
         line.wake()
         page = line.page
-        apart = (at.VALIDATION, at.CHECKPOINT)
+        apart = () if self._calls else (at.VALIDATION, at.CHECKPOINT)  # a call is a call
         wall_s = sum(page[at.WALL + kind] for kind in apart)
         cpu_s = sum(page[at.CPU + kind] for kind in apart)
         now = time.perf_counter()
         return [
-            page[at.SAMPLES],
-            page[at.STEPS],
+            page[at.SAMPLES] + self._calls,
+            page[at.STEPS] + self._calls,
             now,
             _tree_cpu_s(),
             page[at.EVALUATIONS],

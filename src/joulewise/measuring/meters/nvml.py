@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, final
 
 from joulewise.measuring.meters.counter import GrowingCounter, IntegratedPower
+from joulewise.measuring.meters.nvml_gpm import SmActivity
 from joulewise.measuring.meters.port import Found, Meter
 from joulewise.vocabulary.figures import Basis, Boundary
 from joulewise.vocabulary.recording import Component, Device, GpuUsage, Missing, Reading
@@ -174,6 +175,7 @@ class NvmlMeter:
         )
         self._id = self.device.id
         self._read = self._counter if self._energy else self._watts
+        self._activity = SmActivity(library)
         library.open()
 
     def read(self) -> Reading:
@@ -200,7 +202,7 @@ class NvmlMeter:
         return Reading(self._id, self._power.used_j, Basis.MEASURED, raw)
 
     def usage(self) -> GpuUsage:
-        """Return utilisation (0 to 1), memory in bytes (the driver's reserve included) and who holds the board."""
+        """Return utilisation and SM activity (0 to 1), memory in bytes (the driver's reserve included) and who holds the board."""
         nvml = self._nvml
         try:
             self._follow()
@@ -214,6 +216,7 @@ class NvmlMeter:
             None if memory is None else memory.used,
             None if memory is None else memory.total,
             ids,
+            self._activity.since_last(self._handle),
         )
 
     def work_share(self, own_ids: Collection[int]) -> float | None:
@@ -243,6 +246,7 @@ class NvmlMeter:
         """Give the library back; the last meter shuts it down."""
         if not self._closed:
             self._closed = True
+            self._activity.close()
             self._library.close()
 
     def _counter(self) -> int:

@@ -152,6 +152,8 @@ class Agent:
         if self.torch is not None:
             self.torch.reset()
             self.torch.is_worker = True
+            if self.torch.fetching is not None:
+                self.torch.fetching.everywhere()
 
 
 def start(folder: str) -> None:

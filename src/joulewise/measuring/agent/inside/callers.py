@@ -41,8 +41,9 @@ def user_frames() -> list[FrameType]:
 
 
 def where() -> str:
-    """Return the calling function, as `train.py:evaluate`."""
+    """Return the calling function, as `train.py:evaluate`; a comprehension in it has no name of its own."""
     frames = user_frames()
+    frames = [f for f in frames if f.f_code.co_name not in ("<genexpr>", "<listcomp>", "<lambda>")] or frames
     return f"{os.path.basename(frames[0].f_code.co_filename)}:{frames[0].f_code.co_name}" if frames else ""
 
 

@@ -73,11 +73,15 @@ class Estimators:
             began_s, gap = line.page[at.SINCE], (line.before_s, line.before_cpu_s)
             began_cpu_s = process_cpu()
             try:
+                if line.instead is not None:
+                    return line.instead(method, name, estimator, args, kwargs)
                 return method(estimator, *args, **kwargs)
             finally:
                 self._busy = False
                 used_s = process_cpu() - began_cpu_s
                 line.leave(before)
+                if line.called is not None:
+                    line.called()
                 self._take(estimator, name, args, kwargs, (line.page[at.SINCE] - began_s, used_s), gap)
 
         return call

@@ -11,18 +11,18 @@ from typing import Any
 
 from . import layout as at
 from .prints import fingerprint
-from .timeline import STRIDE, clock, process_cpu
+from .timeline import clock, process_cpu
 
 TYPE_CHECKING = False  # the hooks know this module
 if TYPE_CHECKING:
-    from .torch_hooks import TorchHooks
+    from .torch_seen import TorchHooks
 
 _TRACKED_ITEMS = 16
 _MOST_PRINTS = 2048
 _TIMED_FETCHES = 8
 
 
-def wrap_loaders(hooks: TorchHooks, module: Any) -> None:
+def wrap_loaders(hooks: TorchHooks, module: Any, fetching: Fetching) -> None:
     """Watch the loaders of a process: their passes and batches, and how long the loop waits for them."""
     loader_class, iterator_class = module.DataLoader, module._BaseDataLoaderIter  # noqa: SLF001 - where batches come from
     original_iter, original_next, original_index = (
@@ -52,6 +52,7 @@ def wrap_loaders(hooks: TorchHooks, module: Any) -> None:
             return original_iter(self)
         number, new = numbers.of(self)
         slot = at.LOADERS + number * at.PER_LOADER
+        fetching.by_iterators()
         line.wake()
         if hooks.evaluating:
             hooks.end_evaluation()
@@ -70,6 +71,8 @@ def wrap_loaders(hooks: TorchHooks, module: Any) -> None:
             line.leave(before)
         if number < at.MOST_LOADERS:
             page = line.page
+            if page[slot + at.PASSES] == 1:  # a data set that keeps what it has made is cheaper from here on
+                line.facts.put(f"first_pass/{number}", page[slot + at.FETCHED : slot + at.PER_LOADER])
             page[slot + at.PASSES] += 1
             page[slot + at.WAIT] += page[at.SINCE] - began_s
             page[slot + at.FIRST_WAIT] += page[at.SINCE] - began_s
@@ -98,6 +101,7 @@ def wrap_loaders(hooks: TorchHooks, module: Any) -> None:
         began_s = page[at.SINCE]
         numbers.worker = slot
         self._next_index = timed_index.__get__(self)
+        fetcher = fetching.begin(self)
         try:
             batch = original_next(self)
             if self._joulewise_size is None:
@@ -106,6 +110,8 @@ def wrap_loaders(hooks: TorchHooks, module: Any) -> None:
             return batch
         finally:
             del self._next_index
+            if fetcher is not None:
+                del fetcher.fetch
             count(self)
             line.leave(before)
             waited_s = page[at.SINCE] - began_s
@@ -146,17 +152,45 @@ def _bytes(batch: Any) -> int:
     return 0
 
 
-def wrap_fetching(hooks: TorchHooks, module: Any) -> None:
-    """Time fetching and collating, and fingerprint some items; in loader workers this is what they do."""
-    fetcher = module._MapDatasetFetcher  # noqa: SLF001 - where items are made
-    original = fetcher.fetch
+class Fetching:
+    """Time fetching and collating, and fingerprint some items; in loader workers this is what they do.
+
+    A worker fetches for nobody that we see, so there the class is changed. A loop that iterates has only the fetcher of a
+    timed batch changed, for as long as that lasts: a batch that is not timed costs nothing.
+    """
+
+    def __init__(self, hooks: TorchHooks, module: Any) -> None:
+        self._class = module._MapDatasetFetcher  # noqa: SLF001 - where items are made
+        self._original = self._class.fetch
+        self._timed = _timed_fetch(hooks, self._original)
+        self.everywhere()
+
+    def everywhere(self) -> None:
+        """Time whatever is fetched: this process may be a worker."""
+        self._class.fetch = self._timed
+
+    def by_iterators(self) -> None:
+        """Time what timed batches fetch: this process has a loop of its own."""
+        if self._class.fetch is self._timed:
+            self._class.fetch = self._original
+
+    def begin(self, iterator: Any) -> Any:
+        """Time what an iterator fetches from now on, and return its fetcher; None where others fetch for it."""
+        fetcher: Any = getattr(iterator, "_dataset_fetcher", None)
+        if type(fetcher) is not self._class or self._class.fetch is not self._original:
+            return None
+        fetcher.fetch = functools.partial(self._timed, fetcher)
+        return fetcher
+
+
+def _timed_fetch(hooks: TorchHooks, original: Any) -> Any:
     line = hooks.line
 
     @functools.wraps(original)
     def fetch(self: Any, index: Any) -> Any:
-        slot = hooks.numbers.worker
         if line.skip == 2:
             return original(self, index)
+        slot = hooks.numbers.worker
         hooks.fetches += 1
         if get_ident() != line.main or (
             hooks.fetches % _TIMED_FETCHES and hooks.quick and not hooks.is_worker and not line.fast
@@ -192,7 +226,7 @@ def wrap_fetching(hooks: TorchHooks, module: Any) -> None:
             took_s, cpu_s = clock() - began_s, process_cpu() - began_cpu_s
             times = 1
             if line.fast and hooks.grad_on():
-                times = STRIDE  # one step in so many is timed at all
+                times = line.stride  # one step in so many is timed at all
             elif hooks.quick and not hooks.is_worker and not line.fast:
                 times = _TIMED_FETCHES
             items = len(index) if self.auto_collation else 1
@@ -205,7 +239,7 @@ def wrap_fetching(hooks: TorchHooks, module: Any) -> None:
             if before is not None:
                 line.leave(before)
 
-    fetcher.fetch = fetch
+    return fetch
 
 
 def _compare(hooks: TorchHooks, dataset: Any, index: Any, samples: Any, slot: int) -> None:

@@ -211,8 +211,8 @@ def one_day(zone: str, date: datetime, *, simulated: bool) -> dict[str, Any]:
             engine = Counted(Slurm(folder / "jobs", environment=cluster.environment))
             clock = ScaledClock(date)
         worker = Worker(
-            store, engine, Post("w", "here/1", ROOM, lease_s=36000.0, node_cpus=ROOM.cpus // 2), clock,
-            plan=lambda: renew(store, grid_of, clock.now_utc(), node_cpus={"slurm": ROOM.cpus // 2}),  # type: ignore[arg-type]
+            store, engine, Post("w", "here/1", ROOM, lease_s=36000.0), clock,
+            plan=lambda: renew(store, grid_of, clock.now_utc()),  # type: ignore[arg-type]
             leases=Leases(store, "w", "here/1", clock=lease_clock),
         )  # fmt: skip
         waiting, ids = list(came), {}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from joulewise.scheduling.sharing import Device, Found, Seen, Usage, Watch, count, device, on_nodes
+from joulewise.scheduling.sharing import Device, Found, Seen, Usage, Watch, count, device
 from joulewise.vocabulary.ticket import Needs
 
 GB = 10**9
@@ -24,12 +24,6 @@ class TestCount:
     def test_never_more_than_asked(self):
         """Nobody is counted as more than what it asks for; several GPUs are never shared."""
         assert count(Needs(1, 2, GB), Usage(7.0, 9 * GB, 0.2)) == Needs(100, 200, GB)
-
-    def test_on_nodes(self):
-        """On nodes of 6 processors a job of 4 takes a whole node, jobs of 2 and of 1 what they ask for, one of 8 is not ours to judge."""
-        counted = [on_nodes(Needs(100 * cpus), 6).cpus for cpus in (1, 2, 3, 4, 6, 8)]
-        assert counted == [100, 200, 300, 600, 600, 800]
-        assert on_nodes(Needs(400), 0) == Needs(400)
 
     @given(st.lists(st.floats(0.01, 4.0), min_size=1, max_size=40))
     def test_what_is_packed_fits(self, cores):

@@ -75,7 +75,6 @@ def command(**options: Any) -> int:
         zone,
         "" if options["everybody"] else getpass.getuser(),
         idle_s=_IDLE_SERVER_S if store.shared else _IDLE_S,
-        node_cpus=wiring.engine_node_cpus(engine) if whole else 0,
     )
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

@@ -19,7 +19,6 @@ from joulewise.scheduling.sharing import (
     Watch,
     count,
     device,
-    on_nodes,
     room_of,
 )
 from joulewise.vocabulary.quantities import format_duration
@@ -73,10 +72,10 @@ class Word:
 
 @final
 class Floor:
-    """What jobs take of a machine with `room`, or of a cluster whose nodes have `node_cpus` (0: not known) each."""
+    """What jobs take of a machine with `room`."""
 
-    def __init__(self, room: Needs, sharing: Sharing | None = None, node_cpus: int = 0) -> None:
-        self.room, self._node_cpus = room_of(room), node_cpus
+    def __init__(self, room: Needs, sharing: Sharing | None = None) -> None:
+        self.room = room_of(room)
         self._asked_room, self._sharing = room, sharing
         self._devices = (
             sharing.devices if sharing and sharing.devices else tuple(map(Device, range(room.gpus)))
@@ -92,11 +91,11 @@ class Floor:
 
     def counted(self, line: Line, ticket: Ticket | None) -> Line:
         """Return a job's line with what it counts as."""
-        return replace(line, needs=on_nodes(count(line.needs, self._usage(ticket)), self._node_cpus))
+        return replace(line, needs=count(line.needs, self._usage(ticket)))
 
     def counts(self, ticket: Ticket) -> Needs:
         """Return what a job counts as, in hundredths."""
-        return on_nodes(count(ticket.needs, self._usage(ticket)), self._node_cpus)
+        return count(ticket.needs, self._usage(ticket))
 
     def devices(self, ticket: Ticket, here: Iterable[Occupant]) -> tuple[int, ...] | None:
         """Return the GPUs for a job beside those that are here; None where there is no room for it on any."""

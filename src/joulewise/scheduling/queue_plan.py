@@ -53,18 +53,11 @@ class Renewed:
     grid: Mapping[str, str] = field(default_factory=dict)
 
 
-def renew(
-    store: Store,
-    grid_of: GridOf,
-    now_utc: datetime,
-    terms: Terms = DEFAULT_TERMS,
-    node_cpus: Mapping[str, int] | None = None,
-) -> Renewed:
+def renew(store: Store, grid_of: GridOf, now_utc: datetime, terms: Terms = DEFAULT_TERMS) -> Renewed:
     """Plan all that waits, and all that runs and may pause, anew; write it, and return what it came to.
 
     Within the hour of the last plan only what has come since is planned, into the room that the others leave: a plan
     that is made anew for every job would shuffle all of them each time. Where that leaves one out, all are planned.
-    `node_cpus` are the processors of a node by engine, where a cluster has equal ones.
     """
     waiting = queue.lines(store, (Stage.QUEUED,))
     held = holders(store)
@@ -79,8 +72,7 @@ def renew(
     running: list[_Running] = []
     for engine in dict.fromkeys(t.engine for t in tickets.values()):
         here_only = [w for w in pool if w.engine == engine]
-        node = (node_cpus or {}).get(engine, 0)
-        board = _Room(grid, now_utc, terms, here_only, _lag(store, engine), node)
+        board = _Room(grid, now_utc, terms, here_only, _lag(store, engine))
         here = [x for x in waiting if x.engine == engine]
         made, going = _renewed(store, board, here, [h for h in held if h.line.engine == engine], tickets)
         planned += made
@@ -127,14 +119,9 @@ def _lag(store: Store, engine: str) -> _Lag:
     return _Lag(told[len(told) // 2], told[min(len(told) - 1, ceil(0.95 * len(told)))])
 
 
-def units_of(needs: Needs, room: Needs, node_cpus: int = 0) -> int:
-    """Return how many processors a job counts as where there is `room`: its largest share of what there is.
-
-    On nodes of `node_cpus` it counts as what it makes unusable of one (as workers count it: `sharing.on_nodes`).
-    """
+def units_of(needs: Needs, room: Needs) -> int:
+    """Return how many processors a job counts as where there is `room`: its largest share of what there is."""
     units = max(1, needs.cpus)
-    if units <= node_cpus:
-        units = node_cpus // (node_cpus // units)
     if needs.gpus:
         units = max(units, ceil(needs.gpus / max(1, room.gpus) * room.cpus))
     if needs.memory_bytes and room.memory_bytes:
@@ -160,15 +147,9 @@ class _Room:
     """The planning of all that one engine has: the grid, the units of each zone's workers, and what a start takes."""
 
     def __init__(
-        self,
-        grid: Grid,
-        now_utc: datetime,
-        terms: Terms,
-        pool: Sequence[WorkerLine],
-        lag: _Lag,
-        node_cpus: int,
+        self, grid: Grid, now_utc: datetime, terms: Terms, pool: Sequence[WorkerLine], lag: _Lag
     ) -> None:
-        self.grid, self.now, self.terms, self.lag, self.node_cpus = grid, now_utc, terms, lag, node_cpus
+        self.grid, self.now, self.terms, self.lag = grid, now_utc, terms, lag
         self.room = {z: sum((w.capacity for w in pool if w.zone in ("", z)), NOTHING) for z in grid.carbon}
         self.room = {z: room for z, room in self.room.items() if room.cpus}
 
@@ -205,7 +186,7 @@ class _Room:
     def units(self, zone: str, needs: Needs) -> int:
         """Return how many processors a job counts as in a zone: its largest share of what there is."""
         room = self.room.get(zone)
-        return units_of(needs, room, self.node_cpus) if room else max(1, needs.cpus)
+        return units_of(needs, room) if room else max(1, needs.cpus)
 
     def _alone(self, key: str, job: Job) -> Planned:
         placed = place(job, self.grid, self.now, self.terms)

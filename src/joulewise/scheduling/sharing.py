@@ -88,17 +88,6 @@ def count(needs: Needs, usage: Usage | None) -> Needs:
     return Needs(max(1, cpus), gpus, memory)
 
 
-def on_nodes(needs: Needs, node_cpus: int) -> Needs:
-    """Return what a job counts as on a cluster of nodes with so many processors: what it leaves on a node nobody can use.
-
-    Of nodes with 6 processors each holds one job of 4, so it counts as 6. All in hundredths.
-    """
-    node = node_cpus * WHOLE
-    if not 0 < needs.cpus <= node:
-        return needs
-    return Needs(node // (node // needs.cpus), needs.gpus, needs.memory_bytes)
-
-
 def room_of(room: Needs) -> Needs:
     """Return what a machine has, in hundredths."""
     return Needs(room.cpus * WHOLE, room.gpus * WHOLE, room.memory_bytes)

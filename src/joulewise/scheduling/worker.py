@@ -53,10 +53,7 @@ FAIR_S = 7 * 86400.0  # how far back fair shares look
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """What a worker is: its name, the place whose jobs it may judge, whose jobs of which zone it takes, and its room.
-
-    `node_cpus` are the processors of each node, where the room is a cluster's (0: it is one machine, or nobody knows).
-    """
+    """What a worker is: its name, the place whose jobs it may judge, whose jobs of which zone it takes, and its room."""
 
     name: str
     place: str
@@ -66,7 +63,6 @@ class Post:
     lease_s: float = LEASE_S
     poll_s: float = 1.0
     idle_s: float = 2.0
-    node_cpus: int = 0
 
 
 @dataclass(slots=True)
@@ -125,7 +121,7 @@ class Worker:
         self._store, self._engine, self._post, self._clock = store, engine, post, clock
         self._wrap, self._plan, self._say = wrap, plan, say
         self._leases = leases or Leases(store, post.name, post.place, post.lease_s)
-        self._floor = Floor(post.room, sharing, post.node_cpus)
+        self._floor = Floor(post.room, sharing)
         self._tickets: dict[str, Ticket] = {}
         self._hands: dict[str, _Hand] = {}
         self._renew_at = self._adopt_at = self._plan_at = self._used_at = float("-inf")

@@ -74,14 +74,6 @@ def engine_room(engine: Engine) -> Needs | None:
     return Needs(has.cpus, has.gpus, has.memory_bytes or 0)
 
 
-def engine_node_cpus(engine: Engine) -> int:
-    """Return the processors of a node where an engine's cluster has equal ones; else 0."""
-    from joulewise.launching.slurm import Slurm
-
-    has = engine.room() if isinstance(engine, Slurm) else None
-    return has.cpus // has.nodes if has and has.nodes > 1 and has.cpus % has.nodes == 0 else 0
-
-
 def _kubernetes() -> Engine:
     image = os.environ.get("JOULEWISE_KUBERNETES_IMAGE")
     if not image:
@@ -231,22 +223,7 @@ def renew_queue(ledger: Store) -> Renewed:
     def grid_of(zones: Sequence[str], start: datetime, end: datetime) -> Grid:
         return planning_grid(zones, start, end, {})
 
-    nodes = _nodes(ledger)
-    return renew(ledger, grid_of, SystemClock().now_utc(), node_cpus=nodes)
-
-
-def _nodes(ledger: Store) -> dict[str, int]:
-    """Return the processors of a node of each cluster that workers run jobs on; a cluster that does not answer is left out."""
-    from joulewise.ledger.leases import workers
-    from joulewise.vocabulary.errors import EngineError
-
-    found = {}
-    for name in {w.engine for w in workers(ledger) if w.alive} - {"local"}:
-        try:
-            found[name] = engine_node_cpus(engine(name))
-        except (EngineError, UsageError):
-            continue
-    return found
+    return renew(ledger, grid_of, SystemClock().now_utc())
 
 
 def recorded(ticket: Ticket, key: str) -> list[str]:

@@ -50,8 +50,8 @@ bench: $(V)/.dev       ## the measuring programs: overhead, truth of the meters,
 bench-schedule: $(V)/.dev ## what forecasts and plans are worth: make bench-schedule DATA=DIR
 	$(BIN)/python bench/schedule.py $(DATA)
 
-bench-slurm: $(V)/.dev ## a day of the queue on a real Slurm, an hour in 20 s (ten minutes): make bench-slurm DATA=DIR
-	$(BIN)/python bench/queue_slurm.py $(DATA)
+bench-slurm: $(V)/.dev ## four days of the queue on a real Slurm, an hour in 20 s (a quarter of an hour): make bench-slurm DATA=DIR [ROUND=0]
+	$(BIN)/python bench/queue_slurm.py $(DATA) $(ROUND)
 
 bench-throttle: $(V)/.dev ## what a cap that follows the grid saves, and how long jobs wait for it: make bench-throttle DATA=DIR
 	$(BIN)/python bench/throttle.py $(DATA)

@@ -255,6 +255,19 @@ def _tell(
         pauses += max(0, len(ran) - 1)
         if not ran or ran[-1][1] > job.deadline_utc:
             missed.append((ran[-1][1] - job.deadline_utc).total_seconds() if ran else float("inf"))
+            told_of = [f"{d.at_utc:%d %H:%M} {d.what}: {d.reason[:70]}" for d in queue.story(store, job_id)]
+            when = [f"{a:%d %H:%M}-{b:%H:%M}" for a, b in ran]
+            print(
+                zone,
+                job.name,
+                ticket.needs,
+                line.deadline_utc,
+                line.latest_utc,
+                when,
+                *told_of,
+                sep="\n  ",
+                file=sys.stderr,
+            )
         sums["fcfs_kg"] += grams(actual, job.power_w, start, after(start, length_s)) / 1e3
         sums["queue_kg"] += sum(grams(actual, job.power_w, a, b) for a, b in ran) / 1e3
         told = placement_from_json(queue.promise(store, job_id) or {})

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import UTC, datetime
 
 import pytest
 
 from joulewise.ledger import jobs
+from joulewise.ledger.leases import Leases
+from joulewise.vocabulary.ticket import Needs
 from joulewise.wiring import queue_store
 
 GOOD = ("--deadline", "+8h", "--duration", "10s", "--zone", "DE")
@@ -85,3 +88,35 @@ def test_wrong_input(joulewise, arguments, line):
     assert line in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert queued() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "watts"),
+    [
+        (("--interruptible", "--memory", "100GB", "--gpus", "2"), 100 * 0.38 + 2 * 46),
+        (("--interruptible", "--idle-power", "30W", "--gpus", "2"), 30.0),
+        (("--checkpoint", "USR1", "--gpus", "2"), 0.0),
+    ],
+)
+def test_idle_power(joulewise, arguments, watts):
+    """Suspended work draws what its memory and its GPUs do, or what is said; work that saves its state draws nothing."""
+    done = joulewise("submit", *GOOD, *arguments, "--name", "rests", "--", sys.executable, "-V")
+    assert done.returncode == 0, done.stderr
+    placement = json.loads(joulewise("queue", "rests", "--json").stdout)["placement"]
+    assert placement["job"]["interruptible"]["idle_w"] == pytest.approx(watts)
+
+
+def test_crowded(joulewise, home):
+    """A deadline that the others leave no room for is refused with the earliest finish; --late takes it and says so."""
+    store = queue_store()
+    Leases(store, "w", "here/1").enrol("DE", "local", "", Needs(1), datetime.now(UTC))
+    store.close()
+    told = ("submit", "--zone", "DE", "--duration", "3h", "--deadline", "+4h", "--", sys.executable, "-V")
+    assert joulewise(*told).returncode == 0
+    refused = joulewise(*told)
+
+    assert refused.returncode == 2
+    assert "beside what is queued it ends" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    assert len(queued()) == 1
+    assert "taken late: beside what is queued it ends" in joulewise("submit", "--late", *told[1:]).stdout

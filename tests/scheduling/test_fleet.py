@@ -1,10 +1,11 @@
+from dataclasses import replace
 from itertools import product
 
 import pytest
 
 np = pytest.importorskip("numpy", reason="the fleet needs the extra `schedule`")
 
-from joulewise.scheduling.fleet import Fleet, lp_bound, pack  # noqa: E402
+from joulewise.scheduling.fleet import Fleet, _multipliers, lp_bound, pack  # noqa: E402
 
 
 def fleet(seed, jobs=5, zones=2, steps=8, *, capacity=2, pausable=None, migrates=None) -> Fleet:
@@ -160,3 +161,25 @@ def test_nothing_that_fits_is_left_out(seed):
     assert packing.unplaced == ()
     assert (use_of(made, packing) <= made.capacity).all()
     assert [len(s) for s in packing.steps] == [len(t) for t in jobs]
+
+
+def test_a_step_that_undoes_the_last():
+    """Where half of the last step and this one cancel out exactly, the search for prices goes on by this one alone."""
+
+    class Swinging:
+        """A group that wants two units too many, then one too few, and so on."""
+
+        def __init__(self) -> None:
+            self.calls = 0
+
+        def choose(self, _price):
+            self.calls += 1
+            return 1.0, np.array([[3 if self.calls % 2 else 0]])
+
+    swinging = Swinging()
+    one = replace(fleet(1), rates=np.array([[1.0]]), capacity=np.array([[1]]))
+    bound, price = _multipliers(one, [swinging], 10, 10.0)  # type: ignore[list-item]
+
+    assert swinging.calls == 10
+    assert np.isfinite(price).all()
+    assert bound <= 10.0

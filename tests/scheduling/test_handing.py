@@ -11,8 +11,10 @@ from joulewise.launching.port import Refused, Unreachable
 from joulewise.ledger import jobs
 from joulewise.ledger.leases import Leases
 from joulewise.scheduling.handing import hand_over, may_hand_over
+from joulewise.scheduling.saved import placement_as_json, placement_from_json
 from joulewise.testing.queue_contract import HOUR, NOW, ticket
 from joulewise.vocabulary.errors import UnknownName, UsageError
+from joulewise.vocabulary.job import Checkpoint, Stretch
 from joulewise.vocabulary.ticket import Needs, Stage
 from tests.scheduling.test_worker import Yard, give
 
@@ -142,4 +144,24 @@ def test_waiting_is_not_running():
         NOW + timedelta(minutes=40),
     )  # seen waiting for the last time, and over
     assert jobs.start_delays(yard.store, "slurm") == [540.0]
+    yard.store.close()
+
+
+def test_paused_before_it_began():
+    """A job that the cluster lets wait and whose plan says rest is held, not suspended, and released when its hour comes."""
+    yard = Yard(name="slurm", start_s=1200.0)
+    job = yard.submit(ticket("pauses", 2.0, engine="slurm", pause=Checkpoint(1.0)))
+    first = yard.worker()
+    first.round()
+    rest = placement_from_json(jobs.placement(yard.store, job) or {})
+    later = replace(rest, stretches=(Stretch(NOW + 3 * HOUR, NOW + 5 * HOUR),))
+    jobs.replace_placement(yard.store, job, 1, placement_as_json(later), NOW + HOUR)
+    yard.pass_time(300)
+    first.round()
+
+    assert yard.line(job).stage is Stage.PAUSED
+    assert jobs.story(yard.store, job)[-1].reason.endswith("it had not begun")
+    yard.run(first, step_s=60)
+    assert yard.line(job).stage is Stage.DONE
+    assert yard.engine.ran(job)[0][0] >= NOW + 3 * HOUR
     yard.store.close()

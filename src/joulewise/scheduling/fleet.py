@@ -228,6 +228,8 @@ def _multipliers(
         if not over.any():
             break
         direction = over + 0.5 * direction
+        if not direction.any():  # half of the last step undoes this one exactly
+            direction = over
         norm = float((direction * direction).sum())
         price = np.maximum(0.0, price + share * max(target - value, 1e-9 * abs(target)) / norm * direction)
     return best, best_price

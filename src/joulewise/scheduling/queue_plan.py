@@ -71,7 +71,8 @@ def renew(store: Store, grid_of: GridOf, now_utc: datetime, terms: Terms = DEFAU
     planned: list[Planned] = []
     running: list[_Running] = []
     for engine in dict.fromkeys(t.engine for t in tickets.values()):
-        board = _Room(grid, now_utc, terms, [w for w in pool if w.engine == engine], _lag(store, engine))
+        here_only = [w for w in pool if w.engine == engine]
+        board = _Room(grid, now_utc, terms, here_only, _lag(store, engine))
         here = [x for x in waiting if x.engine == engine]
         made, going = _renewed(store, board, here, [h for h in held if h.line.engine == engine], tickets)
         planned += made

@@ -400,8 +400,7 @@ class Worker:
             replace(hand.held.line, needs=needs),
             hand.paused,
             hand.ran_s(now),
-            max(duration.reserve_s or 0.0, duration.expected_s or 0.0)
-            + (self._lag_s if hand.paused else 0.0),
+            max(duration.reserve_s or 0.0, duration.expected_s or 0.0) + self._lag_s,
             stretches,
             ticket.pausable and duration.known and may_rest and ready,
             NOTHING if hand.requeued else needs.at_rest,
@@ -436,11 +435,16 @@ class Worker:
         long = until is None or (until - now).total_seconds() >= REQUEUE_FROM_S
         requeue = bool(hand.ticket.checkpoint) and REQUEUE in abilities and (long or SUSPEND not in abilities)
         act = self._engine.requeue if requeue else self._engine.suspend
+        if hand.awaited:  # nothing of it runs yet: the cluster lets it wait for room
+            requeue, act = True, self._engine.hold
         hand.sure = False
         if self._ask(hand, lambda: act(hand.handle)):
             _close(hand.ran, now)
             hand.requeued = requeue
             how = "saves its state and ends for now" if requeue else "keeps its memory"
+            if hand.awaited:
+                hand.ran.pop()
+                hand.awaited, how = False, "it had not begun"
             self._mark(hand, Stage.PAUSED, "paused", f"{reason}; {how}", now)
         hand.sure = True
 
@@ -449,7 +453,9 @@ class Worker:
         others = (h for h in self._hands.values() if h is not hand)
         if hand.requeued and not self._floor.holds(hand.ticket, hand.held.attempt.devices, others):
             return  # its GPU is another's now
-        if not hand.ran and BEGIN in self._engine.abilities:  # handed over ahead, and not begun
+        if (
+            not hand.ran and not hand.requeued and BEGIN in self._engine.abilities
+        ):  # handed over ahead, and not begun
             act = partial(self._engine.begin, when_utc=now)
         hand.sure = False
         if self._ask(hand, lambda: act(hand.handle)):

@@ -84,8 +84,10 @@ class SimulatedEngine:
         self._job(handle).due = max(when_utc, self._clock.now_utc()) + timedelta(seconds=self.start_s)
 
     def hold(self, handle: str) -> None:
-        """Refuse: what is started here runs at once."""
-        raise Refused(f"{handle} runs already")
+        """Keep a job that waits for its begin from starting."""
+        if self._now(handle).state is not State.QUEUED:
+            raise Refused(f"{handle} runs already")
+        self._job(handle).state = State.HELD
 
     def release(self, handle: str) -> None:
         """Let a requeued job start anew."""

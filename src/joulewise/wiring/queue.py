@@ -18,9 +18,12 @@ from joulewise.wiring.grid import planning_grid
 from joulewise.wiring.ledger import refresh
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from joulewise.launching.port import Engine
     from joulewise.ledger.leases import Leases
     from joulewise.ledger.store import Store
+    from joulewise.scheduling.plan import Grid
     from joulewise.scheduling.queue_plan import Renewed
     from joulewise.scheduling.submitting import Submitted
     from joulewise.vocabulary.job import Duration
@@ -217,9 +220,10 @@ def renew_queue(ledger: Store) -> Renewed:
     """Plan what waits in the queue anew, by the best outlook at hand."""
     from joulewise.scheduling.queue_plan import renew
 
-    return renew(
-        ledger, lambda zones, start, end: planning_grid(zones, start, end, {}), SystemClock().now_utc()
-    )
+    def grid_of(zones: Sequence[str], start: datetime, end: datetime) -> Grid:
+        return planning_grid(zones, start, end, {})
+
+    return renew(ledger, grid_of, SystemClock().now_utc())
 
 
 def recorded(ticket: Ticket, key: str) -> list[str]:

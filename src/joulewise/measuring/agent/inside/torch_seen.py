@@ -18,7 +18,7 @@ from .timeline import Timeline, clock, thread_cpu
 from .torch_loaders import Fetching, Numbers
 
 _MOST_EVALUATIONS = 2000
-_CURVE_EVERY_S = 0.02
+_CURVE_EVERY_S, _LATER_EVERY_S = 0.02, 0.1  # in the first second, and from the fifth on
 _MOST_FAULTS = 20
 _MOST_SHAPES = 64
 
@@ -82,7 +82,8 @@ class TorchHooks:
     def look(self, loss: Any, now: float) -> None:
         """Read loss and epoch, at a moment of backward."""
         line = self.line
-        self.loss_due_s = now + max(_CURVE_EVERY_S, (now - line.began_s) / 500)
+        age_s = now - line.began_s
+        self.loss_due_s = now + max(_CURVE_EVERY_S, min(_LATER_EVERY_S, age_s / 50), age_s / 500)
         self.see_epoch()
         if not loss.is_cuda and loss.numel() == 1:
             self.point({"loss": float(loss.detach())}, now)

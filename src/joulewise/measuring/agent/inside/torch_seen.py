@@ -194,13 +194,11 @@ class TorchHooks:
     def know_model(self, model: Any) -> None:
         """Say what the first model that is trained, or run, is."""
         parameters = list(model.parameters())
-        torch = self.torch
         precision = str(parameters[0].dtype).replace("torch.", "") if parameters else ""
         device = str(parameters[0].device) if parameters else ""
-        if torch.is_autocast_enabled():
-            precision = f"{str(torch.get_autocast_gpu_dtype()).replace('torch.', '')} (autocast)"
-        elif torch.is_autocast_cpu_enabled():
-            precision = f"{str(torch.get_autocast_cpu_dtype()).replace('torch.', '')} (autocast)"
+        cast = self.cast_to()
+        if cast:
+            precision = f"{cast.replace('torch.', '')} (autocast)"
         name = type(model).__name__
         self.line.facts.put(
             "model",
@@ -214,6 +212,17 @@ class TorchHooks:
         )
         self.say_world()
         self.say_threads()
+
+    def cast_to(self) -> str:
+        """Return the type to which autocast casts now; "" where it is off."""
+        torch = self.torch
+        try:
+            kind = next((kind for kind in ("cuda", "cpu") if torch.is_autocast_enabled(kind)), "")
+            return str(torch.get_autocast_dtype(kind)) if kind else ""
+        except TypeError:  # before PyTorch 2.4; later ones warn of these names
+            if torch.is_autocast_enabled():
+                return str(torch.get_autocast_gpu_dtype())
+            return str(torch.get_autocast_cpu_dtype()) if torch.is_autocast_cpu_enabled() else ""
 
     def say_world(self) -> None:
         """Say how many processes train this model together, where they do."""

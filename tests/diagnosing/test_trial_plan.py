@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from joulewise.diagnosing.trial_plan import knobs_of, plan_trial
@@ -46,6 +48,22 @@ def test_what_cannot_be_tried():
         plan_trial(case(fitted()), (), {"batch": "x4"}, future_runs=20)
     with pytest.raises(UsageError, match="made 3 calls of estimators, too few"):
         plan_trial(case(fitted(3)), (), {"threads": "1"}, future_runs=20)
+
+
+def test_a_memory_needs_equal_fits():
+    """A side holds six equal fits, of which the first two are computed in any case; where there are fewer, no piece is tried."""
+    other = Preparation("Encoder", "transform", "g", "s", 1000, 80, 0.1, 0.1, 0.0, 0.0)
+    mixed = fitted(20)
+    mixed = replace(mixed, preparations=(*mixed.preparations, other))
+
+    assert plan_trial(case(mixed), (), {"cache": "on"}, future_runs=50).steps >= 30
+    with pytest.raises(UsageError, match="makes no equal fit 6 times"):
+        plan_trial(
+            case(replace(fitted(5), preparations=(*fitted(5).preparations, other))),
+            (),
+            {"cache": "on"},
+            future_runs=50,
+        )
 
 
 def test_calls_are_compared_as_a_whole():

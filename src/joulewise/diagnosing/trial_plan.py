@@ -22,6 +22,7 @@ _SHARE = 0.05  # of the run
 _STEPS = 50
 _ENOUGH_S = 3.0  # of measured steps a side
 _CALLS = 9  # of estimators a side, at least: a third of them warms up
+_FITS = 6  # equal ones a side: the first two, in the third that warms up, are computed in any case
 _MOST_PAIRS = 3
 _PASSES = 3
 _HOPED = 0.10  # of the run, where no finding promises anything
@@ -216,11 +217,24 @@ def _plan_calls(
             f"{case.recording.run_id} made {made} calls of estimators, too few to try on a piece of it; apply the remedy to a whole "
             "run: joulewise run --with threads=1"
         )
+    least = _CALLS
+    if "cache" in knobs:
+        equal = max(
+            (p for p in view.preparations if p.method in ("fit", "fit_transform")),
+            key=lambda p: p.calls,
+            default=None,
+        )
+        if equal is None or equal.calls < _FITS:
+            raise UsageError(
+                f"{case.recording.run_id} makes no equal fit {_FITS} times, and of fewer a piece can show no saving; apply the remedy to a "
+                "whole run: joulewise run --with cache"
+            )
+        least = max(least, ceil(made * _FITS / equal.calls))
     start_s, call_s = _start_s(view), calls_wall_s(view) / made
-    allowed_s = budget_s or max(_SHARE * case.wall_s, sides * (start_s + _CALLS * call_s))
-    pairs = max(1, min(_MOST_PAIRS, int(allowed_s / (sides * (start_s + _CALLS * call_s)))))
+    allowed_s = budget_s or max(_SHARE * case.wall_s, sides * (start_s + least * call_s))
+    pairs = max(1, min(_MOST_PAIRS, int(allowed_s / (sides * (start_s + least * call_s)))))
     left_s = allowed_s / (sides * pairs) - start_s
-    calls = min(made, max(_CALLS, int(min(left_s, _ENOUGH_S) / max(1e-9, call_s))))
+    calls = min(made, max(least, int(min(left_s, _ENOUGH_S) / max(1e-9, call_s))))
     plan = TrialPlan(
         case, view, dict(knobs), {name: _promise(findings, name) for name in knobs}, calls, 0, 0, pairs,
         start_s + calls * call_s, allowed_s, by_calls=True,

@@ -186,6 +186,19 @@ def test_compiled_and_copied_models(tmp_path: Path):
     assert "TracerWarning" not in ran.err
 
 
+def test_traced_model(tmp_path: Path):
+    """What a model is asked by us stands in no graph that PyTorch traces."""
+    code = (
+        DATA
+        + "net(x)\nm = torch.jit.trace(nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 3)), torch.zeros(2, 8))\n"
+        + "print(sum(n.kind() == 'aten::size' for n in m.inlined_graph.nodes()), m(x).shape[1])\nfor _ in range(3): train(x, y)\n"
+    )
+    ran = run(code, tmp_path)
+
+    assert (ran.code, ran.out) == (0, "0 3\n"), ran.err
+    assert ran.view.steps == 3
+
+
 def test_program_that_patches_torch(tmp_path: Path):
     """A program that replaces torch's own functions gets what it put there."""
     code = DATA + (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 from .stdlib import is_library
@@ -23,6 +23,8 @@ _NO_METRIC = re.compile(
     re.IGNORECASE,
 )
 _MOST_FRAMES = 4
+_EPOCHS: dict[CodeType, tuple[str, ...]] = {}
+_MOST_CODES = 1000
 
 
 def user_frames() -> list[FrameType]:
@@ -50,12 +52,23 @@ def where() -> str:
 def epoch() -> float | None:
     """Return the value of a variable that is named like an epoch, from the innermost frame that has one."""
     for frame in user_frames():
-        for name in frame.f_code.co_varnames if frame.f_code.co_flags & 1 else ("epoch", "ep"):
-            if _EPOCH.match(name):
-                value = _locals(frame, (name,)).get(name)
-                if isinstance(value, (int, float)) and not isinstance(value, bool):
-                    return float(value)
+        for name in _epochs(frame.f_code):
+            value = _locals(frame, (name,)).get(name)
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                return float(value)
     return None
+
+
+def _epochs(code: CodeType) -> tuple[str, ...]:
+    """Return the variables of a function that are named like an epoch; of a module, what it may be."""
+    if not code.co_flags & 1:
+        return ("epoch", "ep")
+    known = _EPOCHS.get(code)
+    if known is None:
+        known = tuple(name for name in code.co_varnames if _EPOCH.match(name))
+        if len(_EPOCHS) < _MOST_CODES:
+            _EPOCHS[code] = known
+    return known
 
 
 def metrics() -> dict[str, float]:

@@ -64,7 +64,7 @@ class Timeline:
     """The account of this process, on its page. One per process; a forked child gets its own by `begin`."""
 
     __slots__ = (
-        "_copied_s", "_cpu_s", "_folder", "_live", "_look_s", "_look_step", "_map", "_own_s", "_pack", "_read_s", "_snapshot", "before_cpu_s", "before_s",
+        "_copied_s", "_cpu_s", "_folder", "_live", "_look_s", "_look_step", "_map", "_own_s", "_pack", "_read_s", "_snapshot", "_struct", "_used", "before_cpu_s", "before_s",
         "began_s", "called", "facts", "fast", "folder_prefix", "instead", "kind", "last", "main", "page", "quiet", "skip", "skipped", "step", "stride", "woken",
     )  # fmt: skip
 
@@ -77,7 +77,7 @@ class Timeline:
             None  # a remedy's: told of each outermost call of an estimator
         )
         self.instead: Callable[..., Any] | None = None  # a remedy's: stands in for such a call
-        self._pack = load("_struct").Struct(f"{at.NUMBERS}d").pack_into
+        self._struct = load("_struct").Struct
         self.begin("main")
 
     def begin(self, kind: str) -> None:
@@ -86,6 +86,8 @@ class Timeline:
         pid = os.getpid()
         name = f"{self.folder_prefix}{os.uname().nodename}-{pid}-{int(now * 1000)}"
         self.page = page = [0.0] * at.NUMBERS
+        self._used = 0
+        self.use(at.LOADERS if kind == "main" else at.NUMBERS)  # a worker fetches for a loader of its parent
         self._map = bytearray(at.SIZE)  # until there is a file
         self._live: Any = memoryview(self._map).cast("d")
         self._copied_s = now
@@ -166,12 +168,18 @@ class Timeline:
         if now - self._copied_s > _READ_CPU_S:
             self.copy(now)
 
+    def use(self, end: int) -> None:
+        """Copy the page up to there from now on: what is behind it is not used yet."""
+        if end > self._used:
+            self._used = min(end, at.NUMBERS)
+            self._pack = self._struct(f"{self._used}d").pack_into
+
     def copy(self, now: float) -> None:
         """Copy the numbers to the page, and write the facts when they are due."""
         page = self.page
         page[CURRENT] = self.kind
         self._copied_s = now
-        self._pack(self._map, 0, *page)
+        self._pack(self._map, 0, *page[: self._used])
         if now > self.facts.due_s:
             page[at.DELAY_AT] = run_delay_s()
             self.facts.write(now)

@@ -21,7 +21,7 @@ from .torch_seen import TorchHooks
 def attach(line: Timeline, torch: Any) -> TorchHooks:
     """Wrap what there is of PyTorch, and return what the hooks remember."""
     hooks = TorchHooks(line, torch)
-    _wrap_module(hooks, torch.nn.Module)
+    _wrap_module(hooks, torch)
     _wrap_backward(hooks, torch)
     _wrap_optimisers(hooks)
     _wrap_save(hooks, torch)
@@ -48,8 +48,10 @@ def _size(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
         return 0
 
 
-def _wrap_module(hooks: TorchHooks, module: Any) -> None:
+def _wrap_module(hooks: TorchHooks, torch: Any) -> None:
+    module = torch.nn.Module
     original = module.__call__
+    tracing = getattr(torch._C, "_get_tracing_state", bool)  # noqa: SLF001 - there is no other way to know
     line, grad_on = hooks.line, hooks.grad_on
     home = "torch.nn.modules.loss"  # a loss is no model: the gap before backward names its time
     losses = frozenset(
@@ -66,7 +68,9 @@ def _wrap_module(hooks: TorchHooks, module: Any) -> None:
     def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
         if line.skip and known and self._compiled_call_impl is None:
             return self._call_impl(*args, **kwargs)
-        if line.skip or type(self) in losses:
+        if (
+            line.skip or type(self) in losses or tracing()
+        ):  # what we ask a tensor would stand in the traced graph
             return original(self, *args, **kwargs)
         if get_ident() != line.main:
             began_s, began_cpu_s = clock(), thread_cpu()

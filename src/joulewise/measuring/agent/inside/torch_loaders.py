@@ -63,6 +63,7 @@ def wrap_loaders(hooks: TorchHooks, module: Any, fetching: Fetching) -> None:
         began_s = line.page[at.SINCE]
         if number < at.MOST_LOADERS:
             if new:
+                line.use(slot + at.PER_LOADER)
                 hooks.safely(hooks.know_loader, self, number)
             numbers.worker = slot  # forked workers inherit it
         try:

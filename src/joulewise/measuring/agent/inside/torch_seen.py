@@ -18,7 +18,7 @@ from .timeline import Timeline, clock, thread_cpu
 from .torch_loaders import Fetching, Numbers
 
 _MOST_EVALUATIONS = 2000
-_CURVE_EVERY_S = 0.02
+_CURVE_EVERY_S, _LATER_EVERY_S = 0.02, 0.1  # in the first second, and from the fifth on
 _MOST_FAULTS = 20
 _MOST_SHAPES = 64
 
@@ -82,7 +82,8 @@ class TorchHooks:
     def look(self, loss: Any, now: float) -> None:
         """Read loss and epoch, at a moment of backward."""
         line = self.line
-        self.loss_due_s = now + max(_CURVE_EVERY_S, (now - line.began_s) / 500)
+        age_s = now - line.began_s
+        self.loss_due_s = now + max(_CURVE_EVERY_S, min(_LATER_EVERY_S, age_s / 50), age_s / 500)
         self.see_epoch()
         if not loss.is_cuda and loss.numel() == 1:
             self.point({"loss": float(loss.detach())}, now)
@@ -193,13 +194,11 @@ class TorchHooks:
     def know_model(self, model: Any) -> None:
         """Say what the first model that is trained, or run, is."""
         parameters = list(model.parameters())
-        torch = self.torch
         precision = str(parameters[0].dtype).replace("torch.", "") if parameters else ""
         device = str(parameters[0].device) if parameters else ""
-        if torch.is_autocast_enabled():
-            precision = f"{str(torch.get_autocast_gpu_dtype()).replace('torch.', '')} (autocast)"
-        elif torch.is_autocast_cpu_enabled():
-            precision = f"{str(torch.get_autocast_cpu_dtype()).replace('torch.', '')} (autocast)"
+        cast = self.cast_to()
+        if cast:
+            precision = f"{cast.replace('torch.', '')} (autocast)"
         name = type(model).__name__
         self.line.facts.put(
             "model",
@@ -213,6 +212,17 @@ class TorchHooks:
         )
         self.say_world()
         self.say_threads()
+
+    def cast_to(self) -> str:
+        """Return the type to which autocast casts now; "" where it is off."""
+        torch = self.torch
+        try:
+            kind = next((kind for kind in ("cuda", "cpu") if torch.is_autocast_enabled(kind)), "")
+            return str(torch.get_autocast_dtype(kind)) if kind else ""
+        except TypeError:  # before PyTorch 2.4; later ones warn of these names
+            if torch.is_autocast_enabled():
+                return str(torch.get_autocast_gpu_dtype())
+            return str(torch.get_autocast_cpu_dtype()) if torch.is_autocast_cpu_enabled() else ""
 
     def say_world(self) -> None:
         """Say how many processes train this model together, where they do."""

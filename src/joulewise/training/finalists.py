@@ -75,10 +75,10 @@ class Finalists:
         Where less than one pass is affordable the newest is kept unasked, and the less is left after it, the fewer of the
         newest are asked.
         """
-        import torch
-
         if not self._kept:
             raise UsageError("there are no finalists: add the checkpoints as training goes")
+        import torch
+
         newest, whole = len(self._kept) - 1, len(inputs)
         if afford <= whole or newest == 0:
             model.load_state_dict(self._kept[newest][1])

@@ -21,12 +21,12 @@ from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
 
-from joulewise.ledger import index
+from joulewise.ledger import refreshing
 from joulewise.ledger.files import FORMAT, boot_id, encode, process_start
-from joulewise.ledger.index import Summary
 from joulewise.ledger.minutes import Minute, write_minutes
 from joulewise.ledger.months import rows_of, write_months
 from joulewise.ledger.store import open_store, upsert
+from joulewise.ledger.summary import Summary, row_of
 from joulewise.ledger.wastes import write as write_wastes
 from joulewise.vocabulary.figures import Basis, Figure
 from joulewise.vocabulary.recording import Component, EndState
@@ -41,7 +41,9 @@ NAMES = [
 SNIPPET = """
 import sys
 from pathlib import Path
-from joulewise.ledger.index import Summary, list_runs, refresh
+from joulewise.ledger.index import list_runs
+from joulewise.ledger.refreshing import refresh
+from joulewise.ledger.summary import Summary
 from joulewise.ledger.store import open_store
 def summarise(r):
     return Summary(r.run_id, r.name, r.machine.host, r.role, r.started_utc, r.duration_s, r.end.state, r.end.exit_code)
@@ -117,7 +119,7 @@ def make_rows(ledger: Path, runs: Path, recordings: list) -> None:
             summary = Summary(run_id, name, "bench", "run", start, duration_s, EndState.FINISHED, 0, figure, figure, figure,
                               {"cpu": joules, "memory": joules / 9}, f"python train.py --name={name}", {"git": "0f14ff7"},
                               {"lr": 0.1}, 3, {"epoch": 3, "loss": 0.25})  # fmt: skip
-            row = index._row(summary)
+            row = row_of(summary)
             row |= {
                 "run_id": run_id,
                 "root": root,
@@ -126,7 +128,7 @@ def make_rows(ledger: Path, runs: Path, recordings: list) -> None:
                 "growing": 0,
             }
             row |= {"size_bytes": 1200, "mtime_ns": 1, "boot": "", "pid": 1, "pid_start": 1}
-            store.execute(index._WRITE, row)
+            store.execute(refreshing._WRITE, row)
             minutes = [Minute(m, Component.CPU, 50.0) for m in range(min(60, int(duration_s / 60)))]
             write_minutes(store, {run_id: minutes})
             who = {"person": f"person{len(run_id) * duration_s % 40:.0f}", "project": name, "zone": ("DE", "FR", "")[len(name) % 3],
@@ -140,11 +142,12 @@ def make_rows(ledger: Path, runs: Path, recordings: list) -> None:
             write_wastes(store, {run_id: split})
         shards = [
             {"root": root, "day": d, "mtime_ns": m, "scanned_ns": m + 10**10}
-            for d, m in index._folders(root).items()
+            for d, m in refreshing._folders(root).items()
         ]
         today = max(s["day"] for s in shards)
         store.execute(
-            upsert("shards", index._SHARD, index._SHARD[:2]), *(s for s in shards if s["day"] != today)
+            upsert("shards", refreshing._SHARD, refreshing._SHARD[:2]),
+            *(s for s in shards if s["day"] != today),
         )
         for run_id, *_ in recordings[:-2]:  # today's folder is scanned: what it lists must exist
             if run_id.startswith(today.replace("-", "")):

@@ -25,7 +25,7 @@ import threading
 import time
 from pathlib import Path
 
-from joulewise.ledger import index
+from joulewise.ledger import refreshing
 from joulewise.ledger.bodies import contents
 from joulewise.ledger.files import RecordingFile, boot_id, process_start, run_folder
 from joulewise.ledger.index import count_runs
@@ -86,7 +86,7 @@ class Recorder:
 
     def push(self, url: str) -> tuple[int, int]:
         """Send what waits; return bytes sent and whether the server was away."""
-        index.os.uname = lambda: os.uname_result(
+        refreshing.os.uname = lambda: os.uname_result(
             ("Linux", self.host, "6", "1", "x86_64")
         )  # this machine's name
         try:

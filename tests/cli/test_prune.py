@@ -285,7 +285,7 @@ class TestReduce:
         assert again["bytes_freed"] == 0
         assert sum(f.stat().st_size for f in young.iterdir()) > 100_000
         ledger = wiring.refresh()
-        from joulewise.ledger.index import rebuild
+        from joulewise.ledger.refreshing import rebuild
 
         rebuild(ledger, runs, wiring.summarise)
         after = {r.run_id: r for r in list_runs(ledger)}

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from joulewise.exchange import prometheus
-from joulewise.ledger.index import Summary
+from joulewise.ledger.summary import Summary
 from joulewise.vocabulary.figures import Basis, Figure
 from joulewise.vocabulary.recording import EndState
 from tests.services import missing

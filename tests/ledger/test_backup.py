@@ -9,9 +9,10 @@ import pytest
 from joulewise.ledger.backup import backup
 from joulewise.ledger.bodies import read_body
 from joulewise.ledger.files import read_recording
-from joulewise.ledger.index import list_runs, refresh
+from joulewise.ledger.index import list_runs
 from joulewise.ledger.pots import Pot, Spending
 from joulewise.ledger.pushing import push
+from joulewise.ledger.refreshing import refresh
 from joulewise.ledger.store import Store, open_store
 from joulewise.testing.ledger_contract import summarise, write_recording
 from joulewise.vocabulary.errors import LedgerError, UsageError

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from joulewise.ledger import index
+from joulewise.ledger import refreshing
 from joulewise.ledger.files import RecordingFile, boot_id, process_start, read_recording, run_folder
-from joulewise.ledger.index import count_runs, find_run, list_runs, rebuild, refresh
+from joulewise.ledger.index import count_runs, find_run, list_runs
 from joulewise.ledger.memory import open_memory
 from joulewise.ledger.minutes import minute_means, minutes_of
+from joulewise.ledger.refreshing import rebuild, refresh
 from joulewise.ledger.store import open_store
 from joulewise.testing.ledger_contract import START, summarise, write_recording
 from joulewise.vocabulary.errors import LedgerError, UnknownName, UsageError
@@ -41,7 +42,7 @@ def reads(monkeypatch):
         opened.append(folder.name)
         return original(folder)
 
-    monkeypatch.setattr(index, "read_recording", read)
+    monkeypatch.setattr(refreshing, "read_recording", read)
     return opened
 
 
@@ -65,7 +66,7 @@ def settle(runs: Path) -> None:
 class TestRefresh:
     def test_nothing_there(self, store, tmp_path):
         """A folder of recordings that does not exist yet is an empty one."""
-        assert refresh(store, tmp_path / "nothing", summarise) == index.Refreshed(0, 0, 0, ())
+        assert refresh(store, tmp_path / "nothing", summarise) == refreshing.Refreshed(0, 0, 0, ())
 
     def test_looks_at_little(self, store, tmp_path, reads, monkeypatch):
         """A day that did not change is not scanned, and a recording that has ended is opened once."""
@@ -73,9 +74,9 @@ class TestRefresh:
         settle(tmp_path)
         refresh(store, tmp_path, summarise)
         reads.clear()
-        monkeypatch.setattr(index._Scan, "_scan_day", lambda *_: pytest.fail("scanned"))
+        monkeypatch.setattr(refreshing._Scan, "_scan_day", lambda *_: pytest.fail("scanned"))
 
-        assert refresh(store, tmp_path, summarise) == index.Refreshed(0, 0, 0, ())
+        assert refresh(store, tmp_path, summarise) == refreshing.Refreshed(0, 0, 0, ())
         assert reads == []
 
     def test_grain_of_time(self, store, tmp_path):
@@ -282,7 +283,7 @@ def check_many_processes(place: str, runs: Path) -> None:
     program = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from joulewise.ledger.index import rebuild, refresh\n"
+        "from joulewise.ledger.refreshing import rebuild, refresh\n"
         "from joulewise.ledger.store import open_store\n"
         "from joulewise.testing.ledger_contract import summarise\n"
         "store = open_store(sys.argv[1])\n"

@@ -10,8 +10,9 @@ import sys
 import pytest
 
 from joulewise.ledger import migrate, store
-from joulewise.ledger.index import list_runs, refresh
+from joulewise.ledger.index import list_runs
 from joulewise.ledger.pots import Pot, Spending
+from joulewise.ledger.refreshing import refresh
 from joulewise.ledger.store import open_store
 from joulewise.testing.ledger_contract import summarise, write_recording
 from joulewise.vocabulary.errors import LedgerError

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from joulewise.ledger.files import read_recording
-from joulewise.ledger.index import rebuild, refresh
 from joulewise.ledger.memory import open_memory
 from joulewise.ledger.months import Filter, month_shares, stretches, sums, work
+from joulewise.ledger.refreshing import rebuild, refresh
 from joulewise.measuring.summarising import summary
 from joulewise.testing.ledger_contract import write_recording
 from joulewise.vocabulary.errors import UnknownName

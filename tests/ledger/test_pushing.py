@@ -12,9 +12,10 @@ import pytest
 from joulewise.ledger import bodies, pushing
 from joulewise.ledger.bodies import append, contents, held, mark_of, read_body, replace, seal
 from joulewise.ledger.files import RecordingFile, boot_id, process_start, read_recording, run_folder
-from joulewise.ledger.index import count_runs, find_run, list_runs, rebuild, refresh
+from joulewise.ledger.index import count_runs, find_run, list_runs
 from joulewise.ledger.memory import open_memory
 from joulewise.ledger.pushing import push, unsent
+from joulewise.ledger.refreshing import rebuild, refresh
 from joulewise.ledger.store import open_store
 from joulewise.testing.ledger_contract import summarise, write_recording
 from joulewise.vocabulary.errors import LedgerError, RecordingError

@@ -12,7 +12,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
-from joulewise.ledger import index, jobs, leases, migrate, pots, savings
+from joulewise.ledger import jobs, leases, migrate, pots, savings, summary
 from joulewise.ledger.schema import metadata, sqlite_script
 from joulewise.ledger.store import (
     BODY_TABLES,
@@ -70,7 +70,7 @@ def test_every_table_has_its_kind():
 
 def test_columns_are_written():
     """The statements of the index, the pots, the savings and the queue name exactly the columns of their tables."""
-    assert set(index._COLUMNS) == set(metadata.tables["recordings"].columns.keys())
+    assert set(summary.COLUMNS) == set(metadata.tables["recordings"].columns.keys())
     assert set(pots._COLUMNS) == set(metadata.tables["pot_spending"].columns.keys())
     assert set(savings._COLUMNS) == set(metadata.tables["savings"].columns.keys())
     assert set(jobs._LINE) == set(metadata.tables["jobs"].columns.keys())

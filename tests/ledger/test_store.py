@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from joulewise.ledger.index import list_runs, refresh
+from joulewise.ledger.index import list_runs
 from joulewise.ledger.memory import open_memory
+from joulewise.ledger.refreshing import refresh
 from joulewise.ledger.store import SCHEMA, Store, network_file_system, open_store
 from joulewise.testing.ledger_contract import StoreContract, summarise, write_recording
 from joulewise.vocabulary.errors import LedgerError
@@ -75,7 +76,8 @@ class TestOpening:
             "import sys\n"
             "from pathlib import Path\n"
             "from joulewise.ledger.store import open_store\n"
-            "from joulewise.ledger.index import refresh, list_runs\n"
+            "from joulewise.ledger.index import list_runs\n"
+            "from joulewise.ledger.refreshing import refresh\n"
             "from joulewise.ledger.pots import Pot, Spending\n"
             "from joulewise.ledger.backup import backup\n"
             f"store = open_store({str(tmp_path / 'ledger.db')!r})\n"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from joulewise.ledger import wastes
-from joulewise.ledger.index import rebuild, refresh
 from joulewise.ledger.memory import open_memory
 from joulewise.ledger.months import Filter
+from joulewise.ledger.refreshing import rebuild, refresh
 from joulewise.measuring.summarising import summary
 from joulewise.testing.ledger_contract import write_recording
 from joulewise.vocabulary.waste import REVISION, Part, Waste

@@ -24,7 +24,7 @@ def test_run_and_experiment_of_another_machine(postgres_url, tmp_path: Path, hom
     store = open_store(postgres_url)
     push(store, tmp_path / "n1", summary)
     unpushed = write_recording(tmp_path / "n1", "unpushed")
-    from joulewise.ledger.index import refresh
+    from joulewise.ledger.refreshing import refresh
 
     refresh(store, tmp_path / "n1", summary)
     store.execute("UPDATE recordings SET root = 'elsewhere:/runs'")

@@ -21,7 +21,8 @@ import pytest
 pytest.importorskip("starlette", reason="the dashboard needs the extra web")
 pytest.importorskip("uvicorn", reason="the dashboard needs the extra web")
 
-from joulewise.ledger.index import list_runs, refresh
+from joulewise.ledger.index import list_runs
+from joulewise.ledger.refreshing import refresh
 from joulewise.ledger.store import open_store
 from joulewise.ledger.tokens import Token, add_token, find_token, remove_token, see_only, tokens
 from joulewise.measuring.summarising import summary

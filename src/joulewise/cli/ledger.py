@@ -9,10 +9,11 @@ import click
 
 from joulewise import wiring
 from joulewise.cli.output import UNKNOWN, echo, echo_json, json_option, local_time, plain, table
-from joulewise.ledger.index import Refreshed, count_runs
-from joulewise.ledger.index import rebuild as rebuild_index
-from joulewise.ledger.index import refresh as refresh_index
+from joulewise.ledger.index import count_runs
 from joulewise.ledger.pots import PotLine, list_pots
+from joulewise.ledger.refreshing import Refreshed
+from joulewise.ledger.refreshing import rebuild as rebuild_index
+from joulewise.ledger.refreshing import refresh as refresh_index
 from joulewise.ledger.store import SqliteStore, Store
 from joulewise.vocabulary.quantities import format_bytes, format_duration, format_si
 

@@ -9,7 +9,8 @@ import click
 
 from joulewise import wiring
 from joulewise.cli.output import echo, echo_json, figure_fields, json_option, local_time, plain, table
-from joulewise.ledger.index import ORDERS, Summary, count_runs, list_runs
+from joulewise.ledger.index import ORDERS, count_runs, list_runs
+from joulewise.ledger.summary import Summary
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.quantities import format_duration, format_figure, parse_duration
 from joulewise.vocabulary.recording import EndState

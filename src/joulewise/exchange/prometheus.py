@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from joulewise.ledger.index import Summary
+from joulewise.ledger.summary import Summary
 from joulewise.vocabulary.recording import EndState
 from joulewise.vocabulary.text import plain
 

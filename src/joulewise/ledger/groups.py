@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from joulewise.ledger.index import Summary, job_runs
+from joulewise.ledger.index import job_runs
 from joulewise.ledger.store import Store
+from joulewise.ledger.summary import Summary
 from joulewise.vocabulary.recording import EndState
 
 MEETING = "torchrun@"  # a job that is known by where its nodes meet only: the next one may meet there again

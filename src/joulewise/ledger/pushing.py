@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from joulewise.ledger.bodies import PART_BYTES, Body, append, held, mark_of, same_file, seal
-from joulewise.ledger.index import Damaged, Summary, refresh, root_of
+from joulewise.ledger.refreshing import Damaged, refresh, root_of
 from joulewise.ledger.store import Store
+from joulewise.ledger.summary import Summary
 from joulewise.vocabulary.errors import RecordingError
 from joulewise.vocabulary.recording import Recording
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from joulewise.ledger.files import decode, encode
-from joulewise.ledger.index import Summary
+from joulewise.ledger.summary import Summary
 from joulewise.vocabulary.figures import Basis, Boundary, Figure
 
 STEP_S = 60.0

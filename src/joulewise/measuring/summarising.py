@@ -13,8 +13,8 @@ from typing import Any
 
 from joulewise.catalogue.zones import find_zone
 from joulewise.ledger.groups import MEETING
-from joulewise.ledger.index import Summary
 from joulewise.ledger.reducing import summary_figures
+from joulewise.ledger.summary import Summary
 from joulewise.measuring.attribution import Split, attribute
 from joulewise.vocabulary.errors import UnknownName
 from joulewise.vocabulary.figures import Figure

@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 
 from joulewise.ledger.files import RecordingFile, boot_id, new_run_id, process_start, run_folder
-from joulewise.ledger.index import Summary, find_run, list_runs, rebuild, refresh
+from joulewise.ledger.index import find_run, list_runs
 from joulewise.ledger.months import Filter, stretches, sums, work
 from joulewise.ledger.pots import Pot, Spending, list_pots
+from joulewise.ledger.refreshing import rebuild, refresh
 from joulewise.ledger.store import Store, upsert
+from joulewise.ledger.summary import Summary
 from joulewise.ledger.wastes import split, waiting
 from joulewise.ledger.wastes import write as write_wastes
 from joulewise.vocabulary.errors import LedgerError, UsageError

@@ -8,7 +8,7 @@ from math import ceil
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from joulewise.ledger.index import Summary
+from joulewise.ledger.summary import Summary
 from joulewise.vocabulary.quantities import format_duration, format_figure
 from joulewise.vocabulary.recording import EndState
 from joulewise.web.shelf import PAGE, Query

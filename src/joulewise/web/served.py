@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from joulewise.ledger.index import Summary
+from joulewise.ledger.summary import Summary
 from joulewise.vocabulary.figures import Figure, shared_total
 from joulewise.vocabulary.recording import EndState
 

@@ -19,11 +19,12 @@ from typing import final
 from joulewise import wiring
 from joulewise.diagnosing.experiment import RunLine, ended_runs
 from joulewise.ledger import jobs, leases
-from joulewise.ledger.index import ORDERS, Summary, count_runs, find_run, list_runs, role_runs
+from joulewise.ledger.index import ORDERS, count_runs, find_run, list_runs, role_runs
 from joulewise.ledger.jobs import Attempt, Decision, Line
 from joulewise.ledger.months import Filter
 from joulewise.ledger.savings import plans, settlements
 from joulewise.ledger.store import Store
+from joulewise.ledger.summary import Summary
 from joulewise.ledger.wastes import Split, examples, split
 from joulewise.measuring.accounting import Account
 from joulewise.measuring.totalling import Total, rolled

@@ -17,8 +17,8 @@ from joulewise.wiring.chosen import settings
 from joulewise.wiring.grid import place
 
 if TYPE_CHECKING:
-    from joulewise.ledger.index import Summary
     from joulewise.ledger.store import Store
+    from joulewise.ledger.summary import Summary
     from joulewise.ledger.tokens import Token
     from joulewise.measuring.accounting import Account
     from joulewise.vocabulary.finding import Finding
@@ -113,7 +113,7 @@ def summarise(recording: Recording) -> Summary:
 
 def refresh(ledger: Store | None = None) -> Store:
     """Bring the ledger's index up to date with the recordings, and return the ledger."""
-    from joulewise.ledger.index import refresh as refresh_index
+    from joulewise.ledger.refreshing import refresh as refresh_index
 
     ledger = ledger or store()
     if reader.get() is None:

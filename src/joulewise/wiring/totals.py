@@ -19,9 +19,9 @@ from joulewise.wiring.ledger import account, open_recording, summarise, whole
 
 if TYPE_CHECKING:
     from joulewise.catalogue.place import Place
-    from joulewise.ledger.index import Summary
     from joulewise.ledger.months import Filter
     from joulewise.ledger.store import Store
+    from joulewise.ledger.summary import Summary
     from joulewise.measuring.accounting import Account
     from joulewise.measuring.totalling import Total
     from joulewise.settings import Settings
@@ -56,7 +56,7 @@ def joules(ledger: Store, by: str, chosen: Filter) -> list[Total]:
 
 def read_old(ledger: Store) -> None:
     """Read the recordings whose months an upgraded ledger does not know yet."""
-    from joulewise.ledger.index import read_old as read_old_in
+    from joulewise.ledger.refreshing import read_old as read_old_in
 
     read_old_in(ledger, Path(settings().runs), summarise)
 

@@ -8,7 +8,7 @@ import pytest
 
 from joulewise.catalogue.place import place
 from joulewise.ledger.months import Stretch, Sum
-from joulewise.measuring.totalling import month_span, rolled, together, totals
+from joulewise.measuring.totalling import caveats, month_span, rolled, together, totals
 from joulewise.vocabulary.figures import Basis, Figure
 from joulewise.vocabulary.signal import Factors, Kind, Meaning, Scope, Signal
 
@@ -67,6 +67,8 @@ def test_meanings_stand_apart():
     whole = together([total, *other], "all")
     assert sum(g.figure.value for m, g in whole.grams.items() if m.startswith("average")) > 0
     assert whole.grams["marginal, direct"].share == pytest.approx(0.25)
+    assert "grams of unlike meaning are not added up" in caveats(whole)
+    assert "grams (marginal, direct) are of 25% of the joules" in caveats(whole)
 
 
 def test_unknown_is_not_zero():
@@ -75,6 +77,10 @@ def test_unknown_is_not_zero():
 
     assert (total.runs, total.unknown, total.no_zone) == (4, 2, 2)
     assert total.energy_j.value == KWH
+    assert caveats(total) == [
+        "2 of 4 recordings do not know their joules and are in no sum",
+        "2 recordings tell no zone: their grams are over the world's range",
+    ]
     (nothing,) = totals([part(joules=None)], [], here, no_hours)
     assert nothing.energy_j is None
     assert not nothing.grams

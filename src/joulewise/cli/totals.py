@@ -22,7 +22,7 @@ from joulewise.cli.output import (
     write_text,
 )
 from joulewise.ledger.months import BY, Filter
-from joulewise.measuring.totalling import Grams, Total, rolled, together
+from joulewise.measuring.totalling import Grams, Total, caveats, rolled, together
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.figures import Figure
 from joulewise.vocabulary.moments import month_before, parse_month
@@ -147,7 +147,8 @@ def _lines(
             heads,
             right=(1, 2, 3, *range(5, len(heads))),
         )
-        lines = [f"{span}, UTC", "", shown, *_notes(whole)]
+        said = caveats(whole)
+        lines = [f"{span}, UTC", "", shown, *(["", *said] if said else [])]
     for budget, used in left:
         lines += ["", f"budget of {plain(budget.who, 60)}: {budget_words(budget, used)}"]
     for landing in landed:
@@ -166,22 +167,6 @@ def _row(total: Total, meanings: Sequence[str]) -> list[str]:
         *(format_figure(grams[m].figure, "g") if m in grams else "-" for m in meanings),
         format_money(total.cost, total.currency) if total.cost else "unknown",
     ]
-
-
-def _notes(whole: Total) -> list[str]:
-    notes = []
-    if whole.unknown:
-        notes.append(
-            f"{whole.unknown:,} of {whole.runs:,} recordings do not know their joules and are in no sum"
-        )
-    if whole.no_zone:
-        notes.append(f"{whole.no_zone:,} recordings tell no zone: their grams are over the world's range")
-    if len(whole.grams) > 1:
-        notes.append("grams of unlike meaning are not added up")
-    for meaning, grams in whole.grams.items():
-        if grams.share < 0.995:
-            notes.append(f"grams ({meaning}) are of {grams.share:.0%} of the joules")
-    return ["", *notes] if notes else []
 
 
 def _document(

@@ -105,6 +105,25 @@ def rolled(parts: Iterable[Total], key: Callable[[Total], str]) -> list[Total]:
     return [together(group, name) for name, group in groups.items()]
 
 
+def caveats(whole: Total) -> list[str]:
+    """Return what whoever reads a sum should know: what is in it only in part, or not at all; one clause each."""
+    said = []
+    if whole.unknown:
+        said.append(
+            f"{whole.unknown:,} of {whole.runs:,} recordings do not know their joules and are in no sum"
+        )
+    if whole.no_zone:
+        said.append(f"{whole.no_zone:,} recordings tell no zone: their grams are over the world's range")
+    if len(whole.grams) > 1:
+        said.append("grams of unlike meaning are not added up")
+    said += [
+        f"grams ({meaning}) are of {grams.share:.0%} of the joules"
+        for meaning, grams in whole.grams.items()
+        if grams.share < 0.995
+    ]
+    return said
+
+
 def month_span(month: str) -> tuple[datetime, datetime]:
     """Return the start of a month ("2026-11") and of the next, in UTC."""
     year, number = int(month[:4]), int(month[5:])

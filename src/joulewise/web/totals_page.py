@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
 
-from joulewise.measuring.totalling import Total, rolled, together
+from joulewise.measuring.totalling import Total, caveats, rolled, together
 from joulewise.vocabulary.errors import UnknownName, UsageError
 from joulewise.vocabulary.figures import Figure
 from joulewise.vocabulary.moments import MONTH, month_before, months_between
@@ -83,7 +83,7 @@ def render(asked: Asked, shown: Shown) -> str:
             rows=[_row(t, top, meanings, asked) for t in rows[:_MOST_ROWS]],
             left_out=max(0, len(rows) - _MOST_ROWS),
             whole=_row(whole, top, meanings, asked) if whole is not None else None,
-            notes=_notes(whole) if whole is not None else [],
+            notes=[f"{c[0].upper()}{c[1:]}." for c in caveats(whole)] if whole is not None else [],
             months=_months(shown.months, asked, tops := _tops(shown.months)),
             legend=[
                 {"name": clip(key, 40) or NOBODY, "key": look}
@@ -135,24 +135,6 @@ def _place(figure: Figure | None, top: float) -> dict[str, str] | None:
         "width": f"{max(0.5, 100 * (figure.high - max(0.0, figure.low)) / top):.1f}%",
         "at": f"{100 * figure.value / top:.1f}%",
     }
-
-
-def _notes(whole: Total) -> list[str]:
-    notes = []
-    if whole.unknown:
-        notes.append(
-            f"{whole.unknown:,} of {whole.runs:,} recordings do not know their joules and are in no sum."
-        )
-    if whole.no_zone:
-        notes.append(f"{whole.no_zone:,} recordings tell no zone: their grams are over the world's range.")
-    if len(whole.grams) > 1:
-        notes.append("Grams of unlike meaning are not added up.")
-    notes += [
-        f"Grams ({meaning}) are of {grams.share:.0%} of the joules."
-        for meaning, grams in whole.grams.items()
-        if grams.share < 0.995
-    ]
-    return notes
 
 
 def _tops(months: Sequence[Total]) -> list[str]:

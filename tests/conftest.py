@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -12,6 +13,10 @@ from tests.services import postgres_server, postgres_url, redis_server, redis_ur
 # how long an example takes is the machine's business, not the test's
 hypothesis.settings.register_profile("joulewise", deadline=None)
 hypothesis.settings.load_profile("joulewise")
+
+# a shell that runs the tests in the background has them ignore Ctrl-C, and programs inherit that
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("numpy", reason="the room of searching needs numpy")
+
 from joulewise.exchange.trials import TrialJoules, trial_joules, tuned, used
 from joulewise.searching.ordering import Equipment
 from joulewise.vocabulary.budget import Spent

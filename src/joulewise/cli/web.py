@@ -37,15 +37,15 @@ _NEEDED = ("starlette", "uvicorn")
 )
 def command(host: str, port: int, token: str, tokens: bool, names: tuple[str, ...]) -> None:
     """Show the ledger in a browser: runs, experiments, savings, the grid. It reads and never writes."""
+    if tokens and token:
+        raise UsageError(
+            "--tokens asks for the ledger's tokens, --token for one that all share; give one of them"
+        )
     missing = [module for module in _NEEDED if find_spec(module) is None]
     if missing:
         raise UsageError(f"web needs {', '.join(missing)}, not installed here: pip install 'joulewise[web]'")
     from joulewise.web.running import LOOPBACK, serve
 
-    if tokens and token:
-        raise UsageError(
-            "--tokens asks for the ledger's tokens, --token for one that all share; give one of them"
-        )
     if host not in LOOPBACK and not token and not tokens:
         token = secrets.token_urlsafe(24)
         click.echo("joulewise: others can reach this address, so it asks for a token", err=True)

@@ -162,7 +162,7 @@ class _Room:
         except ModuleNotFoundError:  # no numpy: workers hold the capacity
             plan_fleet = None  # type: ignore[assignment]
         if plan_fleet is None or not self.room or not (known or going.pausable):
-            return planned + [self._alone(key, t.job) for key, t in known.items()]
+            return planned + [self._alone(key, t) for key, t in known.items()]
         jobs = [self._counted(key, t.job, t.needs, self.lag) for key, t in known.items()]
         jobs += [self._counted(key, job, needs) for key, (job, needs) in going.pausable.items()]
         fine = self._finer(jobs)
@@ -188,11 +188,12 @@ class _Room:
         room = self.room.get(zone)
         return units_of(needs, room) if room else max(1, needs.cpus)
 
-    def _alone(self, key: str, job: Job) -> Planned:
-        placed = place(job, self.grid, self.now, self.terms)
+    def _alone(self, key: str, ticket: Ticket) -> Planned:
+        job = ticket.job
+        placed = place(self._counted(key, job, ticket.needs, self.lag), self.grid, self.now, self.terms)
         if isinstance(placed, Unplaced):
             return _without_room(key, job, placed.reason, self.now, self.lag.most_s)
-        return _planned(key, placed, self.grid, self.lag.most_s)
+        return _planned(key, _as_asked(placed, job), self.grid, self.lag.most_s)
 
     def _counted(self, key: str, job: Job, needs: Needs, lag: _Lag | None = None) -> Job:
         """Return a job as the fleet takes it: named by its id, in units, due a little before it is.

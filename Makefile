@@ -15,7 +15,8 @@ demo: $(V)/.demo       ## record a real training, print its card, write its repo
 	$(BIN)/joulewise run --name digits --report demo-report.html -- $(BIN)/python examples/digits.py
 
 test: $(V)/.dev        ## the tests (services are started by the tests themselves)
-	$(BIN)/python -m pytest -q -n 2 -m "not service" && $(BIN)/python -m pytest -q -m service
+	$(call tests,$(V),-n 2,not service)
+	$(call tests,$(V),,service)
 
 test-torch: $(V)/.dev  ## the tests that need PyTorch, where its CPU build is at hand (pip's find-links); elsewhere it says so and ends
 	@if [ -n "$(UV_FIND_LINKS)" ] && $(BIN)/python -m uv pip install -q --dry-run --no-index --no-deps --find-links "$(UV_FIND_LINKS)" "torch==2.13.0" 2>/dev/null; \
@@ -42,7 +43,7 @@ manual: $(V)/.dev      ## the manual as pages in build/manual, reference from th
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 bare: $(V)-bare/.ok      ## the tests with no extra installed
-	$(V)-bare/bin/python -m pytest -q -n 2 -m "not service and not slow"
+	$(call tests,$(V)-bare,-n 2,not service and not slow)
 
 bench: $(V)/.dev       ## the measuring programs: overhead, truth of the meters, load curve, ledger at 100,000 recordings
 	$(BIN)/python bench/overhead.py && $(BIN)/python bench/truth.py && $(BIN)/python bench/ledger_scale.py
@@ -93,6 +94,12 @@ bench-diagnose: $(V)/.torch  ## first advice, false accusations and errors over 
 
 clean:
 	rm -rf $(V) $(V)-bare $(V)-integration $(V)-frameworks build dist
+
+# Tests that start real programs want their share of a processor in time. What failed beside others runs once more, by itself:
+# a fault fails again, a crowded machine seldom does; both runs are shown.
+define tests
+	$(1)/bin/python -m pytest -q $(2) -m "$(3)" || { [ $$? -eq 1 ] && $(1)/bin/python -m pytest -q --last-failed -m "$(3)"; }
+endef
 
 define install
 	if $(1)/bin/python -m uv --version >/dev/null 2>&1; then $(1)/bin/python -m uv pip install -q --compile-bytecode --python $(1)/bin/python -c constraints.txt $(2); \

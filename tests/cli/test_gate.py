@@ -11,7 +11,7 @@ import pytest
 def repeated(recorded):
     """Return a function that records a program several times under one name."""
 
-    def make(name: str, code: str = "sum(range(30_000_000))", times: int = 2) -> None:
+    def make(name: str, code: str = "sum(range(30_000_000))", times: int = 4) -> None:
         for _ in range(times):
             recorded(name, code)
 
@@ -19,19 +19,19 @@ def repeated(recorded):
 
 
 def test_fail_by_name(joulewise, repeated):
-    """A name means all its finished recordings; five times the work fails with exit code 4."""
+    """A name means all its finished recordings; four times the work fails with exit code 4."""
     repeated("base")
-    repeated("change", "sum(range(200_000_000))")
+    repeated("change", "sum(range(120_000_000))")
     done = joulewise("gate", "change", "--baseline", "base", "--measure", "cpu", "--max-increase", "40%")
 
     assert (done.returncode, done.stderr) == (4, "")
     assert done.stdout.startswith("fail: the whole interval lies above the limit of +40 %\n")
-    assert "(2 baseline, 2 candidate)" in done.stdout
+    assert "(4 baseline, 4 candidate)" in done.stdout
 
 
 def test_pass_as_json(joulewise, repeated):
     """Less work than the baseline's passes with exit code 0; JSON holds the evidence."""
-    repeated("base", "sum(range(200_000_000))")
+    repeated("base", "sum(range(120_000_000))")
     repeated("change")
     done = joulewise("gate", "change", "--baseline", "base", "--measure", "cpu", "--json")
     fields = json.loads(done.stdout)
@@ -40,7 +40,7 @@ def test_pass_as_json(joulewise, repeated):
     assert (fields["decision"], fields["exit_code"], fields["runs"]) == (
         "pass",
         0,
-        {"baseline": 2, "candidate": 2},
+        {"baseline": 4, "candidate": 4},
     )
     assert fields["ratio"]["high"] < 1
 
@@ -56,8 +56,8 @@ def test_single_runs_cannot_tell(joulewise, recorded):
 
 def test_markdown(joulewise, repeated, tmp_path):
     """The comment for a pull request is Markdown in which a hostile name is only text."""
-    repeated("base|<script>")
-    repeated("change")
+    repeated("base|<script>", times=2)
+    repeated("change", times=2)
     out = tmp_path / "comment.md"
     done = joulewise("gate", "change", "--baseline", "base|<script>", "--markdown", str(out))
 

@@ -35,7 +35,7 @@ def test_picture(shell, monkeypatch):
     monkeypatch.setattr(type(shell.display_pub), "publish", lambda _self, data, **_more: shown.append(data))
     monkeypatch.setenv("JOULEWISE_INTERVAL", "0.05")
     shell.run_cell_magic(
-        "joulewise", "busy", "import time\nend = time.monotonic() + 0.5\nwhile time.monotonic() < end: pass"
+        "joulewise", "busy", "import time\nend = time.monotonic() + 2.5\nwhile time.monotonic() < end: pass"
     )
 
     assert shown[-1]["text/plain"].startswith("joulewise: ")

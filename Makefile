@@ -20,7 +20,7 @@ test: $(V)/.dev        ## the tests (services are started by the tests themselve
 
 test-torch: $(V)/.dev  ## the tests that need PyTorch, where its CPU build is at hand (pip's find-links); elsewhere it says so and ends
 	@if [ -n "$(UV_FIND_LINKS)" ] && $(BIN)/python -m uv pip install -q --dry-run --no-index --no-deps --find-links "$(UV_FIND_LINKS)" "torch==2.13.0" 2>/dev/null; \
-	then $(BIN)/python -m uv pip install -q "torch==2.13.0" torch-pruning safetensors && $(BIN)/python -m pytest -q -n 2 $(TORCH_TESTS); \
+	then $(BIN)/python -m uv pip install -q "torch==2.13.0" torch-pruning safetensors && { $(BIN)/python -m pytest -q -n 2 $(TORCH_TESTS) || { [ $$? -eq 1 ] && $(BIN)/python -m pytest -q --last-failed $(TORCH_TESTS); }; }; \
 	else echo "test-torch: no CPU build of PyTorch at hand, so its tests were left out"; fi
 
 lint: $(V)/.dev        ## ruff, the import contract, spelling

@@ -43,7 +43,11 @@ class TestOnSlurm:
         """Two tasks on two nodes are two recordings of one job, with their end, nothing of it left behind; a code passes."""
         done = self.srun(cluster, home, "-N2", "-n2", "-J", "my job; rm -rf", sys.executable, "-c", PROGRAM.format(code=3))  # fmt: skip
         assert done.returncode == 3, done.stderr
-        runs = json.loads(joulewise("runs", "--json").stdout)["runs"]
+        end_s = time.monotonic() + 60  # on a busy machine the recorders outlast the epilog's patience
+        while True:
+            runs = json.loads(joulewise("runs", "--json").stdout)["runs"]
+            if [r["state"] for r in runs] == ["finished"] * 2 or time.monotonic() > end_s:
+                break
         jobs = json.loads(joulewise("runs", "--jobs", "--json").stdout)["jobs"]
 
         assert [(r["name"], r["state"], r["role"]) for r in runs] == [("my-job-rm-rf", "finished", "run")] * 2  # fmt: skip

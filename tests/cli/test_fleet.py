@@ -16,7 +16,7 @@ from joulewise.measuring.agent import BOOT
 from joulewise.testing.slurm import PrivateSlurm, private_slurm, slurm_missing
 from tests.services import missing
 
-PROGRAM = "import time, sys\nt = time.time()\nwhile time.time() - t < 3: sum(range(10000))\nsys.exit({code})"
+PROGRAM = "import time, sys\nt = time.time()\nwhile time.time() - t < 4: sum(range(10000))\nsys.exit({code})"
 
 
 @pytest.mark.service

@@ -36,7 +36,8 @@ if [ ! -x {python} ] || ! printf '%s\\n' "$folder" 2>/dev/null >"$told"; then
     rmdir "$folder" 2>/dev/null
     exit 0
 fi
-JOULEWISE_RUNS=$runs setsid {python} -m joulewise fleet task "$task" --run "$run" </dev/null >/dev/null 2>&1 &
+# Slurm kills the prolog's process group once the prolog has ended: the substitution lasts until the recorder has left it.
+: "$(JOULEWISE_RUNS=$runs setsid sh -c 'exec "$@" >/dev/null' sh {python} -m joulewise fleet task "$task" --run "$run" </dev/null 2>/dev/null &)"
 echo "export JOULEWISE_RECORDING=$folder"
 {phases}exit 0
 """

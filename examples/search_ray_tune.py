@@ -18,7 +18,7 @@ def train(config):
         tune.report({"accuracy": model.score(test_x, test_y)})
 
 
-ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
 tuner = tune.Tuner(
     joulewise.tuned(train),
     param_space={"alpha": tune.grid_search([1e-5, 1e-3, 1e-1])},

@@ -172,7 +172,7 @@ def returns(config):
     work()
     return {"step": 3}
 
-ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
 found = []
 for trainable in (function, Class, returns):
     seen = []

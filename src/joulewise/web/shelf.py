@@ -142,6 +142,8 @@ class Shelf:
             try:
                 recording = wiring.open_recording(store, summary)
             except (OSError, RecordingError):
+                if store.shared:  # it says that the recording was not pushed
+                    raise
                 raise UsageError(
                     f"{summary.run_id} is in the ledger, but its recording is not on this machine ({summary.folder})"
                 ) from None

@@ -96,9 +96,9 @@ clean:
 	rm -rf $(V) $(V)-bare $(V)-integration $(V)-frameworks build dist
 
 # Tests that start real programs want their share of a processor in time. What failed beside others runs once more, by itself:
-# a fault fails again, a crowded machine seldom does; both runs are shown.
+# a fault fails again, a crowded machine seldom does; both runs are shown, the second with its names: look into them, a race is one.
 define tests
-	$(1)/bin/python -m pytest -q $(2) -m "$(3)" || { [ $$? -eq 1 ] && $(1)/bin/python -m pytest -q --last-failed -m "$(3)"; }
+	$(1)/bin/python -m pytest -q $(2) -m "$(3)" || { [ $$? -eq 1 ] && $(1)/bin/python -m pytest -v --last-failed -m "$(3)"; }
 endef
 
 define install

@@ -212,7 +212,7 @@ def one_day(zone: str, date: datetime, *, simulated: bool) -> dict[str, Any]:
             clock = ScaledClock(date)
         worker = Worker(
             store, engine, Post("w", "here/1", ROOM, lease_s=36000.0), clock,
-            plan=lambda: renew(store, grid_of, clock.now_utc()),  # type: ignore[arg-type]
+            plan=lambda: renew(store, grid_of, clock.now_utc()),
             leases=Leases(store, "w", "here/1", clock=lease_clock),
         )  # fmt: skip
         waiting, ids = list(came), {}
@@ -226,7 +226,7 @@ def one_day(zone: str, date: datetime, *, simulated: bool) -> dict[str, Any]:
             worker.round()
             clock.sleep(STEP_S if simulated else 0.4 * SCALE)
         ran = {
-            t.job.name: engine.ran(i) if simulated else stretches(folder / t.job.name, clock)  # type: ignore[arg-type]
+            t.job.name: engine.ran(i) if simulated else stretches(folder / t.job.name, clock)
             for i, t in ids.items()
         }
         told = _tell(zone, date, actual, grid_of, came, ids, store, ran)

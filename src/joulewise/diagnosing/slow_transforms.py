@@ -75,14 +75,16 @@ def _of(case: Case, view: ProcessView) -> Estimate | None:
 
 def _later(loader: LoaderView) -> tuple[int, float, float, float]:
     """Return what the passes behind the first fetched: a data set that keeps its items makes them in the first only."""
-    whole = (loader.fetched, loader.fetch_s, loader.fetch_cpu_s, loader.collate_s)
     first = loader.first_pass
     if first is None or first[0] >= loader.fetched:
-        return whole
+        first = (0, 0.0, 0.0, 0.0)
+    fetched, fetch_s, fetch_cpu_s, collate_s = first
     return (
-        loader.fetched - first[0],
-        *(max(0.0, a - b) for a, b in zip(whole[1:], first[1:], strict=True)),
-    )  # type: ignore[return-value]
+        loader.fetched - fetched,
+        max(0.0, loader.fetch_s - fetch_s),
+        max(0.0, loader.fetch_cpu_s - fetch_cpu_s),
+        max(0.0, loader.collate_s - collate_s),
+    )
 
 
 def _fits(case: Case, view: ProcessView, loader: LoaderView) -> bool:

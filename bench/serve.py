@@ -5,7 +5,7 @@
 A small convolutional network (random weights: the answers mean nothing, the work is real), and with --minilm a sentence encoder
 that takes `input_ids` and `attention_mask`. Beside: `bare_server.py`, or with --beside the reference's srv_lean.py (BENCH_BATCH=32). The
 servers run side by side and are asked in turn; the median of each and the ratio are printed. `unrecorded` is our server
-without a recording, for the ledger's own cost. CPU time is the server processes' own, from the kernel's nanosecond counters; the
+with a recorder that does nothing, for the ledger's own cost. CPU time is the server processes' own, from the kernel's nanosecond counters; the
 program that asks is not in it; the parent that holds our connections is.
 """
 
@@ -217,13 +217,9 @@ def servers(kind, folder, options):
         yield "bare", bare, told, True
     else:
         yield "bare", [sys.executable, str(HERE / "bare_server.py"), ours], {}, False
-    yield (
-        "joulewise",
-        [sys.executable, "-m", "joulewise", "serve", ours, "--zone", "DE", "--sleep", "never", "--port"],
-        {},
-        False,
-    )
-    yield "unrecorded", [sys.executable, str(HERE / "unrecorded_server.py"), ours], {}, False
+    serve = ["serve", ours, "--zone", "DE", "--sleep", "never", "--port"]
+    yield "joulewise", [sys.executable, "-m", "joulewise", *serve], {}, False
+    yield "unrecorded", [sys.executable, str(HERE / "unrecorded_server.py"), *serve], {}, False
 
 
 def main():

@@ -1,22 +1,17 @@
-"""Our server without a recording, to see what the energy ledger itself costs: `unrecorded_server.py MODEL PORT`."""
+"""`joulewise serve` whose recorder does nothing, to see what the energy ledger itself costs: `unrecorded_server.py serve MODEL ...`.
+
+All else is there: the parent, its journal, the wire.
+"""
 
 import sys
-from pathlib import Path
 
-from joulewise.serving.app import Limits, of_model
-from joulewise.serving.onnx_model import OnnxModel
-from joulewise.serving.places import listen
-from joulewise.serving.running import serve
+from joulewise.__main__ import main
+from joulewise.measuring.recorder import Recorder
 
 
-class Nobody:
-    """A recorder that records nothing."""
-
-    interval_s = 3600.0
-    latest = None
-
-    def append(self, kind, /, **values):
-        """Forget it."""
+def nothing(self, *arguments, **named):
+    """Record nothing."""
 
 
-serve(of_model(OnnxModel(Path(sys.argv[1])), Limits()), [listen("127.0.0.1", int(sys.argv[2]))], Nobody())
+Recorder.start = Recorder.append = nothing
+sys.exit(main())

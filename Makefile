@@ -7,7 +7,7 @@ ifneq ($(strip $(PIP_FIND_LINKS)),)
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
 
-TORCH_TESTS := tests/measuring/agent/test_torch_hooks.py tests/diagnosing/remedies/test_torch_remedies.py tests/cli/test_try.py tests/searching/test_heard.py tests/compressing/test_sources.py tests/compressing/test_pruning.py tests/compressing/test_adapters.py $(addprefix tests/training/test_,adapters.py feeding.py finalists.py ladder.py optimising.py precision.py probing.py racing.py ranks.py trainer.py vectorising.py)
+TORCH_TESTS := tests/measuring/agent/test_torch_hooks.py tests/diagnosing/remedies/test_torch_remedies.py tests/cli/test_try.py tests/searching/test_heard.py tests/compressing/test_sources.py tests/compressing/test_pruning.py tests/compressing/test_adapters.py $(addprefix tests/training/test_,adapters.py asking.py backbones.py cutting.py feeding.py finalists.py ladder.py optimising.py precision.py probing.py racing.py ranks.py trainer.py vectorising.py)
 
 .PHONY: demo test test-integration test-frameworks lint types docs bare bench bench-schedule bench-diagnose clean constraints bench-features bench-serve bench-train bench-search bench-serve-sleep bench-serve-hostile test-torch bench-slurm bench-throttle bench-queue manual bench-recorders
 

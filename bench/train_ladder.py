@@ -13,16 +13,18 @@ from __future__ import annotations
 
 import csv
 import gzip
+import json
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable
 from math import log
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 
-from joulewise.training.ladder import BEFORE, ECNAS, Constants, Rung, calibrated, judge
+from joulewise.training.ladder import ECNAS, Constants, Rung, calibrated, judge
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "train"
 TOLERANCES = (0.01, 0.02, 0.03)
@@ -84,10 +86,49 @@ def table(name: str, of: list, constants: Constants) -> None:
         )
 
 
-def families() -> Iterator[tuple[str, list[dict[str, Rung]]]]:
-    """Train both families on Fashion-MNIST; yield each one's rungs after a third of an epoch, after 1 and after 9."""
-    import torch
+def families() -> dict[str, dict[str, Callable[[], Any]]]:
+    """Return the families of networks that are trained on Fashion-MNIST, by their names."""
     from torch import nn
+
+    def perceptron(width: int, depth: int) -> Any:
+        layers = [nn.Flatten(), nn.Linear(784, width), nn.ReLU()]
+        for _ in range(depth - 1):
+            layers += [nn.Linear(width, width), nn.ReLU()]
+        return nn.Sequential(*layers, nn.Linear(width, 10))
+
+    def convolutional(width: int, depth: int) -> Any:
+        layers = [nn.Conv2d(1, width, 3, 2, 1), nn.ReLU()]
+        for _ in range(depth - 1):
+            layers += [nn.Conv2d(width, width, 3, 1, 1), nn.ReLU()]
+        return nn.Sequential(*layers, nn.MaxPool2d(2), nn.Flatten(), nn.Linear(49 * width, 10))
+
+    def separable(width: int, depth: int) -> Any:
+        layers = [nn.Conv2d(1, width, 4, 4), nn.BatchNorm2d(width), nn.ReLU()]
+        for _ in range(depth):
+            layers += [nn.Conv2d(width, width, 3, 1, 1, groups=width), nn.Conv2d(width, width, 1)]
+            layers += [nn.BatchNorm2d(width), nn.ReLU()]
+        return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * width, 10))
+
+    made = {
+        "perceptrons": (perceptron, (4, 8, 16, 32, 64, 128), (1, 2)),
+        "convolutions": (convolutional, (2, 4, 8, 16), (1, 2)),
+        "deep perceptrons": (perceptron, (12, 24, 48, 96, 192), (3, 4)),
+        "separable": (separable, (8, 16, 32, 64), (1, 2, 3)),
+    }
+    return {
+        family: {f"{w}x{d}": (lambda m=make, w=w, d=d: m(w, d)) for w in widths for d in depths}
+        for family, (make, widths, depths) in made.items()
+    }
+
+
+def climbed(family: str, share: float, results: Path) -> dict[str, dict[str, float]]:
+    """Return a family's rungs at a share of 9 epochs, by name: out of `results`, or trained and added to them."""
+    if results.exists():
+        for line in results.read_text().splitlines():
+            row = json.loads(line)
+            if row["family"] == family and row["share"] == share:
+                return row["rungs"]
+    import torch
     from torch.nn.functional import cross_entropy
     from train_recipe import read
 
@@ -111,35 +152,38 @@ def families() -> Iterator[tuple[str, list[dict[str, Rung]]]]:
     recipe = Recipe(
         tuple(Choice(k, v, "fixed by the bench") for k, v in knobs.items()), "cpu", None, 0, 0, 0, ""
     )
-
-    def perceptron(width: int, depth: int):
-        layers = [nn.Flatten(), nn.Linear(784, width), nn.ReLU()]
-        for _ in range(depth - 1):
-            layers += [nn.Linear(width, width), nn.ReLU()]
-        return nn.Sequential(*layers, nn.Linear(width, 10))
-
-    def convolutional(width: int, depth: int):
-        layers = [nn.Conv2d(1, width, 3, 2, 1), nn.ReLU()]
-        for _ in range(depth - 1):
-            layers += [nn.Conv2d(width, width, 3, 1, 1), nn.ReLU()]
-        return nn.Sequential(*layers, nn.MaxPool2d(2), nn.Flatten(), nn.Linear(49 * width, 10))
-
-    made = {
-        "perceptrons": (perceptron, (4, 8, 16, 32, 64, 128)),
-        "convolutions": (convolutional, (2, 4, 8, 16)),
+    rungs = climb(
+        families()[family],
+        recipe,
+        data,
+        held,
+        loss=cross_entropy,
+        epochs=9,
+        fidelity=share,
+        ratio=0.5,
+        block=1,
+    )
+    found = {
+        r.name: {
+            "weights": r.weights,
+            "error": r.error,
+            "training_j": r.training_j,
+            "request_j": r.request_j,
+            "loss": r.cut.before.loss,
+            "cut_error": r.cut.after.error,
+            "cut_loss": r.cut.after.loss,
+            "cut_request_j": r.cut.after.request_j,
+            "finetune_j": r.cut.finetune_j,
+            "fewer_macs": r.cut.fewer_macs,
+            "why": r.cut.why,
+        }
+        for r in rungs
+        if r.cut is not None
     }
-    for family, (make, widths) in made.items():
-        models = {f"{w}x{d}": (lambda m=make, w=w, d=d: m(w, d)) for w in widths for d in (1, 2)}
-        yield (
-            family,
-            [
-                {
-                    r.name: r
-                    for r in climb(models, recipe, data, held, loss=cross_entropy, epochs=9, fidelity=share)
-                }
-                for share in (BEFORE, 1 / 9, 1)
-            ],
-        )
+    results.parent.mkdir(parents=True, exist_ok=True)
+    with results.open("a") as file:
+        file.write(json.dumps({"family": family, "share": share, "rungs": found}) + "\n")
+    return found
 
 
 def of_itself(name: str, before: dict[str, Rung], at: dict[str, Rung], end: dict[str, Rung]) -> None:

@@ -80,11 +80,17 @@ def prune(
         round_to=block if block > 1 else None,
     )
     cutter.step()
-    with torch.no_grad():
-        if _shapes(smaller(*inputs)) != shapes:
-            raise UsageError(
-                "pruning has changed the shape of the answer: name the layers that give it, keep=[...]"
-            )
+    try:
+        with torch.no_grad():
+            shapes_after = _shapes(smaller(*inputs))
+    except RuntimeError as error:  # it names a number of channels itself: an attention's heads, a reshape
+        raise UsageError(
+            f"the module cannot answer once it is cut ({str(error).splitlines()[0][:120]}): name the layers to keep, keep=[...]"
+        ) from None
+    if shapes_after != shapes:
+        raise UsageError(
+            "pruning has changed the shape of the answer: name the layers that give it, keep=[...]"
+        )
     macs, parameters = torch_pruning.utils.count_ops_and_params(smaller, inputs)
     if macs == macs_before:
         raise UsageError(

@@ -15,13 +15,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp, log
 from statistics import fmean, linear_regression, quantiles
 from typing import Any
 
+from joulewise.compressing.pruning import BLOCK
+from joulewise.training.asking import ask
 from joulewise.training.choices import Recipe
+from joulewise.training.cutting import THINNED_AT, Cut, cut, take
+from joulewise.training.feeding import rows
 from joulewise.training.spending import Spending, spending
+from joulewise.training.trainer import Trainer
 from joulewise.vocabulary.errors import UsageError
 
 FIDELITY = 1 / 9  # of the run's epochs
@@ -43,13 +48,17 @@ ECNAS = Constants(level=0.279, slope=0.28, reach=0.265)
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """A model trained at low fidelity: its error there (0 to 1), what a sample costs in training and a request after it."""
+    """A model trained at low fidelity: its error there (0 to 1), what a sample costs in training and a request after it.
+
+    `cut` is what it becomes with channels cut, where that was asked for.
+    """
 
     name: str
     weights: int
     error: float
     training_j: float
     request_j: float
+    cut: Cut | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +84,44 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
+class Outlook:
+    """A rung with channels cut: its error to expect after the whole run and the cut, and what it saves of the largest's.
+
+    Training counts the fine-tuning after the cut, so its share saved can be below 0.
+    """
+
+    rung: Rung
+    cut: Cut
+    expected: float
+    training_saved: float
+    request_saved: float
+
+    def __str__(self) -> str:
+        share = f"{self.rung.name} with {self.cut.ratio:.0%} of its channels cut"
+        if self.cut.why:
+            return f"{share}: {self.cut.why}"
+        return (
+            f"{share}: loss {self.cut.before.loss:.3g} becomes {self.cut.after.loss:.3g} here, error {self.expected:.3g} "
+            f"to expect after the whole run; saves {self.training_saved:.0%} of the joules in training, "
+            f"{self.request_saved:.0%} of a request's"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Ladder:
-    """All standings, the largest first, and the smallest rung that holds (None: no)."""
+    """All standings, the largest first, and the smallest rung that holds (None: no).
+
+    `outlooks` are of rungs that were cut, the largest's among them.
+    """
 
     standings: tuple[Standing, ...]
     smallest: Rung | None
     tolerance: float
+    outlooks: tuple[Outlook, ...] = ()
 
     def __str__(self) -> str:
         lines = [str(s) for s in self.standings]
+        lines += [str(o) for o in self.outlooks]
         if self.smallest is None:
             lines.append(f"no: no smaller model can be told to stay within {self.tolerance:g} of the largest")
         else:
@@ -136,6 +174,13 @@ def judge(
     ordered = sorted(rungs, key=lambda r: -r.weights)
     largest = ordered[0]
     standings = []
+
+    def saved(training_j: float, request_j: float) -> tuple[float, float]:
+        return (
+            1 - training_j / largest.training_j if largest.training_j else 0.0,
+            1 - request_j / largest.request_j if largest.request_j else 0.0,
+        )
+
     for rung in ordered[1:]:
         middle = constants.level + constants.slope * log(rung.error / largest.error)
         expected, high = (min(1.0, largest_error * exp(m)) for m in (middle, middle + constants.reach))
@@ -145,12 +190,22 @@ def judge(
                 expected,
                 high,
                 high <= largest_error + tolerance,
-                1 - rung.training_j / largest.training_j if largest.training_j else 0.0,
-                1 - rung.request_j / largest.request_j if largest.request_j else 0.0,
+                *saved(rung.training_j, rung.request_j),
             )
         )
     holding = [s.rung for s in standings if s.holds]
-    return Ladder(tuple(standings), holding[-1] if holding else None, tolerance)
+    whole = [(largest, largest_error), *((s.rung, s.expected) for s in standings)]
+    outlooks = tuple(
+        Outlook(
+            rung,
+            rung.cut,
+            min(1.0, error * rung.cut.error_ratio),
+            *saved(rung.training_j + rung.cut.finetune_j, rung.cut.after.request_j),
+        )
+        for rung, error in whole
+        if rung.cut is not None
+    )
+    return Ladder(tuple(standings), holding[-1] if holding else None, tolerance, outlooks)
 
 
 def climb(
@@ -166,18 +221,20 @@ def climb(
     seed: int = 0,
     fidelity: float = FIDELITY,
     finish: Callable[[Any], Any] = lambda model: model,
+    ratio: float | None = None,
+    thin: float | None = None,
+    block: int = BLOCK,
 ) -> list[Rung]:
     """Train each model for a ninth of `epochs` by the recipe, landed at its end; return the rungs for `judge`.
 
     With `fidelity=BEFORE` for a twenty-seventh: what `calibrated` wants beside it, for a third more. `finish` makes of a
-    trained model the one that answers requests (adapters merged, weights pruned); error and requests are measured on it.
-    `models` names functions that make a model; `held` are inputs and labels that train nothing. A model by timm's name is
-    `{"resnet18": lambda: timm.create_model("resnet18", num_classes=10)}`.
+    trained model the one that answers requests (adapters merged); error and requests are measured on it.
+    `ratio` (0.5: half) says of each rung what it becomes with that share of its channels cut, fine-tuned for a third as
+    long (`Rung.cut`); `thin` adds to each the rung whose channels are cut after a third of the steps, while it trains.
+    Both cut in blocks of `block` channels. `models` names functions that make a model (timm's: backbones.py); `held` are
+    inputs and labels that train nothing.
     """
     import torch
-
-    from joulewise.training.feeding import rows
-    from joulewise.training.trainer import Trainer
 
     if not epochs > 0:
         raise UsageError(f"epochs is {epochs:g}, but must be above 0")
@@ -187,27 +244,51 @@ def climb(
         )
     counter = counter or spending(recipe.device)
     steps = max(8, int(epochs * fidelity * rows(data) / recipe["batch_size"]))
+    samples = steps * recipe["batch_size"]
+
+    def batches(trainer: Trainer) -> Any:
+        return trainer.batches(data, transform, seed=seed)
+
+    def rung(name: str, trainer: Trainer, spent_j: float) -> Rung:
+        with trainer.evaluating() as judged, torch.inference_mode():
+            served = finish(copy.deepcopy(judged)).eval()
+        answers = ask(served, held, loss, counter, recipe.device)
+        weights = sum(p.numel() for p in trainer.model.parameters())
+        return Rung(name, weights, answers.error, spent_j / samples, answers.request_j)
+
     rungs = []
     for name, make in models.items():
         torch.manual_seed(seed)
-        model = make()
-        trainer = Trainer(model, recipe, loss, steps=steps, counter=counter)
-        batches = trainer.batches(data, transform, seed=seed)
-        while trainer.optimiser.step_count < steps:
-            before = trainer.optimiser.step_count
-            for x, y in batches:
-                trainer.step(x, y)
-                if trainer.optimiser.step_count >= steps:
-                    break
-            if trainer.optimiser.step_count == before:
-                raise UsageError(f"{name} took no step in a whole epoch: its loss is not finite")
-        each_j = trainer.spent_j / (steps * recipe["batch_size"])
-        with trainer.evaluating() as judged, torch.inference_mode():
-            served = finish(copy.deepcopy(judged)).eval()
-            before_j, wrong = counter.read(), 0
-            for x, y in zip(held[0].split(256), held[1].split(256), strict=True):
-                wrong += int((served(x.to(recipe.device)).argmax(1).cpu() != y).sum())
-        request_j = (counter.read() - before_j) / len(held[0])
-        error = max(wrong, 1) / len(held[0])
-        rungs.append(Rung(name, sum(p.numel() for p in model.parameters()), error, each_j, request_j))
+        trainer = Trainer(make(), recipe, loss, steps=steps, counter=counter)
+        drawn = batches(trainer)
+        first = int(steps * THINNED_AT) if thin is not None else 0
+        spent_j, thinned = 0.0, None
+        if thin is not None:
+            spent_j = take(trainer, drawn, first)
+            try:
+                thinned = trainer.thinned(held[0][:2].to(recipe.device), ratio=thin, block=block)
+            except UsageError:  # nothing to cut: no such rung
+                thinned = None
+        first_j = spent_j
+        spent_j += take(trainer, drawn, steps - first)
+        found = rung(name, trainer, spent_j)
+        if ratio is not None:
+            with trainer.evaluating() as judged:
+                whole = copy.deepcopy(judged)
+            outlook = cut(
+                whole,
+                recipe,
+                batches,
+                held,
+                loss=loss,
+                steps=steps,
+                ratio=ratio,
+                block=block,
+                counter=counter,
+            )
+            found = replace(found, cut=outlook)
+        rungs.append(found)
+        if thinned is not None:
+            rest_j = take(thinned, batches(thinned), steps - first)
+            rungs.append(rung(f"{name} thinned", thinned, first_j + rest_j))
     return rungs

@@ -131,6 +131,12 @@ class Optimiser:
             return self.step_count >= (self.steps or 0)
         return self.name != "schedule-free" and self.landing.over(self.step_count)
 
+    @property
+    def steps_left(self) -> int | None:
+        """How many steps the schedule still has; None where its end is open."""
+        end = self.landing.ends_at if self.name in ("wsd", "muon") else self.steps
+        return None if end is None else end - self.step_count
+
     @contextmanager
     def evaluating(self) -> Iterator[Any]:
         """Show the model with the weights to be judged, in its evaluation mode; both go back afterwards."""

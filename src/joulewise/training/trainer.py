@@ -13,17 +13,19 @@
 Everything that a step needs is in `step`; whoever wants a loss of another shape gives a `loss` that makes it.
 Under `torchrun` the same loop runs on every rank: gradients are exchanged, each rank gets its share of every batch, and
 what is decided (a fall-back of the precision, a landing, the end of the budget) is decided once for all; see ranks.py.
-`after_step(steps, model)` is called after each step that was taken: where pruning while training keeps its zeros.
+`after_step(steps, model)` is called after each step that was taken. `trainer = trainer.thinned(x[:1])` cuts half of the
+channels and trains on.
 """
 
 from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, final
 
+from joulewise.compressing.pruning import BLOCK, prune
 from joulewise.curves.curve import Curve
 from joulewise.training import ranks
 from joulewise.training.choices import Recipe
@@ -63,7 +65,7 @@ class Trainer:
         if ranks.world()[1] > 1:  # before the optimiser: rank 0's weights are everybody's first
             forward = torch.nn.parallel.DistributedDataParallel(self.model)
         self._forward = torch.compile(forward) if recipe["compile"] else forward
-        self._loss, self._after_step = loss, after_step
+        self._loss, self._weight_decay, self._after_step = loss, weight_decay, after_step
         self.guard = Guard(recipe["precision"], recipe.device, agreed=ranks.every)
         self.optimiser = Optimiser(
             recipe["optimiser"],
@@ -73,7 +75,7 @@ class Trainer:
             weight_decay=weight_decay,
         )
         self._counter = counter or spending(recipe.device)
-        self._from_j = self._counter.read()
+        self._from_j = self._began_j = self._counter.read()
         self._budget_j: float | None = None
         self._spent_out = False
         self._varying = False
@@ -127,6 +129,34 @@ class Trainer:
         self._keep_to_budget()
         return loss.detach()
 
+    def thinned(
+        self, example: Any, *, ratio: float = 0.5, block: int = BLOCK, keep: Sequence[str] = ()
+    ) -> Trainer:
+        """Return the trainer of a copy with `ratio` of its channels cut, for the rest of this run: pruning while training.
+
+        From here on a step and, later, a request are cheaper. Joules, budget, batches and the planned end go on; the
+        optimiser begins anew, since its moments belonged to other weights. `example` and the rest: compressing's `prune`.
+        """
+        left = self.optimiser.steps_left
+        if left is not None and left < 1:
+            raise UsageError(
+                "the schedule of this run has ended: nothing is left to train a thinned model for"
+            )
+        with self.evaluating() as judged:
+            smaller = prune(judged, example, lambda _smaller: None, ratio=ratio, block=block, keep=keep)
+        own = Trainer(
+            smaller.module.train(),
+            self.recipe,
+            self._loss,
+            steps=left,
+            weight_decay=self._weight_decay,
+            counter=self._counter,
+            after_step=self._after_step,
+        )
+        own._from_j, own._budget_j, own._spent_out = self._from_j, self._budget_j, self._spent_out
+        own._made, own._varying = self._made, self._varying
+        return own
+
     def evaluating(self) -> AbstractContextManager[Any]:
         """Return a context in which the model has the weights to be judged and is in evaluation mode."""
         return self.optimiser.evaluating()
@@ -148,13 +178,14 @@ class Trainer:
 
     @property
     def spent_j(self) -> float:
-        """Joules since this trainer was made."""
+        """Joules since this training began."""
         return self._counter.read() - self._from_j
 
     @property
     def joules_per_step(self) -> float:
         """Mean joules of a step so far, with whatever lay between the steps; 0 before the first."""
-        return self.spent_j / self.optimiser.step_count if self.optimiser.step_count else 0.0
+        done = self.optimiser.step_count
+        return (self._counter.read() - self._began_j) / done if done else 0.0
 
     @property
     def over(self) -> bool:

@@ -26,11 +26,11 @@ import numpy as np
 
 from joulewise.curves.curve import Curve
 from joulewise.curves.forecasting import Constants, features, forecast
-from joulewise.training.stopping import EARLIEST, Rule, replay
+from joulewise.training.stopping import EARLIEST, RISING, TESTED, Rule, replay
 
 LOWER_IS_BETTER = {"criteo1tb", "librispeech_conformer"}
 THRESHOLDS = (0.005, 0.01, 0.02)  # shares of the gain so far at which the distribution is fitted
-DOUBTS = (0.2, 0.14, 0.1, 0.07, 0.05, 0.03)
+DOUBTS = (0.2, 0.17, 0.14, 0.12, 0.11, 0.1, 0.09, 0.08, 0.07, 0.06, 0.05, 0.04, 0.03)
 AIM = 0.05  # of the runs of the fitting suite may lose more than 1 %
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "train"
 
@@ -100,7 +100,9 @@ def fit(curves: list[Curve]) -> Constants:
                 continue
             seen = curve.first(count)
             shape = features(seen, horizon)
-            if shape is not None:
+            tolerated = seen.gain * Rule().tolerance / (1 - Rule().tolerance)
+            asked = seen.tested(horizon) >= TESTED and seen.rise(horizon) <= RISING * tolerated
+            if shape is not None and asked:  # the moments at which the rule may stop
                 moments.append((shape, (end - max(seen.heights)) / seen.gain))
         for shape, to_come in moments:
             for threshold in THRESHOLDS:

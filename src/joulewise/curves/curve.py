@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 from math import inf, isfinite
+from statistics import linear_regression
 
 from joulewise.vocabulary.errors import UsageError
 
@@ -92,3 +93,27 @@ class Curve:
         before = [h for s, h in zip(self.steps, self.heights, strict=True) if s <= 0.65 * now and isfinite(h)]
         recent = self.heights[best] - (max(before) if before else self.heights[0])
         return recent * max(0.0, horizon - now) / now if now else 0.0
+
+    def rise(self, horizon: float) -> float:
+        """Return what the newest evaluations, carried on straight to `horizon`, would be above the best; below 0 if under.
+
+        By least squares through the newest eighth of the evaluations, at least four. A curve that has passed its best
+        and climbs again has a rise, and no growth. -inf below two finite values.
+        """
+        count = max(4, len(self) // 8)
+        recent = [
+            (s, h) for s, h in zip(self.steps[-count:], self.heights[-count:], strict=True) if isfinite(h)
+        ]
+        if self.best is None or len(recent) < 2:
+            return -inf
+        slope, level = linear_regression(*zip(*recent, strict=True))
+        return level + slope * horizon - self.heights[self.best]
+
+    def tested(self, horizon: float) -> int:
+        """Return how many evaluations lie far enough back to have been asked as much as is asked now.
+
+        To look from here to `horizon` is to look so many times further than the run has come; from these evaluations,
+        as many times further is no later than now, so that the curve itself shows what came of it.
+        """
+        now = self.steps[-1] if self.steps else 0.0
+        return sum(s * horizon <= now * now * (1 + 1e-9) for s in self.steps)

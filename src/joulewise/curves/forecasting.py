@@ -30,7 +30,7 @@ class Constants:
     spread: float
 
 
-TASKSET = Constants(level=4.785, growth=1.024, noise=0.718, spread=0.598)
+TASKSET = Constants(level=4.508, growth=1.198, noise=0.51, spread=0.648)
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,7 +142,7 @@ def stopping(
     samples: int | None = None,
     schedule: Schedule | None = None,
     tolerance: float = 0.01,
-    doubt: float = 0.07,
+    doubt: float = 0.08,
     least_gain: float = 0.0,
     joules_per_unit: float | None = None,
     joules_per_step: float | None = None,

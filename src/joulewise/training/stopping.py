@@ -22,6 +22,9 @@ from joulewise.vocabulary.errors import UsageError
 
 # The share of the horizon that is warm-up, said or not: many real curves stand still first and rise after it.
 EARLIEST = 0.15
+# What keeps the forecast from being trusted where a curve shows otherwise: docs/decisions/0830-a-guard-for-unseen-curves.md
+RISING = 0.5  # of the tolerance: a curve whose newest part, straight on, gains more goes on
+TESTED = 3  # evaluations that lie as far back, in ratio, as the forecast looks ahead
 _LEAST = 4  # evaluations: below, a curve has neither noise nor growth
 _LEAST_OPEN = 8  # evaluations where no horizon is known
 _LEAST_AFTER_DROP = 3  # evaluations at the new learning rate
@@ -51,7 +54,7 @@ class Rule:
     """
 
     tolerance: float = 0.01
-    doubt: float = 0.07
+    doubt: float = 0.08
     least_gain: float = 0.0
     joules_per_unit: float | None = None
     joules_per_step: float | None = None
@@ -134,8 +137,11 @@ def decide(
     to_come = forecast(curve, end, rule.constants, resolution)
     if to_come is None:  # pragma: no cover - a curve with a gain has a forecast
         return _decision(curve, Move.CONTINUE, "no gain yet to judge by")
-    enough = _enough(to_come, rule, end - now)
     until = f"by step {end:g}"
+    untested = _untested(curve, end, _tolerated(to_come, rule))
+    if untested:
+        return _decision(curve, Move.CONTINUE, untested, to_come)
+    enough = _enough(to_come, rule, end - now)
     if enough is None:
         return _decision(curve, Move.CONTINUE, f"{_expected(to_come)} is to come {until}", to_come)
     if drop is not None:
@@ -263,10 +269,26 @@ def _too_early(curve: Curve, schedule: Schedule) -> str | None:
     return None
 
 
+def _tolerated(to_come: Forecast, rule: Rule) -> float:
+    """Return the further gain that is not worth training for, in the metric's unit."""
+    # tolerance is a share of the gain in all: x of the gain so far is x / (1 + x) of the gain in all
+    return max(to_come.gain * rule.tolerance / (1 - rule.tolerance), rule.least_gain)
+
+
+def _untested(curve: Curve, end: float, tolerated: float) -> str | None:
+    """Return why the curve itself speaks against trusting its forecast; None where it does not."""
+    behind = curve.tested(end)
+    if behind < TESTED:
+        return f"{behind} of the {TESTED} evaluations so far back that a forecast to step {end:g} has been tested"
+    rise = curve.rise(end)
+    if rise > RISING * tolerated:
+        return f"it is rising: straight on, {rise:.2g} above the best by step {end:g}"
+    return None
+
+
 def _enough(to_come: Forecast, rule: Rule, steps: float) -> str | None:
     """Return why the gain to come is not worth the steps; None where it is."""
-    # tolerance is a share of the gain in all: x of the gain so far is x / (1 + x) of the gain in all
-    tolerated = max(to_come.gain * rule.tolerance / (1 - rule.tolerance), rule.least_gain)
+    tolerated = _tolerated(to_come, rule)
     chance = to_come.chance(tolerated)
     if chance <= rule.doubt:
         share = tolerated / (to_come.gain + tolerated)

@@ -65,10 +65,11 @@ def pairs(of: list, seed: int) -> list:
 
 def fit(of: list) -> Constants:
     """Return the constants by least squares, and the residual that a tenth exceeds."""
-    x = np.array([[1.0, log(s[1][1] / b[1][1])] for s, b in of])
+    x = np.array([[1.0, log(s[1][1] / b[1][1]), log(10) * (s[0] - b[0])] for s, b in of])
     y = np.array([log(s[1][3] / b[1][3]) for s, b in of])
     beta = np.linalg.lstsq(x, y, rcond=None)[0]
-    return Constants(*(round(float(v), 3) for v in (*beta, np.quantile(y - x @ beta, 0.9))))
+    level, slope, size, reach = (round(float(v), 3) for v in (*beta, np.quantile(y - x @ beta, 0.9)))
+    return Constants(level, slope, reach, size)
 
 
 def table(name: str, of: list, constants: Constants) -> None:
@@ -76,11 +77,15 @@ def table(name: str, of: list, constants: Constants) -> None:
     for tolerance in TOLERANCES:
         said = right = truly = 0
         for small, large in of:
-            rungs = [Rung("large", 2, large[1][1], 1, 1), Rung("small", 1, small[1][1], 1, 1)]
+            rungs = [Rung(str(n), round(10**w), e[1], 1, 1) for n, (w, e) in enumerate((large, small))]
             holds = judge(rungs, large[1][3], tolerance, constants).smallest is not None
             true = small[1][3] <= large[1][3] + tolerance
             said, right, truly = said + holds, right + (holds and true), truly + true
         share = f"{right / said:.1%}" if said else "never said"
+        if tolerance == TOLERANCES[-1]:
+            print(
+                f"= ladder, of what it calls holding on {name} | 90 % | {share}, said of {said / len(of):.1%} where {truly / len(of):.1%} hold"
+            )
         print(
             f"{name:28} {len(of):6} {tolerance:9.0%} {truly / len(of):11.1%} {said / len(of):10.1%} {share:>12}"
         )

@@ -32,6 +32,7 @@ LOWER_IS_BETTER = {"criteo1tb", "librispeech_conformer"}
 THRESHOLDS = (0.005, 0.01, 0.02)  # shares of the gain so far at which the distribution is fitted
 DOUBTS = (0.2, 0.17, 0.14, 0.12, 0.11, 0.1, 0.09, 0.08, 0.07, 0.06, 0.05, 0.04, 0.03)
 AIM = 0.05  # of the runs of the fitting suite may lose more than 1 %
+OWN = Path("build/train_curves.csv")
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "train"
 
 
@@ -87,6 +88,27 @@ def lcbench(data: Path) -> Iterator[Curve]:
             values = np.clip(told, 0, 100)
             if values.max() - values[0] > 1:
                 yield Curve(tuple(map(float, epochs)), tuple(map(float, values)), higher_is_better=True)
+
+
+def own(path: Path) -> Iterator[tuple[str, list[Curve]]]:
+    """Yield the curves that `bench/train_curves.py` has trained: losses that gained, and accuracies."""
+    if not path.is_file():
+        return
+    runs: dict[tuple[str, str], list[dict[str, str]]] = defaultdict(list)
+    with path.open() as file:
+        for line in csv.DictReader(file):
+            runs[line["set"], line["seed"]].append(line)
+    for metric in ("loss", "accuracy"):
+        curves = [
+            Curve(
+                tuple(float(r["epoch"]) for r in of),
+                tuple(float(r[metric]) for r in of),
+                metric == "accuracy",
+            )
+            for of in runs.values()
+            if of[0][metric] and np.isfinite([float(r[metric]) for r in of]).all()
+        ]
+        yield f"own {metric}", [c for c in curves if c.gain > 0.02]
 
 
 def fit(curves: list[Curve]) -> Constants:
@@ -168,8 +190,8 @@ def figures(curves: list[Curve], stop: Callable[[Curve], int]) -> tuple[list[flo
     return saved, lost
 
 
-def row(name: str, suite: str, curves: list[Curve], stop: Callable[[Curve], int]) -> None:
-    """Print one line of the table."""
+def row(name: str, suite: str, curves: list[Curve], stop: Callable[[Curve], int], goal: str = "") -> None:
+    """Print one line of the table, and one for the table of `bench/train.py` where there is a goal."""
     started = time.process_time()
     saved, lost = figures(curves, stop)
     p90, worse = np.quantile(lost, 0.9), np.mean(np.array(lost) > 0.01)
@@ -178,6 +200,10 @@ def row(name: str, suite: str, curves: list[Curve], stop: Callable[[Curve], int]
         f"{np.median(lost):8.2%} {time.process_time() - started:6.1f}",
         flush=True,
     )
+    if goal:
+        print(
+            f"= stopping, {name.partition(', ')[2]}, judged on {suite} | {goal} | {np.mean(saved):.1%}, {p90:.2%}, {worse:.1%}"
+        )
 
 
 def came_out_above(curves: list[Curve], constants: Constants) -> tuple[float, float]:
@@ -219,7 +245,7 @@ def main() -> None:
         curves = suites[suite]
         row("patience 5", suite, curves, patience(5))
         row("patience 10", suite, curves, patience(10))
-        row(f"joulewise, fixed on {other}", suite, curves, joulewise_rule(rules[other]))
+        row(f"joulewise, fixed on {other}", suite, curves, joulewise_rule(rules[other]), "35 %; < 1 %; < 9 %")
         row(f"(joulewise, fixed on {suite})", suite, curves, joulewise_rule(rules[suite]))
         row("oracle (hindsight)", suite, curves, oracle)
         median, high = came_out_above(curves, rules[other].constants)
@@ -227,13 +253,17 @@ def main() -> None:
             f"forecast of {other}'s constants on {suite}: more came than the median at {median:.0%}, "
             f"than the high end at {high:.1%} of the moments (50 % and 5 % would be exact)"
         )
+    others = dict(own(OWN))
     if find_spec("onnxruntime") and (data / "lcbench_surrogate").is_dir():
-        curves = list(lcbench(data))
+        others["LCBench"] = list(lcbench(data))
+    for suite, curves in others.items():
         for other in ("TaskSet", "AlgoPerf"):
-            row(f"joulewise, fixed on {other}", "LCBench", curves, joulewise_rule(rules[other]))
-        row("patience 5", "LCBench", curves, patience(5))
-        row("patience 10", "LCBench", curves, patience(10))
-        row("oracle (hindsight)", "LCBench", curves, oracle)
+            row(
+                f"joulewise, fixed on {other}", suite, curves, joulewise_rule(rules[other]), "-; < 1 %; < 9 %"
+            )
+        row("patience 5", suite, curves, patience(5))
+        row("patience 10", suite, curves, patience(10))
+        row("oracle (hindsight)", suite, curves, oracle)
 
 
 if __name__ == "__main__":

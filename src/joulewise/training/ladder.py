@@ -41,9 +41,10 @@ class Constants:
     level: float
     slope: float
     reach: float
+    size: float = 0.0
 
 
-ECNAS = Constants(level=0.279, slope=0.28, reach=0.265)
+ECNAS = Constants(level=0.048, slope=0.284, reach=0.211, size=-0.167)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +183,11 @@ def judge(
         )
 
     for rung in ordered[1:]:
-        middle = constants.level + constants.slope * log(rung.error / largest.error)
+        middle = (
+            constants.level
+            + constants.slope * log(rung.error / largest.error)
+            + constants.size * log(rung.weights / largest.weights)
+        )
         expected, high = (min(1.0, largest_error * exp(m)) for m in (middle, middle + constants.reach))
         standings.append(
             Standing(

@@ -16,7 +16,7 @@ from math import cos, exp, log, pi
 from pathlib import Path
 from random import Random
 
-RUNS, EPOCHS = 20, 60  # of each set
+RUNS, EPOCHS = 24, 60  # of each set
 SCHEDULES = {
     "constant": lambda _done: 1.0,
     "cosine": lambda done: (1 + cos(pi * done)) / 2,
@@ -32,7 +32,7 @@ def sets():
     from train_recipe import IMAGES, read
 
     found = {}
-    for name in ("digits", "breast_cancer", "wine", "diabetes"):
+    for name in ("breast_cancer", "wine", "diabetes", "digits"):
         x, y = getattr(datasets, f"load_{name}")(return_X_y=True)
         x, y = torch.tensor(x, dtype=torch.float32), torch.tensor(y)
         x = (x - x.mean(0)) / (x.std(0) + 1e-6)
@@ -60,7 +60,7 @@ def train(x, y, seed: int) -> tuple[str, list[tuple[float, float | None]]]:
     torch.manual_seed(seed)
     numbers = y.is_floating_point()
     held = len(x) // 3
-    width, batch = round(exp(draw.uniform(log(8), log(256)))), draw.choice((16, 32, 64))
+    width, batch = round(exp(draw.uniform(log(8), log(256)))), draw.choice((32, 64, 128))
     adam, schedule = draw.random() < 0.5, draw.choice(list(SCHEDULES))
     rate = exp(draw.uniform(log(1e-4), log(1e-2)) if adam else draw.uniform(log(1e-3), log(0.3)))
     model = nn.Sequential(

@@ -11,6 +11,7 @@ import pytest
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NEEDS = {
     "train_adapters": ("torch", "transformers", "peft", "sklearn"),
+    "train_smaller": ("torch", "torch_pruning", "schedulefree", "sklearn"),
     "train_torch": ("torch", "schedulefree", "sklearn"),
     "train_lightning": ("lightning", "sklearn"),
     "train_transformers": ("transformers", "accelerate", "sklearn"),
@@ -50,4 +51,7 @@ def test_runs(name, tmp_path):
     )
 
     assert done.returncode == 0, done.stderr
-    assert ("take " if name == "train_adapters" else "at step") in done.stdout
+    said = {"train_adapters": "take ", "train_smaller": "with 50% of its channels cut: loss"}.get(
+        name, "at step"
+    )
+    assert said in done.stdout

@@ -84,6 +84,10 @@ class Standing:
         )
 
 
+def _against(saved: float) -> str:
+    return f"saves {saved:.0%}" if saved >= 0 else f"costs {1 - saved:.0%}"
+
+
 @dataclass(frozen=True, slots=True)
 class Outlook:
     """A rung with channels cut: its error to expect after the whole run and the cut, and what it saves of the largest's.
@@ -103,8 +107,8 @@ class Outlook:
             return f"{share}: {self.cut.why}"
         return (
             f"{share}: loss {self.cut.before.loss:.3g} becomes {self.cut.after.loss:.3g} here, error {self.expected:.3g} "
-            f"to expect after the whole run; saves {self.training_saved:.0%} of the joules in training, "
-            f"{self.request_saved:.0%} of a request's"
+            f"to expect after the whole run; {_against(self.training_saved)} of the joules in training, "
+            f"{_against(self.request_saved)} of a request's"
         )
 
 
@@ -247,6 +251,11 @@ def climb(
         raise UsageError(
             f"fidelity is {fidelity:g}, but must lie above 0 and at most at 1: a share of the run"
         )
+    for name, share in (("ratio", ratio), ("thin", thin)):
+        if share is not None and not 0 < share < 1:
+            raise UsageError(
+                f"{name} is {share:g}, but must lie between 0 and 1: the share of channels to cut"
+            )
     counter = counter or spending(recipe.device)
     steps = max(8, int(epochs * fidelity * rows(data) / recipe["batch_size"]))
     samples = steps * recipe["batch_size"]

@@ -2,8 +2,10 @@
 
 `decide` looks at the curve so far, its noise, the size of the validation set and the schedule in view, and forecasts
 what the rest of the run would gain, with an interval. It stops when the chance of gaining more than the tolerance has
-fallen to 7 % (`Rule.doubt`), or when even the high end of that interval is worth fewer joules than the rest of the run
+fallen to 8 % (`Rule.doubt`), or when even the high end of that interval is worth fewer joules than the rest of the run
 costs. It is pure: `replay` says what it would have done on any stored curve.
+
+Nothing is stopped that is rising, or whose past is too short to have tested a forecast of that length.
 
 Not a number, a curve that has lost more than it ever gained, and one that has never moved stop at once.
 Constants and what they save: docs/training/stopping.md.

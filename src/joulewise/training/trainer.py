@@ -82,7 +82,10 @@ class Trainer:
         self._made: list[Batches] = []
 
     def batches(self, data: Any, transform: Callable[[Any], Any] | None = None, *, seed: int = 0) -> Batches:
-        """Return the training set's batches, as the recipe has them."""
+        """Return the training set's batches, as the recipe has them: shuffled anew each time they are iterated over.
+
+        Asked for again, as in a loop that makes a loader for each epoch, the order is another one too.
+        """
         made = Batches(
             data,
             self.recipe["batch_size"],
@@ -91,7 +94,7 @@ class Trainer:
             ahead=2 if self.recipe.device == "cuda" else 0,
             device=self.recipe.device,
             channels_last=self._channels_last,
-            seed=seed,
+            seed=seed + len(self._made),
             transforming=self.recipe["transform"] == "always" or self._varying,
             share=ranks.world(),
         )
@@ -123,6 +126,10 @@ class Trainer:
         """
         with self.guard.computing():
             loss = self._loss(self._forward(inputs), targets)
+        if not hasattr(loss, "backward"):
+            raise UsageError(
+                f"the loss is a {type(loss).__name__}, but must be a tensor that knows its gradient: leave out .item() and float()"
+            )
         taken = self.guard.step(loss, self.optimiser)
         if taken and self._after_step is not None:
             self._after_step(self.optimiser.step_count, self.model)
@@ -252,5 +259,11 @@ class Trainer:
 
 def _first_line(error: Exception) -> str:
     """Return what a library says of a file, as one short line without its colours."""
+    if isinstance(error, pickle.UnpicklingError):
+        return "it holds more than weights, and nothing is unpickled"
+    if isinstance(error, KeyError | EOFError):
+        return "it is no file of torch's"
     lines = re.sub("\x1b\\[[0-9;]*m", "", str(error)).strip().splitlines()
+    if len(lines) > 1 and lines[0].endswith(":"):  # a heading; what follows is the reason
+        return lines[1].strip()[:160]
     return lines[0][:160] if lines else type(error).__name__

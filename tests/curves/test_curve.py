@@ -96,3 +96,34 @@ def test_bad_curves(steps, values, message):
     """Steps that do not rise, are negative, or do not match the values are refused in one line."""
     with pytest.raises(UsageError, match=message):
         Curve(steps, values, higher_is_better=True)
+
+
+def test_rise():
+    """A curve past its best that climbs again rises, where its growth is none; one that falls is below its best."""
+    heights = (0.1, 0.5, 0.8, 0.9, 0.7, 0.72, 0.74, 0.76)
+    climbing = Curve(tuple(map(float, range(1, 9))), heights, higher_is_better=True)
+    falling = Curve(climbing.steps, tuple(-h for h in heights), higher_is_better=True)
+
+    assert climbing.rise(8) == pytest.approx(0.76 - 0.9)
+    assert climbing.rise(20) == pytest.approx(0.76 + 12 * 0.02 - 0.9)
+    assert falling.rise(20) < 0
+    assert Curve((1.0, 2.0), (nan, 0.5), higher_is_better=True).rise(9) == -inf
+    assert Curve((), (), higher_is_better=True).rise(9) == -inf
+
+
+def test_rise_looks_at_the_newest_eighth():
+    """Of eighty evaluations ten count."""
+    values = (0.0,) * 70 + tuple(0.01 * i for i in range(1, 11))
+    curve = Curve(tuple(map(float, range(1, 81))), values, higher_is_better=True)
+
+    assert curve.rise(90) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("now", "horizon", "behind"), [(10, 100, 1), (20, 100, 4), (50, 100, 25), (50, 50, 50)]
+)
+def test_tested(now, horizon, behind):
+    """What lies as many times back as the horizon lies ahead: at 20 of 100, the evaluations up to 4."""
+    curve = Curve(tuple(map(float, range(1, now + 1))), (0.5,) * now, higher_is_better=True)
+
+    assert curve.tested(horizon) == behind

@@ -31,6 +31,17 @@ class TestRecipe:
         with pytest.raises(UnknownName, match="unknown knob 'precisions'; did you mean precision"):
             recipe["precisions"]
 
+    def test_a_probe_dearer_than_the_run(self):
+        """A probe that costs more than the whole run that it is for says so; one that does not, or has no end, does not."""
+        size = Choice("batch_size", 32, "as kept")
+        dear, cheap, open_end = (
+            str(Recipe((size,), "cpu", steps, probe_j, 0.001, 4096, "a meter"))
+            for steps, probe_j in ((100, 16.0), (100, 0.5), (None, 16.0))
+        )
+
+        assert "the probe cost 5 times what the whole run will (3.2 J)" in dear
+        assert "times what" not in cheap + open_end
+
 
 class TestKept:
     def test_names(self):

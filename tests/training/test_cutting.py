@@ -217,3 +217,10 @@ def test_a_ladder_that_looks_ahead(multiplications):
     assert "64 with 50% of its channels cut: loss" in str(ladder)
     assert "8 with 50% of its channels cut: nothing was cut" in str(ladder)
     assert narrow.cut.why
+
+
+@pytest.mark.parametrize("share", ["ratio", "thin"])
+def test_a_share_that_is_none(share):
+    """Nothing is trained for a share of channels outside 0 to 1."""
+    with pytest.raises(UsageError, match=f"{share} is 7, but must lie between 0 and 1"):
+        climb({"64": lambda: network(64)}, RECIPE, DATA, HELD, loss=LOSS, epochs=9, **{share: 7.0})

@@ -2,7 +2,8 @@
 
 import pytest
 
-from joulewise.training.feeding import Batches, in_memory, rows
+from joulewise.training import feeding
+from joulewise.training.feeding import Batches, in_memory, rows, waiting
 from joulewise.vocabulary.errors import UsageError
 
 torch = pytest.importorskip("torch")
@@ -95,3 +96,25 @@ class TestBatches:
         """What cannot be fed is refused in one line."""
         with pytest.raises(UsageError, match=message):
             make()
+
+
+class TestWaiting:
+    def test_share(self, monkeypatch):
+        """A transform of three seconds before a step of one is three quarters of the time waited, whatever the first cost."""
+        now = [0.0]
+        monkeypatch.setattr(feeding.time, "perf_counter", lambda: now[0])
+
+        def lasts(seconds):
+            now[0] += seconds
+
+        def slow(x):
+            lasts(3.0)
+            return x
+
+        steps = iter([100.0] + [1.0] * 50)
+        before = waiting(Batches(PAIR, 5, transform=slow), lambda _x, _y: lasts(next(steps)), steps=6)
+
+        assert before == 0.75
+        assert waiting(Batches(PAIR, 5), lambda _x, _y: lasts(1.0), steps=6) == 0
+        with pytest.raises(UsageError, match="steps is 0"):
+            waiting(Batches(PAIR, 5), print, steps=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
-from math import inf, nan
+from math import exp, inf, nan
 from pathlib import Path
 
 import pytest
@@ -218,6 +218,28 @@ def test_open_end_looks_as_far_ahead_as_it_has_come():
     assert decide(saturating(steps=7)).reason == "7 of the 8 evaluations that a forecast needs"
     assert "by step 100" in decide(saturating(steps=50)).reason
     assert decide(saturating(steps=50)).stops
+
+
+def test_what_rises_again_goes_on():
+    """A smooth curve that overshoots, dips and climbs goes on while it climbs, though its best is long past."""
+    values = [1.1 - exp(-i / 2) for i in range(1, 9)]
+    values += [1.05 + 0.003 * i for i in range(16)]
+    curve = Curve(tuple(map(float, range(1, 25))), tuple(values), higher_is_better=True)
+    decision = decide(curve, Schedule(horizon=60))
+
+    assert decision.move is Move.CONTINUE
+    assert decision.reason.startswith("it is rising: straight on, ")
+    assert decision.best_step == 24 or decision.best_step == 8
+    resting = Curve(curve.steps, (*values[:8], *(values[7] - 0.001,) * 16), higher_is_better=True)
+    assert decide(resting, Schedule(horizon=60)).stops
+
+
+def test_a_forecast_that_nothing_has_tested():
+    """At 9 of 60 steps the forecast looks seven times as far as the run has come, and one evaluation lies as far back."""
+    decision = decide(saturating(steps=9, pace=0.5), Schedule(horizon=60))
+
+    assert decision.reason == "1 of the 3 evaluations so far back that a forecast to step 60 has been tested"
+    assert decide(saturating(steps=14, pace=0.5), Schedule(horizon=60)).stops
 
 
 def test_one_line():

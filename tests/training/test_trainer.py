@@ -1,5 +1,7 @@
 """Carrying a recipe out."""
 
+import pickle
+
 import pytest
 
 from joulewise.curves.curve import Curve
@@ -173,6 +175,46 @@ class TestTrainer:
             own.load(str(tmp_path / "other.pt"))
 
         assert torch.equal(own.model[0].weight, before)
+
+    @pytest.mark.parametrize(
+        ("content", "reason"),
+        [
+            (b"no checkpoint at all", r"cannot be read \(it (is no file of torch's|holds more than weights)"),
+            (
+                pickle.dumps(print, protocol=2),
+                r"cannot be read \(it holds more than weights, and nothing is unpickled\)",
+            ),
+        ],
+    )
+    def test_why_it_cannot_be_read(self, tmp_path, content, reason):
+        """The reason is words, not the number that a library happened to raise."""
+        (tmp_path / "broken.pt").write_bytes(content)
+        with pytest.raises(UsageError, match=reason):
+            trainer().load(str(tmp_path / "broken.pt"))
+
+    def test_names_the_weights_that_do_not_fit(self, tmp_path):
+        """Of a checkpoint of another model, the line says which weights differ."""
+        other = Trainer(torch.nn.Linear(4, 2), recipe(), torch.nn.functional.cross_entropy)
+        other.save(str(tmp_path / "other.pt"))
+        own = Trainer(torch.nn.Linear(3, 2), recipe(), torch.nn.functional.cross_entropy)
+        with pytest.raises(UsageError, match="size mismatch for weight"):
+            own.load(str(tmp_path / "other.pt"))
+
+    def test_batches_asked_for_again(self):
+        """A loop that makes its batches anew for each epoch does not see one order again and again."""
+        own = trainer()
+        one = [y.tolist() for _, y in own.batches(DATA)]
+        own.step(*DATA)
+        other = [y.tolist() for _, y in own.batches(DATA)]
+
+        assert one != other
+        assert one == [y.tolist() for _, y in trainer().batches(DATA)]
+
+    def test_a_loss_that_is_a_number(self):
+        """A loss without a gradient is told in one line."""
+        own = Trainer(torch.nn.Linear(3, 2), recipe(), lambda _scores, _targets: 1.0)
+        with pytest.raises(UsageError, match="the loss is a float, but must be a tensor"):
+            own.step(*DATA)
 
     def test_a_budget_of_nothing(self):
         """Is refused."""

@@ -90,7 +90,7 @@ class Recipe:
             f"{1e3 * self.joules_per_sample:.3g} mJ a sample; the probe cost {self.probe_j:.3g} J over "
             f"{self.samples_probed} samples ({self.source})"
         )
-        planned_j = (self.steps or 0) * self["batch_size"] * self.joules_per_sample
+        planned_j = self.steps * self["batch_size"] * self.joules_per_sample if self.steps else 0.0
         if 0 < planned_j < self.probe_j:
             lines.append(
                 f"the probe cost {self.probe_j / planned_j:.2g} times what the whole run will ({planned_j:.3g} J): it pays "

@@ -131,6 +131,25 @@ class Batches:
         return (placed(inputs, self._device, self._channels_last), *(t.to(self._device) for t in rest))
 
 
+def waiting(batches: Batches, step: Callable[..., object], *, steps: int = 32) -> float:
+    """Return the share of the time (0 to 1) that training stands waiting for these batches: on a GPU, what it idles.
+
+    `step(*batch)` is taken so many times after one that warms up, and must have ended when it returns: on a GPU it ends
+    with `float(loss)`. Ask before and after a change of `ahead`, `workers` or the transform.
+    """
+    if steps < 1:
+        raise UsageError(f"steps is {steps}, but must be at least 1")
+    taken, began, waited_s = -1, 0.0, 0.0
+    while True:
+        for batch in batches:
+            step(*batch)
+            taken += 1
+            if taken == 0:
+                began, waited_s = time.perf_counter(), batches.waited_s
+            elif taken == steps:
+                return (batches.waited_s - waited_s) / (time.perf_counter() - began)
+
+
 @final
 class _Drawn:
     """The samples of each batch, as torch's DataLoader asks for them."""

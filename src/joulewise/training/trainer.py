@@ -84,7 +84,8 @@ class Trainer:
     def batches(self, data: Any, transform: Callable[[Any], Any] | None = None, *, seed: int = 0) -> Batches:
         """Return the training set's batches, as the recipe has them: shuffled anew each time they are iterated over.
 
-        Asked for again, as in a loop that makes a loader for each epoch, the order is another one too.
+        Asked for again after steps were taken, as in a loop that makes a loader for each epoch or in a run that goes on
+        from its checkpoint, the order is another one too.
         """
         made = Batches(
             data,
@@ -94,7 +95,7 @@ class Trainer:
             ahead=2 if self.recipe.device == "cuda" else 0,
             device=self.recipe.device,
             channels_last=self._channels_last,
-            seed=seed + len(self._made),
+            seed=seed + self.optimiser.step_count,
             transforming=self.recipe["transform"] == "always" or self._varying,
             share=ranks.world(),
         )

@@ -6,7 +6,7 @@ import os
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-_KEPT = []  # torch forgets a library's operators with the library
+_KEPT: list[object] = []  # torch forgets a library's operators with the library
 
 
 @pytest.fixture

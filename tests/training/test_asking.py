@@ -13,7 +13,7 @@ def test_error_loss_and_joules():
     """The error is the share of wrong answers, the loss a mean over samples, the joules one request's; a warm-up is none."""
     asked = []
 
-    class Scores(torch.nn.Module):
+    class Scores(torch.nn.Module):  # type: ignore[name-defined, misc, unused-ignore] # torch comes by importorskip
         def forward(self, x):
             asked.append(len(x))
             return torch.nn.functional.one_hot((x[:, 0] > 0).long(), 2).float()
@@ -23,7 +23,8 @@ def test_error_loss_and_joules():
     counter = Spending(lambda: float(sum(asked)), Basis.MEASURED, "samples asked")
     answers = ask(Scores(), (x, y), lambda s, t: (s.argmax(1) != t).float().mean(), counter, "cpu")
 
-    assert (answers.error, answers.loss, answers.request_j) == (0.25, pytest.approx(0.25), 1.0)
+    assert (answers.error, answers.request_j) == (0.25, 1.0)
+    assert answers.loss == pytest.approx(0.25)
     assert asked == [256, 256, 144]
 
 

@@ -1,7 +1,10 @@
 """How a model takes to losing channels."""
 
+from itertools import chain, repeat
+
 import pytest
 
+from joulewise.curves.curve import Curve
 from joulewise.training.choices import Choice, Recipe
 from joulewise.training.cutting import cut, take
 from joulewise.training.ladder import climb, judge
@@ -117,7 +120,7 @@ class TestCut:
     def test_a_model_that_names_its_channels(self):
         """A network that reshapes by a number of its own cannot answer once cut: the reason is told, nothing is lost."""
 
-        class Heads(nn.Module):
+        class Heads(nn.Module):  # type: ignore[name-defined, misc, unused-ignore] # torch comes by importorskip
             def __init__(self) -> None:
                 super().__init__()
                 self.inner, self.last = nn.Linear(2, 64), nn.Linear(64, 2)
@@ -157,22 +160,32 @@ class TestThinned:
             assert (judged(HELD[0]).argmax(1) == HELD[1]).float().mean() > 0.9
         assert thinned.over
 
-    def test_budget_and_transform_go_on(self):
-        """A budget given before the cut ends the run after it; batches made before still wake their transform."""
+    def test_the_budget_goes_on(self):
+        """A budget given before the cut ends the run after it, through the batches that were made before."""
         own = Trainer(network(64), RECIPE, LOSS, counter=Steps().spending())
         drawn = own.batches(DATA)
         own.land_within(120.0)
         take(own, drawn, 20)
         thinned = own.thinned(X[:2])
         taken = 0
-        while not thinned.over and taken < 200:
-            for x, y in drawn:
-                thinned.step(x, y)
-                taken += 1
-                if thinned.over:
-                    break
+        for x, y in chain.from_iterable(repeat(drawn, 8)):
+            if thinned.over:
+                break
+            thinned.step(x, y)
+            taken += 1
 
         assert 5 < taken < 100
+
+    def test_a_transform_left_for_later(self):
+        """Batches made before the cut are still woken by what the thinned run sees."""
+        knobs = {**KNOBS, "transform": "later"}
+        later = Recipe(tuple(Choice(k, v, "") for k, v in knobs.items()), "cpu", None, 0, 0, 0, "")
+        own = Trainer(network(64), later, LOSS)
+        drawn = own.batches(DATA, lambda x: x + 100)
+        thinned = own.thinned(X[:2])
+
+        assert thinned.look(Curve((1.0, 2.0, 3.0), (0.9, 0.8, 0.8), higher_is_better=True))
+        assert all(float(x.min()) > 50 for x, _ in drawn)
 
     def test_refuses(self):
         """A run that has ended has nothing to thin for; a network too narrow says so."""
@@ -219,8 +232,8 @@ def test_a_ladder_that_looks_ahead(multiplications):
     assert narrow.cut.why
 
 
-@pytest.mark.parametrize("share", ["ratio", "thin"])
-def test_a_share_that_is_none(share):
+@pytest.mark.parametrize(("share", "ratio", "thin"), [("ratio", 7.0, None), ("thin", None, 7.0)])
+def test_a_share_that_is_none(share, ratio, thin):
     """Nothing is trained for a share of channels outside 0 to 1."""
     with pytest.raises(UsageError, match=f"{share} is 7, but must lie between 0 and 1"):
-        climb({"64": lambda: network(64)}, RECIPE, DATA, HELD, loss=LOSS, epochs=9, **{share: 7.0})
+        climb({"64": lambda: network(64)}, RECIPE, DATA, HELD, loss=LOSS, epochs=9, ratio=ratio, thin=thin)

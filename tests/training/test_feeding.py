@@ -2,7 +2,6 @@
 
 import pytest
 
-from joulewise.training import feeding
 from joulewise.training.feeding import Batches, in_memory, rows, waiting
 from joulewise.vocabulary.errors import UsageError
 
@@ -102,7 +101,7 @@ class TestWaiting:
     def test_share(self, monkeypatch):
         """A transform of three seconds before a step of one is three quarters of the time waited, whatever the first cost."""
         now = [0.0]
-        monkeypatch.setattr(feeding.time, "perf_counter", lambda: now[0])
+        monkeypatch.setattr("joulewise.training.feeding.time.perf_counter", lambda: now[0])
 
         def lasts(seconds):
             now[0] += seconds

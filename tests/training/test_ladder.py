@@ -29,6 +29,16 @@ class TestJudge:
         assert ladder.standings[1].training_saved == pytest.approx(2 / 3)
         assert "take small, and confirm it" in str(ladder)
 
+    def test_size_speaks_too(self):
+        """Of two with the same early error, the one with fewer weights is expected to end worse, by the constants' size."""
+        constants = Constants(level=0.0, slope=0.0, reach=0.01, size=-0.1)
+        ladder = judge(
+            [LARGE, Rung("half", 500, 0.2, 6, 2), Rung("tenth", 100, 0.2, 3, 1)], 0.1, 0.01, constants
+        )
+
+        assert [s.expected for s in ladder.standings] == pytest.approx([0.1 * 2**0.1, 0.1 * 10**0.1])
+        assert [s.holds for s in ladder.standings] == [True, False]
+
     def test_says_no(self):
         """Where early ranks are as weak as they really are, a small tolerance is never promised."""
         ladder = judge([LARGE, Rung("small", 100, 0.2, 3, 1)], 0.10, 0.01)
@@ -95,7 +105,9 @@ class TestCalibrated:
         rungs = [Rung(f"w{n}", n, 0.2 * 0.98**i, 1, 1) for i, n in enumerate((1, 2, 4, 8, 16))]
         own = calibrated(before, rungs)
 
-        assert own.slope == pytest.approx(log(0.98) / log(0.9))
+        assert own.slope == pytest.approx(
+            (log(0.98) / log(0.9)) ** 2
+        )  # twice: two steps of three to the whole
         assert own.level == pytest.approx(0, abs=1e-9)
         assert own.reach == pytest.approx(0, abs=1e-9)
         assert judge(rungs, 0.1, 0.01, own).smallest.name == "w1"

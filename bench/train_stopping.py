@@ -121,7 +121,7 @@ def fit(curves: list[Curve]) -> Constants:
             if curve.steps[count - 1] < EARLIEST * horizon:
                 continue
             seen = curve.first(count)
-            shape = features(seen, horizon)
+            shape = features(seen, horizon, seen.grain)
             tolerated = seen.gain * Rule().tolerance / (1 - Rule().tolerance)
             asked = seen.tested(horizon) >= TESTED and seen.rise(horizon) <= RISING * tolerated
             if shape is not None and asked:  # the moments at which the rule may stop
@@ -215,7 +215,7 @@ def came_out_above(curves: list[Curve], constants: Constants) -> tuple[float, fl
             seen = curve.first(count)
             if seen.steps[-1] < EARLIEST * curve.steps[-1]:
                 continue
-            to_come = forecast(seen, curve.steps[-1], constants)
+            to_come = forecast(seen, curve.steps[-1], constants, seen.grain)
             if to_come is not None:
                 came = max(curve.heights) - max(seen.heights)
                 _, median, high = to_come.interval

@@ -127,3 +127,14 @@ def test_tested(now, horizon, behind):
     curve = Curve(tuple(map(float, range(1, now + 1))), (0.5,) * now, higher_is_better=True)
 
     assert curve.tested(horizon) == behind
+
+
+def test_grain():
+    """Values that recur stand on a grid, whose step is told; a curve whose newest values are all different has none."""
+    share = curve([0.2, 0.4, 0.7, 0.8, 0.8, 0.9, 0.9, 0.9])
+    smooth = curve([0.2, 0.4, 0.7, 0.81, 0.8, 0.9, 0.91, 0.905])
+
+    assert share.grain == pytest.approx(0.1)
+    assert smooth.grain == 0
+    assert curve([0.5] * 9).grain == 0
+    assert curve([0.5, 0.5] + [0.6 + 0.01 * i for i in range(9)]).grain == 0  # long ago

@@ -234,6 +234,16 @@ def test_what_rises_again_goes_on():
     assert decide(resting, Schedule(horizon=60)).stops
 
 
+def test_a_share_of_few_answers_that_stands_still():
+    """An accuracy of 25 answers, not told to be one, that stands on one value is no run at rest; a fine one is."""
+    few = saturating(steps=30, pace=3.0)
+    coarse = Curve(few.steps, tuple(round(25 * v) / 25 for v in few.values), higher_is_better=True)
+
+    assert coarse.grain == pytest.approx(0.04)
+    assert decide(few, Schedule(horizon=60)).stops
+    assert not decide(coarse, Schedule(horizon=60)).stops
+
+
 def test_a_forecast_that_nothing_has_tested():
     """At 9 of 60 steps the forecast looks seven times as far as the run has come, and one evaluation lies as far back."""
     decision = decide(saturating(steps=9, pace=0.5), Schedule(horizon=60))

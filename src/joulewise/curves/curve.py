@@ -81,6 +81,20 @@ class Curve:
         median = bends[middle] if len(bends) % 2 else (bends[middle - 1] + bends[middle]) / 2
         return _MAD_TO_SD * median / _SECOND_DIFFERENCE_SD
 
+    @property
+    def grain(self) -> float:
+        """The step below which the metric cannot show a change: the least difference of its values, where they recur.
+
+        A share of few answers stands on such a grid, and its standstill is no rest. 0 where none of the newest third of
+        the evaluations (at least eight) is one seen before.
+        """
+        count = max(8, len(self) // 3)
+        finite = [v for v in self.values if isfinite(v)]
+        recent = finite[-count:]
+        if len(set(recent)) == len(recent):
+            return 0.0
+        return min((b - a for a, b in pairwise(sorted(set(finite)))), default=0.0)
+
     def growth(self, horizon: float) -> float:
         """Return what the run would still gain if its last third carried on to `horizon`, in the metric's unit.
 

@@ -136,7 +136,7 @@ def decide(
         return _decision(curve, Move.STOP, f"the planned end, step {schedule.horizon:g}, is reached")
     drop = schedule.next_drop(now)
     end = drop or schedule.horizon or 2 * now
-    to_come = forecast(curve, end, rule.constants, resolution)
+    to_come = forecast(curve, end, rule.constants, max(resolution, curve.grain))
     if to_come is None:  # pragma: no cover - a curve with a gain has a forecast
         return _decision(curve, Move.CONTINUE, "no gain yet to judge by")
     until = f"by step {end:g}"

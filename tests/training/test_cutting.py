@@ -237,3 +237,12 @@ def test_a_share_that_is_none(share, ratio, thin):
     """Nothing is trained for a share of channels outside 0 to 1."""
     with pytest.raises(UsageError, match=f"{share} is 7, but must lie between 0 and 1"):
         climb({"64": lambda: network(64)}, RECIPE, DATA, HELD, loss=LOSS, epochs=9, ratio=ratio, thin=thin)
+
+
+def test_nothing_is_trained_without_the_package(monkeypatch):
+    """Where torch-pruning is missing, one line says so before any training."""
+    monkeypatch.setattr("joulewise.training.ladder.find_spec", lambda _name: None)
+    with pytest.raises(
+        UsageError, match=r"cutting needs torch-pruning; pip install 'joulewise\[compress-torch\]'"
+    ):
+        climb({"64": lambda: network(64)}, RECIPE, DATA, HELD, loss=LOSS, epochs=9, thin=0.5)

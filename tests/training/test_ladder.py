@@ -53,6 +53,7 @@ class TestJudge:
             ([LARGE, LARGE], 0.0, 0.1, "largest_error is 0"),
             ([LARGE, LARGE], 0.1, 0.0, "tolerance is 0"),
             ([LARGE, Rung("none", 1, 0.0, 1, 1)], 0.1, 0.1, "none has an error of 0"),
+            ([LARGE, Rung("empty", 0, 0.2, 1, 1)], 0.1, 0.1, "empty has 0 weights"),
         ],
     )
     def test_refuses(self, rungs, error, tolerance, message):

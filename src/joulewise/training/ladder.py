@@ -17,6 +17,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from math import exp, hypot, log
 from statistics import fmean, linear_regression, quantiles
 from typing import Any
@@ -182,6 +183,8 @@ def judge(
     for rung in rungs:
         if not 0 < rung.error <= 1:
             raise UsageError(f"{rung.name} has an error of {rung.error:g}, but it must lie between 0 and 1")
+        if rung.weights < 1:
+            raise UsageError(f"{rung.name} has {rung.weights} weights, but must have at least 1")
     ordered = sorted(rungs, key=lambda r: -r.weights)
     largest = ordered[0]
     standings = []
@@ -262,6 +265,8 @@ def climb(
             raise UsageError(
                 f"{name} is {share:g}, but must lie between 0 and 1: the share of channels to cut"
             )
+    if (ratio or thin) and find_spec("torch_pruning") is None:
+        raise UsageError("cutting needs torch-pruning; pip install 'joulewise[compress-torch]'")
     counter = counter or spending(recipe.device)
     steps = max(8, int(epochs * fidelity * rows(data) / recipe["batch_size"]))
     samples = steps * recipe["batch_size"]

@@ -5,7 +5,7 @@
 A small convolutional network (random weights: the answers mean nothing, the work is real), and with --minilm a sentence encoder
 that takes `input_ids` and `attention_mask`. Beside: `bare_server.py`, or with --beside the reference's srv_lean.py (BENCH_BATCH=32). The
 servers run side by side and are asked in turn; the median of each and the ratio are printed. `unrecorded` is our server
-with a recorder that does nothing, for the ledger's own cost. CPU time is the server processes' own, from the kernel's nanosecond counters; the
+with a recorder that does nothing; the ledger's own cost is the median of the rounds' ratios, each of two turns next to each other. CPU time is the server processes' own, from the kernel's nanosecond counters; the
 program that asks is not in it; the parent that holds our connections is.
 """
 
@@ -290,18 +290,20 @@ def measure(kind, ports, processes, plain, rounds):
         uvloop.run(saturate(port, fresh(name, 300)))
         print(f"{name}: {cpu_s(processes[name].pid):.2f} CPU-s to start and answer 300 requests")
     print(
-        f"{'CPU-s per 1,000 requests':38} {'bare':>8} {'joulewise':>10} {'ratio':>6} {'without the ledger':>20}"
+        f"{'CPU-s per 1,000 requests':38} {'bare':>8} {'joulewise':>10} {'ratio':>6} {'without the ledger':>20}  the ledger's own cost"
     )
     for load, (count, make, go) in loads.items():
         each = {name: [] for name in ports}
         for k in range(rounds):
-            for name, port in ports.items():
+            for name in sorted(ports, reverse=k % 2 == 1):  # neither of our two always follows the other
                 asked = make(name, k)
                 before = cpu_s(processes[name].pid)
-                uvloop.run(go(port, asked, k))
+                uvloop.run(go(ports[name], asked, k))
                 each[name].append((cpu_s(processes[name].pid) - before) / count * 1000)
         bare, ours, without = (median(each[name]) for name in ("bare", "joulewise", "unrecorded"))
-        print(f"{load:38} {bare:8.3f} {ours:10.3f} {ours / bare:6.2f} {without:20.3f}", flush=True)
+        ledger = [a / b - 1 for a, b in zip(each["joulewise"], each["unrecorded"], strict=True)]
+        shown = f"{median(ledger):+.1%} ({min(ledger):+.1%} to {max(ledger):+.1%})"
+        print(f"{load:38} {bare:8.3f} {ours:10.3f} {ours / bare:6.2f} {without:20.3f}  {shown}", flush=True)
     time.sleep(5)
     before = {name: cpu_s(one.pid) for name, one in processes.items()}
     time.sleep(IDLE_S)

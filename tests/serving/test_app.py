@@ -14,7 +14,7 @@ import pytest
 from joulewise.serving.app import Limits, of_model
 from joulewise.serving.asgi import Asgi
 from joulewise.serving.batching import Bounds
-from joulewise.serving.energy import Rate
+from joulewise.serving.energy import Rate, Tally
 from joulewise.serving.onnx_model import OnnxModel
 from joulewise.vocabulary.figures import Basis
 from tests.serving import models
@@ -73,6 +73,20 @@ def test_answer_and_headers(model):
     assert answer.headers["x-joules-basis"] == "modelled"
     assert answer.headers["x-cache"] == "miss"
     assert answer.headers["x-variant"] == f"double@{model.version[:8]}"
+
+
+def test_joules_follow_the_rate(model):
+    """A new rate is in the very next answer, also where it takes the CPU time of the one before."""
+    rates = iter([Rate(20.0, None, Basis.MODELLED), Rate(40.0, 0.5, Basis.ASSUMED)])
+    service = of_model(model, Limits(), lambda: next(rates))
+    service.tally = Tally(lambda: 0.0)
+    page = {"method": "GET", "path": "/healthz"}
+
+    told = [
+        [answer.headers[h] for h in ("x-joules-basis", "x-gco2e")] for answer in serve(service, page, page)
+    ]
+
+    assert told == [["modelled", "unknown"], ["assumed", "0"]]
 
 
 def test_unknown_joules(model):

@@ -50,11 +50,14 @@ def test_rate_of():
     kept.latest = snapshot(10.0, 2.0)
     assert rate_of() is None  # within the same tick
     clock[0] = 1.5
+    kept.interval_s = 60.0  # ticks are rare: what is not known yet is looked for all the same
     first = rate_of()
     assert 5.0 < first.joules < 15.0
     assert first.basis is Basis.ASSUMED
     assert first.grams > 0
-    kept.latest, clock[0] = snapshot(10.0, None), 3.0
+    kept.latest, clock[0] = snapshot(20.0, 2.0), 61.0
+    assert rate_of() is first  # within the same tick
+    kept.latest, clock[0] = snapshot(10.0, None), 63.0
     assert rate_of() is first
 
 

@@ -63,6 +63,7 @@ class Tally:
         self._busy_s = 0.0
         self.standing_by_s = 0.0
         self.model_s = 0.0
+        self.overhead_s = 0.0  # of a request, the mean, outside the model: reading, parsing, writing
         self.requests = 0
 
     def enter(self) -> None:
@@ -90,16 +91,12 @@ class Tally:
         now_s = self._cpu_s()
         self._busy_s += now_s - self._mark_s
         self._mark_s = now_s
+        self.overhead_s = max(0.0, self._busy_s - self.model_s) / self.requests
 
     @property
     def inside(self) -> int:
         """How many requests are inside."""
         return self._inside
-
-    @property
-    def overhead_s(self) -> float:
-        """Mean CPU seconds per request outside the model: reading, parsing, writing; as of the last batch."""
-        return max(0.0, self._busy_s - self.model_s) / self.requests if self._busy_s else 0.0
 
     @property
     def busy_s(self) -> float:

@@ -30,8 +30,9 @@ from joulewise.serving.replicas import Replicas
 from joulewise.serving.sleeping import Standby, sleep_after_s
 from joulewise.serving.wire import Front
 
-_LOOK_EVERY_S = 10.0
+_NOTE_EVERY_S = 10.0
 _DRAIN_S = 30
+_UNKNOWN_S = 1.0  # while the rate is not known it is looked for so often, however rare the ticks are
 _SHORTEST_S, _LOOK_AGAIN_S = 1.0, 60.0  # between two looks whether it is time to rest
 _BACKLOG = 512
 _USUAL_BYTES = 100_000_000
@@ -66,7 +67,8 @@ class RateOf:
     def __call__(self) -> Rate | None:
         """Return the rate, None while it is not known."""
         now_s = self._now_s()
-        if now_s - self._looked_s >= self._recorder.interval_s:  # between two ticks there is nothing new
+        every_s = self._recorder.interval_s  # between two ticks there is nothing new
+        if now_s - self._looked_s >= (every_s if self._rate else min(every_s, _UNKNOWN_S)):
             self._looked_s = now_s
             latest = self._recorder.latest
             if latest is not None:
@@ -173,18 +175,17 @@ def _outlive(front: Front, keeper: Keeper, asked: asyncio.Future[str]) -> None:
 
 async def _keep_pace(service: Service, recorder: Records) -> None:
     """Write down what was answered, and let the recorder tick more slowly while little comes."""
-    seen, busy_s, ticks_s = 0, 0.0, _recorder_cpu_s()
+    seen, noted_s, busy_s, ticks_s, tick_s = 0, time.monotonic(), 0.0, _recorder_cpu_s(), 0.0
     while True:
-        over_s = max(_LOOK_EVERY_S, recorder.interval_s)
+        over_s = recorder.interval_s  # a tick is weighed against what came since the last one
         await asyncio.sleep(over_s)
-        ticks = max(1.0, over_s / recorder.interval_s)
         busy_now_s, ticks_now_s = service.tally.busy_s, _recorder_cpu_s()
-        recorder.interval_s = pace(
-            recorder.interval_s, busy_now_s - busy_s, over_s, (ticks_now_s - ticks_s) / ticks
-        )
+        tick_s = (tick_s + ticks_now_s - ticks_s) / 2  # a mean: now and then none or two fall into one look
+        recorder.interval_s = pace(over_s, busy_now_s - busy_s, over_s, tick_s)
         busy_s, ticks_s = busy_now_s, ticks_now_s
-        if service.counters.requests > seen:
-            seen = service.counters.requests
+        now_s = time.monotonic()
+        if service.counters.requests > seen and now_s - noted_s >= _NOTE_EVERY_S:
+            seen, noted_s = service.counters.requests, now_s
             note(service, recorder)
 
 

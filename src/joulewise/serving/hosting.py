@@ -38,7 +38,9 @@ def host(
     """
 
     def load(folder: ModelFolder, variant: Variant) -> Model:
-        model = OnnxModel(variant.path, variant.name, threads, variant.sha256, variant.device)
+        model = OnnxModel(
+            variant.path, variant.name, threads, variant.sha256, variant.device, variant.precision
+        )
         for note in model.notes:
             told(f"{variant.name}: {note}")
         return feed(folder, model)

@@ -1,0 +1,249 @@
+"""bfloat16 where the device computes in it: an operator at a time is tried on the provider, and what it lacks stays fp32.
+
+Which operators a provider computes in bfloat16 differs with its version and the operator's (CUDA: products, sums, most
+activations; x86 processors: none). No list of ours would stay true, so each kind of node is asked for, as a graph of one
+node that either loads or does not. Casts stand where fp32 and bf16 meet; inputs and outputs of the model stay what they were.
+
+    x ── cast ── MatMul ── Relu ── MatMul ── cast ── what is left in fp32 ── y
+                   bf16 weights: half the bytes
+
+ARM's processors with bfloat16 take another way: the fp32 graph, whose products ONNX Runtime rounds to bfloat16 itself
+(`runtime.FAST_MATH`). Such a file differs by its metadata only, so that it is a version of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from joulewise.compressing import runtime
+
+PRODUCTS = frozenset({"MatMul", "Gemm", "Conv", "ConvTranspose", "Attention"})
+_OPSET = 22  # the first in which convolutions and poolings may be bfloat16
+_IR = 10
+_TYPED = frozenset(
+    {"Cast", "CastLike", "Bernoulli", "EyeLike", "RandomNormalLike", "RandomUniformLike"}
+)  # give what they are told to
+_WORD = "tensor(bfloat16)"
+_TAIL = "__bf16"
+
+Tried = Callable[[Any], bool]
+
+
+def convert(model: Any, takes: Tried) -> Any:
+    """Return the ONNX model with every node in bfloat16 that `takes` (a model of that node alone) says yes to.
+
+    Raises ValueError if no product is among them.
+    """
+    import onnx
+
+    model = onnx.shape_inference.infer_shapes(_of_late(model))
+    graph = model.graph
+    floats = _floats(graph)
+    asked: dict[bytes, bool] = {}
+    nodes: list[Any] = []
+    narrow: set[str] = set()  # what a node gives in bfloat16
+    wide = {value.name for value in graph.input} | {value.name for value in graph.initializer}
+    found = False
+    for node in graph.node:
+        taken, given = _places(node, model, floats)
+        alone = _alone(node, model, taken, given) if taken and given else None
+        key = b"" if alone is None else alone.SerializeToString()
+        if alone is None or not asked.setdefault(key, takes(alone) if key not in asked else False):
+            nodes += [*_widened(_reads(node), narrow, wide), node]
+            wide.update(node.output)
+            continue
+        found = found or node.op_type in PRODUCTS
+        for place in taken:
+            name = node.input[place]
+            if name not in narrow:
+                narrow.add(name)
+                nodes.append(_cast(name, name + _TAIL, onnx.TensorProto.BFLOAT16))
+            node.input[place] = name + _TAIL
+        for place in given:
+            narrow.add(node.output[place])
+            node.output[place] += _TAIL
+        nodes.append(node)
+    if not found:
+        raise ValueError("none of its products can be computed in bfloat16 here")
+    nodes += _widened((value.name for value in graph.output), narrow, wide)
+    del graph.node[:], graph.value_info[:]
+    graph.node.extend(nodes)
+    _fold_weights(graph)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ValueError(f"in bfloat16 it is no model any more: {error}") from None
+    return model
+
+
+def taken_by(device: str) -> Tried:
+    """Return who tries a model on a device: whether it loads there, and not on the processor in its stead."""
+    import onnxruntime
+
+    def takes(model: Any) -> bool:
+        options = runtime.options()
+        if device != "cpu":
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        try:
+            onnxruntime.InferenceSession(
+                model.SerializeToString(), options, providers=[runtime.PROVIDERS[device]]
+            )
+        except runtime.runtime_errors():
+            return False
+        return True
+
+    return takes
+
+
+def mark(base: Path, path: Path) -> None:
+    """Write the same model as a version of its own, for a session with `runtime.FAST_MATH`."""
+    import onnx
+
+    model = onnx.load(str(base))
+    onnx.helper.set_model_props(model, {"joulewise.precision": "bf16"})
+    onnx.save(model, str(path))
+
+
+def capability() -> tuple[int, int] | None:
+    """Return the least CUDA compute capability of the GPUs here; None if nothing tells."""
+    try:
+        import pynvml
+    except ImportError:
+        return None
+    try:
+        pynvml.nvmlInit()
+        return min(
+            tuple(pynvml.nvmlDeviceGetCudaComputeCapability(pynvml.nvmlDeviceGetHandleByIndex(k)))
+            for k in range(pynvml.nvmlDeviceGetCount())
+        )
+    except (pynvml.NVMLError, ValueError):  # no driver, or no GPU
+        return None
+
+
+def _of_late(model: Any) -> Any:
+    """Return the model at an operator set that knows bfloat16, or as it is where that cannot be had."""
+    import onnx
+
+    opset = next((one for one in model.opset_import if one.domain in ("", "ai.onnx")), None)
+    if opset is None or opset.version >= _OPSET:
+        return model
+    try:
+        told = onnx.version_converter.convert_version(model, _OPSET)
+    except (onnx.version_converter.ConvertError, RuntimeError):
+        return model
+    told.ir_version = max(told.ir_version, _IR)
+    return told
+
+
+def _floats(graph: Any) -> set[str]:
+    """Return the names of all that is fp32."""
+    from onnx import TensorProto
+
+    told = {value.name for value in graph.initializer if value.data_type == TensorProto.FLOAT}
+    return told | {
+        value.name
+        for value in (*graph.input, *graph.value_info, *graph.output)
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT
+    }
+
+
+def _places(node: Any, model: Any, floats: set[str]) -> tuple[list[int], list[int]]:
+    """Return which inputs and outputs of a node would be bfloat16: those that are fp32 and may be, by the operator's schema."""
+    import onnx
+
+    version = next((one.version for one in model.opset_import if one.domain == node.domain), 0)
+    if node.op_type in _TYPED or not version or not onnx.defs.has(node.op_type, node.domain):
+        return [], []
+    schema = onnx.defs.get_schema(node.op_type, version, node.domain)
+    may = {one.type_param_str for one in schema.type_constraints if _WORD in one.allowed_type_strs}
+
+    def of(names: Any, formal: Any) -> list[int]:
+        return [
+            place
+            for place, name in enumerate(names)
+            if name in floats and formal[min(place, len(formal) - 1)].type_str in may
+        ]
+
+    return of(node.input, schema.inputs), of(node.output, schema.outputs)
+
+
+def _alone(node: Any, model: Any, taken: list[int], given: list[int]) -> Any:
+    """Return a model of a node alone, in bfloat16; None if it holds graphs of its own, or its other inputs are not known."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    if any(
+        attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+        for attribute in node.attribute
+    ):
+        return None
+    graph = model.graph
+    kinds = {value.name: value.data_type for value in graph.initializer}
+    kinds |= {v.name: v.type.tensor_type.elem_type for v in (*graph.input, *graph.value_info, *graph.output)}
+    copy = onnx.NodeProto()
+    copy.CopyFrom(node)
+    copy.name = ""
+    inputs: list[Any] = []
+    outputs: list[Any] = []
+    for names, narrow, told, letter in ((copy.input, taken, inputs, "i"), (copy.output, given, outputs, "o")):
+        for place, name in enumerate(names):
+            if not name:
+                continue
+            kind = TensorProto.BFLOAT16 if place in narrow else kinds.get(name, 0)
+            if not kind:
+                return None
+            names[place] = f"{letter}{place}"
+            told.append(helper.make_tensor_value_info(names[place], kind, None))
+    alone = helper.make_graph([copy], "alone", inputs, outputs)
+    return helper.make_model(alone, opset_imports=model.opset_import, ir_version=max(model.ir_version, _IR))
+
+
+def _reads(node: Any) -> Iterator[str]:
+    """Yield what a node reads, its own graphs included."""
+    yield from node.input
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            for inner in graph.node:
+                yield from _reads(inner)
+            yield from (value.name for value in graph.output)
+
+
+def _widened(names: Any, narrow: set[str], wide: set[str]) -> Iterator[Any]:
+    """Yield casts to fp32 of what is there in bfloat16 only."""
+    from onnx import TensorProto
+
+    for name in names:
+        if name in narrow and name not in wide:
+            wide.add(name)
+            yield _cast(name + _TAIL, name, TensorProto.FLOAT)
+
+
+def _cast(name: str, to: str, kind: int) -> Any:
+    from onnx import helper
+
+    return helper.make_node("Cast", [name], [to], f"cast_{to}", to=kind)
+
+
+def _fold_weights(graph: Any) -> None:
+    """Put weights in bfloat16 into the file where a cast would make them at each start; those nobody reads in fp32 go."""
+    import ml_dtypes  # onnx brings it
+    from onnx import numpy_helper
+
+    weights = {value.name: value for value in graph.initializer}
+    fed = {value.name for value in graph.input}
+    kept = []
+    for node in graph.node:
+        name = node.input[0] if node.op_type == "Cast" else ""
+        if name in weights and name not in fed and node.output[0] == name + _TAIL:
+            values = numpy_helper.to_array(weights[name]).astype(ml_dtypes.bfloat16)
+            graph.initializer.append(numpy_helper.from_array(values, node.output[0]))
+        else:
+            kept.append(node)
+    del graph.node[:]
+    graph.node.extend(kept)
+    read = {name for node in kept for name in _reads(node)} | {value.name for value in graph.output}
+    left = [value for value in graph.initializer if value.name in read]
+    del graph.initializer[:]
+    graph.initializer.extend(left)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import shutil
 import signal
@@ -117,9 +118,12 @@ def test_a_serving_period(server):
     assert last["rows"] == 1
 
 
+def workers_of(process):
+    return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+
+
 def worker_of(process):
-    told = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return int(told[0]) if told else 0
+    return next(iter(workers_of(process)), 0)
 
 
 @pytest.mark.parametrize("how", [[], ["--zygote"]])
@@ -172,6 +176,25 @@ def test_systemd(home, tmp_path):
         _out, err = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "asleep: nobody asked for 1 s (1 answers)" in err
+
+
+@pytest.mark.skipif(shutil.which("systemd-socket-activate") is None, reason="needs systemd-socket-activate")
+def test_replicas_with_systemd(home, tmp_path):
+    """On a socket of systemd's there are as many workers as are asked for; a signal to each and to the parent ends all in order."""
+    with listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+    command = ["systemd-socket-activate", "-l", f"127.0.0.1:{port}", "-EPATH", "-EJOULEWISE_HOME"]
+    command += [sys.executable, "-m", "joulewise", "serve", str(models.double(tmp_path)), "--replicas", "2"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert request(port, body={"inputs": {"x": [[1, 2, 3]]}})[0] == 200
+        while len(workers := workers_of(process)) < 2:
+            time.sleep(0.05)
+        assert request(port, body={"inputs": {"x": [[1, 2, 3]]}})[2] == b'{"outputs":{"y":[[2.0,4.0,6.0]]}}'
+        for pid in (*workers, process.pid):  # as systemd does
+            os.kill(pid, signal.SIGTERM)
+        _out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
 
 
 def test_several_models(server, tmp_path):

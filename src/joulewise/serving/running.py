@@ -86,7 +86,8 @@ def serve(
 ) -> str:
     """Serve until SIGTERM, Ctrl-C or, with `rest`, until nobody asks any more; returns why when the last answer is out.
 
-    With a `keeper` connections outlive this worker; with `replicas`, too, it is one of several. A second signal ends at once.
+    With a `keeper` connections outlive this worker; with `replicas`, too, it is one of several. A second Ctrl-C ends at once; a
+    second SIGTERM does not: systemd sends one to all, and the parent hands its own on.
     """
     gc.freeze()  # what is loaded stays: nobody need look at it again and again
     new_event_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
@@ -116,13 +117,14 @@ async def _serve(
         _outlive(front, keeper, asked)
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
-    def ask() -> None:
-        if asked.done():
+    def ask(number: int) -> None:
+        if not asked.done():
+            asked.set_result("asked to end")
+        elif number == signal.SIGINT:
             os._exit(130)
-        asked.set_result("asked to end")
 
     for number in before:
-        loop.add_signal_handler(number, ask)
+        loop.add_signal_handler(number, ask, number)
     servers = [await loop.create_server(front, sock=one, backlog=_BACKLOG) for one in listening]
     tasks = [asyncio.create_task(_keep_pace(service, recorder))]
     if keeper is not None:

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from joulewise.compressing import brain_float, runtime
+from joulewise.compressing import narrow_floats, runtime
 from joulewise.compressing.data import of_arrays
 from joulewise.compressing.variants import VARIANTS, CannotMake, Maker, cpu_flags, fixed_rows, inputs_of
 from tests.compressing.models import dense, rows_for, save
@@ -77,7 +77,7 @@ def test_brain_float(tmp_path, monkeypatch):
 
     with pytest.raises(CannotMake, match=r"compute capability is 7\.5: bfloat16 arithmetic begins with 8\.0"):
         maker(path, device="cuda", capability=lambda: (7, 5)).make("bf16")
-    monkeypatch.setattr(brain_float, "taken_by", lambda device: lambda _alone: device == "cuda")
+    monkeypatch.setattr(narrow_floats, "taken_by", lambda device: lambda _alone: device == "cuda")
     for told in ((8, 0), None):  # what nothing tells is tried
         made = maker(path, device="cuda", capability=lambda told=told: told).make("bf16")
         assert made.stat().st_size < 0.6 * path.stat().st_size
@@ -109,7 +109,7 @@ def test_capability(monkeypatch):
         (None, None),
     ):
         monkeypatch.setitem(sys.modules, "pynvml", module)
-        assert brain_float.capability() == found
+        assert narrow_floats.capability() == found
 
 
 def test_nothing_to_quantise(tmp_path):
@@ -118,6 +118,23 @@ def test_nothing_to_quantise(tmp_path):
     for name in ("int8-dynamic", "int8-static"):
         with pytest.raises(CannotMake, match="no operator that can be computed in int8"):
             maker(path).make(name)
+
+
+def test_a_model_of_trees(tmp_path, capfd):
+    """What is no arithmetic of matrices at all (scikit-learn's trees, its linear classifiers) has none of these forms, and a reason for each."""
+    node = helper.make_node("Scaler", ["x"], ["y"], domain="ai.onnx.ml", offset=[0.0], scale=[2.0])
+    path = save(tmp_path / "t.onnx", [node], 8, 8, {})
+    model = onnx.load(path)
+    del model.opset_import[:]
+    model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 1))
+    onnx.save(model, path)
+    trees = Maker(path, tmp_path, of_arrays(rows_for(path), {"x": np.float32}, "y").split()[0])
+    for name in VARIANTS:
+        with pytest.raises(
+            CannotMake, match=r"no operator that can be computed in int8|none of its products"
+        ):
+            trees.make(name)
+    assert capfd.readouterr().err == ""
 
 
 def test_every_name_is_made_or_refused(tmp_path, caplog):

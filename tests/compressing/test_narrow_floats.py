@@ -1,4 +1,4 @@
-"""bfloat16 stands where a device computes in it, casts where it ends; what comes out is the same but for rounding."""
+"""Narrow numbers stand where a device computes in them, casts where it ends; what comes out is the same but for rounding."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from joulewise.compressing import brain_float, runtime
-from joulewise.compressing.brain_float import convert
+from joulewise.compressing import narrow_floats, runtime
+from joulewise.compressing.narrow_floats import BF16, FP16, convert
 from tests.compressing.models import dense, save
-
-BFLOAT16 = TensorProto.BFLOAT16
 
 
 def only(*kinds):
@@ -37,12 +35,13 @@ def kinds_of(model):
 
 
 @pytest.mark.parametrize("taken", [("MatMul", "Tanh", "Relu"), ("MatMul",), ("MatMul", "Tanh")])
-def test_answers_stay(tmp_path, taken):
+@pytest.mark.parametrize("kind", [BF16, FP16], ids=["bf16", "fp16"])
+def test_answers_stay(tmp_path, taken, kind):
     """Whatever part a device takes, answers differ by rounding only, and inputs and outputs stay fp32."""
     before = onnx.load(dense(tmp_path / "m.onnx"))
     x = np.random.default_rng(5).normal(size=(40, 8)).astype(np.float32)
 
-    after = convert(before, only(*taken)[0])
+    after = convert(before, kind, only(*taken)[0])
     told, exact = answers(after, x=x), answers(before, x=x)
 
     assert told.dtype == np.float32
@@ -51,7 +50,7 @@ def test_answers_stay(tmp_path, taken):
     assert [v.type.tensor_type.elem_type for v in (*after.graph.input, *after.graph.output)] == [
         TensorProto.FLOAT
     ] * 2
-    assert {w.data_type for w in after.graph.initializer} == {BFLOAT16}
+    assert {w.data_type for w in after.graph.initializer} == {kind.number}
     assert after.ByteSize() < 0.6 * before.ByteSize()
 
 
@@ -60,7 +59,15 @@ def test_no_cast_between_neighbours(tmp_path):
     takes, asked = only("MatMul", "Tanh", "Relu")
     model = onnx.load(dense(tmp_path / "m.onnx"))
 
-    assert kinds_of(convert(model, takes)) == ["Cast", "MatMul", "Tanh", "MatMul", "Relu", "MatMul", "Cast"]
+    assert kinds_of(convert(model, BF16, takes)) == [
+        "Cast",
+        "MatMul",
+        "Tanh",
+        "MatMul",
+        "Relu",
+        "MatMul",
+        "Cast",
+    ]
     assert sorted(asked) == ["MatMul", "Relu", "Tanh"]  # each kind once
 
 
@@ -74,13 +81,13 @@ def test_what_is_shared_is_cast_once(tmp_path):
         helper.make_node("Add", ["d", "w"], ["y"]),
     ]
     before = onnx.load(save(tmp_path / "m.onnx", nodes, 8, 8, {"w": np.eye(8)}, rows=8))
-    after = convert(before, only("MatMul")[0])
+    after = convert(before, BF16, only("MatMul")[0])
     x = np.random.default_rng(5).normal(size=(8, 8)).astype(np.float32)
 
     assert kinds_of(after).count("Cast") == 2
     assert sorted((w.name, w.data_type) for w in after.graph.initializer) == [
         ("w", TensorProto.FLOAT),
-        ("w__bf16", BFLOAT16),
+        ("w__bfloat16", TensorProto.BFLOAT16),
     ]
     assert np.abs(answers(after, x=x) - answers(before, x=x)).max() < 0.05
 
@@ -102,7 +109,7 @@ def test_inner_graphs_stay(tmp_path):
     ]
     weights = {"w": np.eye(8), "zero": np.float32(0)}
     before = onnx.load(save(tmp_path / "m.onnx", nodes, 8, 8, weights))
-    after = convert(before, only("MatMul", "Relu", "Neg", "If")[0])
+    after = convert(before, BF16, only("MatMul", "Relu", "Neg", "If")[0])
     x = np.random.default_rng(5).normal(size=(3, 8)).astype(np.float32)
 
     for sign in (1, -1):
@@ -128,21 +135,21 @@ def test_convolutions(tmp_path):
         ],
     )
     before = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    after = convert(before, only("Conv")[0])
+    after = convert(before, BF16, only("Conv")[0])
 
     assert kinds_of(after) == ["Cast", "Conv", "Cast", "MaxPool", "Flatten"]
-    assert {w.data_type for w in after.graph.initializer} == {BFLOAT16}
+    assert {w.data_type for w in after.graph.initializer} == {TensorProto.BFLOAT16}
 
 
 def test_nothing_to_gain(tmp_path):
     """Where no product is computed in bfloat16 there is no such form; operators nobody has a schema of stay as they are."""
     model = onnx.load(dense(tmp_path / "m.onnx"))
     with pytest.raises(ValueError, match="none of its products can be computed in bfloat16 here"):
-        convert(model, only("Tanh", "Relu")[0])
+        convert(model, BF16, only("Tanh", "Relu")[0])
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
     model.graph.node[1].domain, model.graph.node[1].op_type = "com.microsoft", "Gelu"
 
-    assert "Gelu" in kinds_of(convert(model, only("MatMul")[0]))
+    assert "Gelu" in kinds_of(convert(model, BF16, only("MatMul")[0]))
 
 
 def test_this_processor_is_asked(tmp_path):
@@ -153,21 +160,21 @@ def test_this_processor_is_asked(tmp_path):
         helper.make_node("Concat", ["b", "b"], ["y"], axis=1),
     ]
     model = onnx.load(save(tmp_path / "m.onnx", nodes, 8, 16, {"w": np.eye(8)}))
-    takes = brain_float.taken_by("cpu")
+    takes = narrow_floats.taken_by("cpu")
     told: dict[str, bool] = {}
 
     def noted(alone):
         return told.setdefault(alone.graph.node[0].op_type, takes(alone))
 
     with pytest.raises(ValueError, match="none of its products"):
-        convert(model, noted)
+        convert(model, BF16, noted)
     assert told == {"Transpose": True, "MatMul": False, "Concat": True}
 
 
 def test_marked(tmp_path):
     """A marked model is another file with the same answers, and its session is set for ARM's bfloat16."""
     base = dense(tmp_path / "m.onnx")
-    brain_float.mark(base, tmp_path / "bf16.onnx")
+    narrow_floats.mark(base, tmp_path / "bf16.onnx")
     x = np.ones((2, 8), np.float32)
 
     sessions = [runtime.session(base), runtime.session(tmp_path / "bf16.onnx", precision="bf16")]
@@ -179,3 +186,14 @@ def test_marked(tmp_path):
     assert told[1].get_session_config_entry(runtime.FAST_MATH) == "1"
     with pytest.raises(RuntimeError):
         told[0].get_session_config_entry(runtime.FAST_MATH)
+
+
+def test_out_of_range(tmp_path):
+    """A weight that is out of the type's range is the largest in it, not infinite: masks are added, not multiplied."""
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["a"]), helper.make_node("Add", ["a", "mask"], ["y"])]
+    mask = np.array([0, np.finfo(np.float32).min] * 4)
+    model = onnx.load(save(tmp_path / "m.onnx", nodes, 8, 8, {"w": np.eye(8), "mask": mask}))
+
+    told = answers(convert(model, FP16, only("MatMul", "Add")[0]), x=np.ones((2, 8), np.float32))
+
+    assert told[0].tolist() == [1.0, -65504.0] * 4

@@ -1,11 +1,12 @@
-"""bfloat16 where the device computes in it: an operator at a time is tried on the provider, and what it lacks stays fp32.
+"""fp16 and bf16 where the device computes in them: each kind of node is tried on the provider, and what it lacks stays fp32.
 
 Which operators a provider computes in bfloat16 differs with its version and the operator's (CUDA: products, sums, most
-activations; x86 processors: none). No list of ours would stay true, so each kind of node is asked for, as a graph of one
-node that either loads or does not. Casts stand where fp32 and bf16 meet; inputs and outputs of the model stay what they were.
+activations; x86 processors: none), and trees are computed in fp32 only. No list of ours would stay true, so each kind of node
+is tried as a graph of one node, which loads or does not. Casts stand where the two meet; inputs and outputs of the model stay
+what they were.
 
     x ── cast ── MatMul ── Relu ── MatMul ── cast ── what is left in fp32 ── y
-                   bf16 weights: half the bytes
+                   narrow weights: half the bytes
 
 ARM's processors with bfloat16 take another way: the fp32 graph, whose products ONNX Runtime rounds to bfloat16 itself
 (`runtime.FAST_MATH`). Such a file differs by its metadata only, so that it is a version of its own.
@@ -14,44 +15,62 @@ ARM's processors with bfloat16 take another way: the fp32 graph, whose products 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from joulewise.compressing import runtime
 
 PRODUCTS = frozenset({"MatMul", "Gemm", "Conv", "ConvTranspose", "Attention"})
-_OPSET = 22  # the first in which convolutions and poolings may be bfloat16
 _IR = 10
 _TYPED = frozenset(
     {"Cast", "CastLike", "Bernoulli", "EyeLike", "RandomNormalLike", "RandomUniformLike"}
 )  # give what they are told to
-_WORD = "tensor(bfloat16)"
-_TAIL = "__bf16"
 
 Tried = Callable[[Any], bool]
 
 
-def convert(model: Any, takes: Tried) -> Any:
-    """Return the ONNX model with every node in bfloat16 that `takes` (a model of that node alone) says yes to.
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A type of numbers that take two bytes: ONNX's name and number of it."""
+
+    name: str
+    number: int
+    since: int  # the operator set that a model is brought to
+
+    @property
+    def tail(self) -> str:
+        """What the names of such values end with."""
+        return f"__{self.name}"
+
+
+FP16, BF16 = (
+    Kind("float16", 10, 1),
+    Kind("bfloat16", 16, 22),
+)  # 22: the first in which convolutions and poolings may be
+
+
+def convert(model: Any, kind: Kind, takes: Tried) -> Any:
+    """Return the ONNX model with every node in a narrow type that `takes` (a model of that node alone) says yes to.
 
     Raises ValueError if no product is among them.
     """
     import onnx
 
-    model = onnx.shape_inference.infer_shapes(_of_late(model))
+    model = onnx.shape_inference.infer_shapes(_of_late(model, kind.since))
     graph = model.graph
     floats = _floats(graph)
     asked: dict[bytes, bool] = {}
     nodes: list[Any] = []
-    narrow: set[str] = set()  # what a node gives in bfloat16
+    narrow: set[str] = set()  # what is there in the narrow type
     wide = {value.name for value in graph.input} | {value.name for value in graph.initializer}
     found = False
     for node in graph.node:
-        taken, given = _places(node, model, floats)
-        alone = _alone(node, model, taken, given) if taken and given else None
+        taken, given = _places(node, model, kind, floats)
+        alone = _alone(node, model, kind, taken, given) if taken and given else None
         key = b"" if alone is None else alone.SerializeToString()
         if alone is None or not asked.setdefault(key, takes(alone) if key not in asked else False):
-            nodes += [*_widened(_reads(node), narrow, wide), node]
+            nodes += [*_widened(_reads(node), kind, narrow, wide), node]
             wide.update(node.output)
             continue
         found = found or node.op_type in PRODUCTS
@@ -59,22 +78,22 @@ def convert(model: Any, takes: Tried) -> Any:
             name = node.input[place]
             if name not in narrow:
                 narrow.add(name)
-                nodes.append(_cast(name, name + _TAIL, onnx.TensorProto.BFLOAT16))
-            node.input[place] = name + _TAIL
+                nodes.append(_cast(name, name + kind.tail, kind.number))
+            node.input[place] = name + kind.tail
         for place in given:
             narrow.add(node.output[place])
-            node.output[place] += _TAIL
+            node.output[place] += kind.tail
         nodes.append(node)
     if not found:
-        raise ValueError("none of its products can be computed in bfloat16 here")
-    nodes += _widened((value.name for value in graph.output), narrow, wide)
+        raise ValueError(f"none of its products can be computed in {kind.name} here")
+    nodes += _widened((value.name for value in graph.output), kind, narrow, wide)
     del graph.node[:], graph.value_info[:]
     graph.node.extend(nodes)
-    _fold_weights(graph)
+    _fold_weights(graph, kind)
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ValueError(f"in bfloat16 it is no model any more: {error}") from None
+        raise ValueError(f"in {kind.name} it is no model any more: {error}") from None
     return model
 
 
@@ -122,15 +141,15 @@ def capability() -> tuple[int, int] | None:
         return None
 
 
-def _of_late(model: Any) -> Any:
-    """Return the model at an operator set that knows bfloat16, or as it is where that cannot be had."""
+def _of_late(model: Any, since: int) -> Any:
+    """Return the model at an operator set, or as it is where that cannot be had."""
     import onnx
 
     opset = next((one for one in model.opset_import if one.domain in ("", "ai.onnx")), None)
-    if opset is None or opset.version >= _OPSET:
+    if opset is None or opset.version >= since:
         return model
     try:
-        told = onnx.version_converter.convert_version(model, _OPSET)
+        told = onnx.version_converter.convert_version(model, since)
     except (onnx.version_converter.ConvertError, RuntimeError):
         return model
     told.ir_version = max(told.ir_version, _IR)
@@ -149,15 +168,19 @@ def _floats(graph: Any) -> set[str]:
     }
 
 
-def _places(node: Any, model: Any, floats: set[str]) -> tuple[list[int], list[int]]:
-    """Return which inputs and outputs of a node would be bfloat16: those that are fp32 and may be, by the operator's schema."""
+def _places(node: Any, model: Any, kind: Kind, floats: set[str]) -> tuple[list[int], list[int]]:
+    """Return which inputs and outputs of a node would be narrow: those that are fp32 and may be, by the operator's schema."""
     import onnx
 
     version = next((one.version for one in model.opset_import if one.domain == node.domain), 0)
     if node.op_type in _TYPED or not version or not onnx.defs.has(node.op_type, node.domain):
         return [], []
     schema = onnx.defs.get_schema(node.op_type, version, node.domain)
-    may = {one.type_param_str for one in schema.type_constraints if _WORD in one.allowed_type_strs}
+    may = {
+        one.type_param_str
+        for one in schema.type_constraints
+        if f"tensor({kind.name})" in one.allowed_type_strs
+    }
 
     def of(names: Any, formal: Any) -> list[int]:
         return [
@@ -169,10 +192,10 @@ def _places(node: Any, model: Any, floats: set[str]) -> tuple[list[int], list[in
     return of(node.input, schema.inputs), of(node.output, schema.outputs)
 
 
-def _alone(node: Any, model: Any, taken: list[int], given: list[int]) -> Any:
-    """Return a model of a node alone, in bfloat16; None if it holds graphs of its own, or its other inputs are not known."""
+def _alone(node: Any, model: Any, kind: Kind, taken: list[int], given: list[int]) -> Any:
+    """Return a model of a node alone, in the narrow type; None if it holds graphs of its own, or its other inputs are not known."""
     import onnx
-    from onnx import TensorProto, helper
+    from onnx import helper
 
     if any(
         attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
@@ -191,11 +214,11 @@ def _alone(node: Any, model: Any, taken: list[int], given: list[int]) -> Any:
         for place, name in enumerate(names):
             if not name:
                 continue
-            kind = TensorProto.BFLOAT16 if place in narrow else kinds.get(name, 0)
-            if not kind:
+            number = kind.number if place in narrow else kinds.get(name, 0)
+            if not number:
                 return None
             names[place] = f"{letter}{place}"
-            told.append(helper.make_tensor_value_info(names[place], kind, None))
+            told.append(helper.make_tensor_value_info(names[place], number, None))
     alone = helper.make_graph([copy], "alone", inputs, outputs)
     return helper.make_model(alone, opset_imports=model.opset_import, ir_version=max(model.ir_version, _IR))
 
@@ -210,34 +233,41 @@ def _reads(node: Any) -> Iterator[str]:
             yield from (value.name for value in graph.output)
 
 
-def _widened(names: Any, narrow: set[str], wide: set[str]) -> Iterator[Any]:
-    """Yield casts to fp32 of what is there in bfloat16 only."""
+def _widened(names: Any, kind: Kind, narrow: set[str], wide: set[str]) -> Iterator[Any]:
+    """Yield casts to fp32 of what is there in the narrow type only."""
     from onnx import TensorProto
 
     for name in names:
         if name in narrow and name not in wide:
             wide.add(name)
-            yield _cast(name + _TAIL, name, TensorProto.FLOAT)
+            yield _cast(name + kind.tail, name, TensorProto.FLOAT)
 
 
-def _cast(name: str, to: str, kind: int) -> Any:
+def _cast(name: str, to: str, number: int) -> Any:
     from onnx import helper
 
-    return helper.make_node("Cast", [name], [to], f"cast_{to}", to=kind)
+    return helper.make_node("Cast", [name], [to], f"cast_{to}", to=number)
 
 
-def _fold_weights(graph: Any) -> None:
-    """Put weights in bfloat16 into the file where a cast would make them at each start; those nobody reads in fp32 go."""
+def _fold_weights(graph: Any, kind: Kind) -> None:
+    """Put narrow weights into the file where a cast would make them at each start; those nobody reads in fp32 go.
+
+    What is out of the type's range (masks are the most negative fp32) becomes the largest that is in it.
+    """
     import ml_dtypes  # onnx brings it
+    import numpy as np
     from onnx import numpy_helper
+
+    dtype = ml_dtypes.bfloat16 if kind is BF16 else np.float16
+    most = 3.38e38 if kind is BF16 else 65504.0
 
     weights = {value.name: value for value in graph.initializer}
     fed = {value.name for value in graph.input}
     kept = []
     for node in graph.node:
         name = node.input[0] if node.op_type == "Cast" else ""
-        if name in weights and name not in fed and node.output[0] == name + _TAIL:
-            values = numpy_helper.to_array(weights[name]).astype(ml_dtypes.bfloat16)
+        if name in weights and name not in fed and node.output[0] == name + kind.tail:
+            values = np.clip(numpy_helper.to_array(weights[name]), -most, most).astype(dtype)
             graph.initializer.append(numpy_helper.from_array(values, node.output[0]))
         else:
             kept.append(node)

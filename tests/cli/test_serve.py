@@ -113,6 +113,8 @@ def test_a_serving_period(server):
     assert recording.name == "serve-double"
     assert recording.end.state is EndState.FINISHED
     assert recording.params["version"]
+    # to import and to load is in it: that is what waking costs
+    assert recording.ticks.counters["work_cpu_s"][0] > 0.1
     last = recording.points[-1].values
     assert last["requests"] == last["cache_hits"] + 1
     assert last["rows"] == 1

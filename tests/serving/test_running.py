@@ -182,5 +182,5 @@ def test_note(tmp_path):
     kept = Kept()
     note(of_model(OnnxModel(models.double(tmp_path)), Limits()), kept)
     assert kept.points[0].keys() == {
-        "requests", "rows", "batches", "cache_hits", "cache_shared", "answers_j", "requests_cpu_s", "standing_by_cpu_s",
+        "requests", "rows", "batches", "cache_hits", "cache_shared", "answers_j", "joules_unknown", "requests_cpu_s", "standing_by_cpu_s",
     }  # fmt: skip

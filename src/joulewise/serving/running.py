@@ -317,6 +317,7 @@ def note(service: Service, recorder: Records) -> None:
             "cache_hits": sum(one.counters.hits for one in models),
             "cache_shared": sum(one.counters.shared for one in models),
             "answers_j": round(count.joules, 4),
+            "joules_unknown": count.unknown,
             "requests_cpu_s": round(tally.busy_s, 4),
             "standing_by_cpu_s": round(tally.standing_by_s, 4),
             **{

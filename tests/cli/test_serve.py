@@ -287,6 +287,18 @@ def test_refusals(home, tmp_path):
     assert not list((home / "runs").glob("*")) if (home / "runs").exists() else True
 
 
+def test_what_is_no_model_is_one_line(home, tmp_path):
+    """A file that only its name makes ONNX ends the parent with 2 and one line: nothing is said to be served."""
+    (tmp_path / "bad.onnx").write_bytes(b"hello")
+    command = [sys.executable, "-m", "joulewise", "serve", "bad.onnx", "--port", "0"]
+    told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+
+    assert told.returncode == 2
+    assert told.stdout == ""
+    assert told.stderr.startswith("joulewise: cannot load bad.onnx:")
+    assert told.stderr.count("\n") == 1
+
+
 def test_needs_its_extra(home, monkeypatch):
     """Without the extra the line says how to install it."""
     monkeypatch.setattr(verb, "_NEEDED", ("onnxruntime", "joulewise_no_such_module"))

@@ -217,11 +217,6 @@ def command(
     if not by_systemd:
         listening = [listen(host, port)]
         listening[0].listen(512)
-        shown = f"[{host}]" if ":" in host else host
-        told = ", ".join(names)
-        click.echo(
-            f"joulewise: serving {told} on http://{shown}:{listening[0].getsockname()[1]}/docs", err=True
-        )
     if zygote and sys.platform == "linux":  # elsewhere a fork of loaded libraries is not safe
         sys.exit(zygote_period(asked, listening))
     become_parent(listening, once=by_systemd)

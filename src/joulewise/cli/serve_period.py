@@ -191,6 +191,8 @@ def serve_period(asked: Asked, listening: Sequence[socket.socket]) -> None:
     )  # others are there: this one neither sleeps nor shows a card
     if keeper is None and asked.replicas[1] > 1:
         tell("one replica: more need memory that outlives a worker, which only Linux has")
+    if not others:  # now it is sure that it can
+        click.echo(f"joulewise: serving {', '.join(names)} on {url(listening[0])}", err=True)
     start_cpu_s = time.process_time()
     rest = Rest(service, start_cpu_s, asked.sleep_s, may_sleep=asked.may_sleep and not others)
     try:
@@ -219,6 +221,15 @@ def serve_period(asked: Asked, listening: Sequence[socket.socket]) -> None:
         from joulewise.cli.card import render
 
         echo(render(account).rstrip("\n"))
+
+
+def url(listening: socket.socket) -> str:
+    """Return where the page of the first model is."""
+    address = listening.getsockname()
+    if listening.family not in (socket.AF_INET, socket.AF_INET6):
+        return str(address)
+    host, port = address[:2]
+    return f"http://[{host}]:{port}/docs" if ":" in host else f"http://{host}:{port}/docs"
 
 
 def _replicas(asked: Asked, name: str, tell: Callable[[str], None]) -> Replicas | None:

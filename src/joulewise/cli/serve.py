@@ -143,7 +143,7 @@ def command(
 ) -> None:
     """Serve MODEL... (.onnx files or model folders) over HTTP, until Ctrl-C or SIGTERM.
 
-    Plain JSON at /predict and Open Inference Protocol v2. Every answer tells its joules, grams and what the cache did; /docs
+    Plain JSON at /predict and Open Inference Protocol v2. Every answer tells its joules, grams, money and what the cache did; /docs
     describes the model, /metrics is for Prometheus. When nobody asks, the server sleeps: a parent of 3 MB waits for the
     next connection. Each waking period is a recording.
     """

@@ -72,7 +72,9 @@ class RateOf:
             self._looked_s = now_s
             latest = self._recorder.latest
             if latest is not None:
-                self._rate = rate(spent(latest, self._place, latest.t_s), latest.work_cpu_s) or self._rate
+                currency = self._place.tariff.currency if self._place.tariff else ""
+                so_far = spent(latest, self._place, latest.t_s)
+                self._rate = rate(so_far, latest.work_cpu_s, currency) or self._rate
         return self._rate
 
 

@@ -31,6 +31,7 @@ from joulewise.serving.sleeping import Standby, sleep_after_s
 from joulewise.serving.wire import Front
 
 _NOTE_EVERY_S = 10.0
+_AROUND = 2.0  # times a tick: with what follows from it in the event loop (a new rate, this pace, a point)
 _DRAIN_S = 30
 _UNKNOWN_S = 1.0  # while the rate is not known it is looked for so often, however rare the ticks are
 _SHORTEST_S, _LOOK_AGAIN_S = 1.0, 60.0  # between two looks whether it is time to rest
@@ -185,7 +186,7 @@ async def _keep_pace(service: Service, recorder: Records) -> None:
         await asyncio.sleep(over_s)
         busy_now_s, ticks_now_s = service.tally.busy_s, _recorder_cpu_s()
         tick_s = (tick_s + ticks_now_s - ticks_s) / 2  # a mean: now and then none or two fall into one look
-        recorder.interval_s = pace(over_s, busy_now_s - busy_s, over_s, tick_s)
+        recorder.interval_s = pace(over_s, busy_now_s - busy_s, over_s, _AROUND * tick_s)
         busy_s, ticks_s = busy_now_s, ticks_now_s
         now_s = time.monotonic()
         if service.counters.requests > seen and now_s - noted_s >= _NOTE_EVERY_S:

@@ -23,9 +23,8 @@ from joulewise.compressing import runtime
 
 PRODUCTS = frozenset({"MatMul", "Gemm", "Conv", "ConvTranspose", "Attention"})
 _IR = 10
-_TYPED = frozenset(
-    {"Cast", "CastLike", "Bernoulli", "EyeLike", "RandomNormalLike", "RandomUniformLike"}
-)  # give what they are told to
+# they give the type that they are told to, whatever they read
+_TYPED = frozenset({"Cast", "CastLike", "Bernoulli", "EyeLike", "RandomNormalLike", "RandomUniformLike"})
 
 Tried = Callable[[Any], bool]
 
@@ -37,6 +36,7 @@ class Kind:
     name: str
     number: int
     since: int  # the operator set that a model is brought to
+    most: float  # what is out of the type's range becomes this: masks are the most negative fp32
 
     @property
     def tail(self) -> str:
@@ -44,10 +44,8 @@ class Kind:
         return f"__{self.name}"
 
 
-FP16, BF16 = (
-    Kind("float16", 10, 1),
-    Kind("bfloat16", 16, 22),
-)  # 22: the first in which convolutions and poolings may be
+FP16 = Kind("float16", 10, 1, 65504.0)
+BF16 = Kind("bfloat16", 16, 22, 3.38e38)  # from operator set 22 on convolutions and poolings may be
 
 
 def convert(model: Any, kind: Kind, takes: Tried) -> Any:
@@ -59,15 +57,15 @@ def convert(model: Any, kind: Kind, takes: Tried) -> Any:
 
     model = onnx.shape_inference.infer_shapes(_of_late(model, kind.since))
     graph = model.graph
-    floats = _floats(graph)
+    types = _types(graph)
     asked: dict[bytes, bool] = {}
     nodes: list[Any] = []
     narrow: set[str] = set()  # what is there in the narrow type
     wide = {value.name for value in graph.input} | {value.name for value in graph.initializer}
     found = False
     for node in graph.node:
-        taken, given = _places(node, model, kind, floats)
-        alone = _alone(node, model, kind, taken, given) if taken and given else None
+        taken, given = _places(node, model, kind, types)
+        alone = _alone(node, model, kind, types, taken, given) if taken and given else None
         key = b"" if alone is None else alone.SerializeToString()
         if alone is None or not asked.setdefault(key, takes(alone) if key not in asked else False):
             nodes += [*_widened(_reads(node), kind, narrow, wide), node]
@@ -121,7 +119,7 @@ def mark(base: Path, path: Path) -> None:
     import onnx
 
     model = onnx.load(str(base))
-    onnx.helper.set_model_props(model, {"joulewise.precision": "bf16"})
+    model.metadata_props.add(key="joulewise.precision", value="bf16")
     onnx.save(model, str(path))
 
 
@@ -156,19 +154,14 @@ def _of_late(model: Any, since: int) -> Any:
     return told
 
 
-def _floats(graph: Any) -> set[str]:
-    """Return the names of all that is fp32."""
-    from onnx import TensorProto
-
-    told = {value.name for value in graph.initializer if value.data_type == TensorProto.FLOAT}
-    return told | {
-        value.name
-        for value in (*graph.input, *graph.value_info, *graph.output)
-        if value.type.tensor_type.elem_type == TensorProto.FLOAT
-    }
+def _types(graph: Any) -> dict[str, int]:
+    """Return the type of all that is known to be a tensor, by its name."""
+    told = {value.name: value.data_type for value in graph.initializer}
+    values = (*graph.input, *graph.value_info, *graph.output)
+    return told | {value.name: value.type.tensor_type.elem_type for value in values}
 
 
-def _places(node: Any, model: Any, kind: Kind, floats: set[str]) -> tuple[list[int], list[int]]:
+def _places(node: Any, model: Any, kind: Kind, types: dict[str, int]) -> tuple[list[int], list[int]]:
     """Return which inputs and outputs of a node would be narrow: those that are fp32 and may be, by the operator's schema."""
     import onnx
 
@@ -186,13 +179,16 @@ def _places(node: Any, model: Any, kind: Kind, floats: set[str]) -> tuple[list[i
         return [
             place
             for place, name in enumerate(names)
-            if name in floats and formal[min(place, len(formal) - 1)].type_str in may
+            if types.get(name) == onnx.TensorProto.FLOAT
+            and formal[min(place, len(formal) - 1)].type_str in may
         ]
 
     return of(node.input, schema.inputs), of(node.output, schema.outputs)
 
 
-def _alone(node: Any, model: Any, kind: Kind, taken: list[int], given: list[int]) -> Any:
+def _alone(
+    node: Any, model: Any, kind: Kind, types: dict[str, int], taken: list[int], given: list[int]
+) -> Any:
     """Return a model of a node alone, in the narrow type; None if it holds graphs of its own, or its other inputs are not known."""
     import onnx
     from onnx import helper
@@ -202,9 +198,6 @@ def _alone(node: Any, model: Any, kind: Kind, taken: list[int], given: list[int]
         for attribute in node.attribute
     ):
         return None
-    graph = model.graph
-    kinds = {value.name: value.data_type for value in graph.initializer}
-    kinds |= {v.name: v.type.tensor_type.elem_type for v in (*graph.input, *graph.value_info, *graph.output)}
     copy = onnx.NodeProto()
     copy.CopyFrom(node)
     copy.name = ""
@@ -214,7 +207,7 @@ def _alone(node: Any, model: Any, kind: Kind, taken: list[int], given: list[int]
         for place, name in enumerate(names):
             if not name:
                 continue
-            number = kind.number if place in narrow else kinds.get(name, 0)
+            number = kind.number if place in narrow else types.get(name, 0)
             if not number:
                 return None
             names[place] = f"{letter}{place}"
@@ -250,24 +243,19 @@ def _cast(name: str, to: str, number: int) -> Any:
 
 
 def _fold_weights(graph: Any, kind: Kind) -> None:
-    """Put narrow weights into the file where a cast would make them at each start; those nobody reads in fp32 go.
-
-    What is out of the type's range (masks are the most negative fp32) becomes the largest that is in it.
-    """
+    """Put narrow weights into the file where a cast would make them at each start; those nobody reads in fp32 go."""
     import ml_dtypes  # onnx brings it
     import numpy as np
     from onnx import numpy_helper
 
     dtype = ml_dtypes.bfloat16 if kind is BF16 else np.float16
-    most = 3.38e38 if kind is BF16 else 65504.0
-
     weights = {value.name: value for value in graph.initializer}
     fed = {value.name for value in graph.input}
     kept = []
     for node in graph.node:
         name = node.input[0] if node.op_type == "Cast" else ""
         if name in weights and name not in fed and node.output[0] == name + kind.tail:
-            values = np.clip(numpy_helper.to_array(weights[name]), -most, most).astype(dtype)
+            values = np.clip(numpy_helper.to_array(weights[name]), -kind.most, kind.most).astype(dtype)
             graph.initializer.append(numpy_helper.from_array(values, node.output[0]))
         else:
             kept.append(node)

@@ -4,7 +4,8 @@
 
 A small convolutional network (random weights: the answers mean nothing, the work is real), and with --minilm a sentence encoder
 that takes `input_ids` and `attention_mask`. Beside: `bare_server.py`, or with --beside the reference's srv_lean.py (BENCH_BATCH=32). The
-servers run side by side and are asked in turn; the median of each and the ratio are printed. `unrecorded` is our server
+servers run side by side and are asked in turn; the median of each is printed, and the median and the quartiles of the rounds' ratios: what else
+the machine does falls on turns next to each other alike. `unrecorded` is our server
 with a recorder that does nothing, for the ledger's own cost. CPU time is the server processes' own, from the kernel's nanosecond counters; the
 program that asks is not in it; the parent that holds our connections is.
 """
@@ -259,6 +260,12 @@ def run(kind, folder, options):
             process.wait(40)
 
 
+def quartiles(values):
+    """Return the lower quartile, the median and the upper quartile."""
+    kept = sorted(values)
+    return [kept[round(share * (len(kept) - 1))] for share in (0.25, 0.5, 0.75)]
+
+
 def measure(kind, ports, processes, plain, rounds):
     size, rate_per_s = KINDS[kind]["requests"], KINDS[kind]["rate_per_s"]
     numbers = itertools.count(1000)
@@ -290,24 +297,32 @@ def measure(kind, ports, processes, plain, rounds):
         uvloop.run(saturate(port, fresh(name, 300)))
         print(f"{name}: {cpu_s(processes[name].pid):.2f} CPU-s to start and answer 300 requests")
     print(
-        f"{'CPU-s per 1,000 requests':38} {'bare':>8} {'joulewise':>10} {'ratio':>6} {'without the ledger':>20}"
+        f"{'CPU-s per 1,000 requests':38} {'bare':>8} {'joulewise':>10}  {'ratio':19} {'without the ledger':>20}  the ledger's own cost"
     )
     for load, (count, make, go) in loads.items():
         each = {name: [] for name in ports}
         for k in range(rounds):
-            for name, port in ports.items():
+            for name in sorted(ports, reverse=k % 2 == 1):  # neither of our two always follows the other
                 asked = make(name, k)
                 before = cpu_s(processes[name].pid)
-                uvloop.run(go(port, asked, k))
+                uvloop.run(go(ports[name], asked, k))
                 each[name].append((cpu_s(processes[name].pid) - before) / count * 1000)
         bare, ours, without = (median(each[name]) for name in ("bare", "joulewise", "unrecorded"))
-        print(f"{load:38} {bare:8.3f} {ours:10.3f} {ours / bare:6.2f} {without:20.3f}", flush=True)
+        ratio, ledger = (
+            quartiles(a / b for a, b in zip(each["joulewise"], each[other], strict=True))
+            for other in ("bare", "unrecorded")
+        )
+        print(
+            f"{load:38} {bare:8.3f} {ours:10.3f}  {ratio[1]:4.2f} ({ratio[0]:.2f} to {ratio[2]:.2f}) {without:20.3f}  "
+            f"{ledger[1] - 1:+.1%} ({ledger[0] - 1:+.1%} to {ledger[2] - 1:+.1%})",
+            flush=True,
+        )
     time.sleep(5)
     before = {name: cpu_s(one.pid) for name, one in processes.items()}
     time.sleep(IDLE_S)
     idle = {name: (cpu_s(one.pid) - before[name]) / IDLE_S * 30 for name, one in processes.items()}
     print(
-        f"{kind + ': idle, CPU-s in 30 s':38} {idle['bare']:8.4f} {idle['joulewise']:10.4f} {'':6} {idle['unrecorded']:20.4f}"
+        f"{kind + ': idle, CPU-s in 30 s':38} {idle['bare']:8.4f} {idle['joulewise']:10.4f} {'':20} {idle['unrecorded']:20.4f}"
     )
 
 

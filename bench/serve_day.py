@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 
 import serve as bench
 import uvloop
@@ -35,15 +34,6 @@ def day(seed=1):
         share = 0 if hour < 6 else math.sin(math.pi * (hour - 6) / 18) ** 2
         if draw.random() < share:
             asked.append((now, draw.choices(range(KEYS), weights)[0]))
-
-
-def tree(pid):
-    told = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(one for child in told for one in tree(int(child)))]
-
-
-def cpu_s(pid):
-    return sum(bench.cpu_s(one) for one in tree(pid))
 
 
 async def live(port, asked, requests):
@@ -96,10 +86,10 @@ def main():
             for name, port in ports.items():
                 bench.wait_for(port)
                 uvloop.run(bench.saturate(port, [bench.request("cnn", 10**6, name != "joulewise")] * 50))
-            before = {name: cpu_s(process.pid) for name, process in processes.items()}
+            before = {name: bench.cpu_s(process.pid) for name, process in processes.items()}
             late = uvloop.run(all_days(ports, {name: name != "joulewise" for name in ports}))
             print(f"{len(late[0])} requests in a day of {DAY_S} s with a night of {DAY_S // 4} s")
-            used = {name: cpu_s(process.pid) - before[name] for name, process in processes.items()}
+            used = {name: bench.cpu_s(process.pid) - before[name] for name, process in processes.items()}
             best = min((used[name] for name in used if name != "joulewise"), default=0.0)
             for (name, seconds), times in zip(used.items(), late, strict=True):
                 told = f"{name:12} {seconds:7.3f} CPU-s, p50 {1e3 * times[len(times) // 2]:.1f} ms"

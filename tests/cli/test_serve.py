@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import shutil
 import signal
@@ -112,14 +113,19 @@ def test_a_serving_period(server):
     assert recording.name == "serve-double"
     assert recording.end.state is EndState.FINISHED
     assert recording.params["version"]
+    # to import and to load is in it: that is what waking costs
+    assert recording.ticks.counters["work_cpu_s"][0] > 0.1
     last = recording.points[-1].values
     assert last["requests"] == last["cache_hits"] + 1
     assert last["rows"] == 1
 
 
+def workers_of(process):
+    return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+
+
 def worker_of(process):
-    told = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return int(told[0]) if told else 0
+    return next(iter(workers_of(process)), 0)
 
 
 @pytest.mark.parametrize("how", [[], ["--zygote"]])
@@ -172,6 +178,25 @@ def test_systemd(home, tmp_path):
         _out, err = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "asleep: nobody asked for 1 s (1 answers)" in err
+
+
+@pytest.mark.skipif(shutil.which("systemd-socket-activate") is None, reason="needs systemd-socket-activate")
+def test_replicas_with_systemd(home, tmp_path):
+    """On a socket of systemd's there are as many workers as are asked for; a signal to each and to the parent ends all in order."""
+    with listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+    command = ["systemd-socket-activate", "-l", f"127.0.0.1:{port}", "-EPATH", "-EJOULEWISE_HOME"]
+    command += [sys.executable, "-m", "joulewise", "serve", str(models.double(tmp_path)), "--replicas", "2"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert request(port, body={"inputs": {"x": [[1, 2, 3]]}})[0] == 200
+        while len(workers := workers_of(process)) < 2:
+            time.sleep(0.05)
+        assert request(port, body={"inputs": {"x": [[1, 2, 3]]}})[2] == b'{"outputs":{"y":[[2.0,4.0,6.0]]}}'
+        for pid in (*workers, process.pid):  # as systemd does
+            os.kill(pid, signal.SIGTERM)
+        _out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
 
 
 def test_several_models(server, tmp_path):
@@ -260,6 +285,18 @@ def test_refusals(home, tmp_path):
     assert "no such file" in refusal(tmp_path / "none.onnx")
     assert "unknown zone" in refusal(model, "--zone", "Atlantis")
     assert not list((home / "runs").glob("*")) if (home / "runs").exists() else True
+
+
+def test_what_is_no_model_is_one_line(home, tmp_path):
+    """A file that only its name makes ONNX ends the parent with 2 and one line: nothing is said to be served."""
+    (tmp_path / "bad.onnx").write_bytes(b"hello")
+    command = [sys.executable, "-m", "joulewise", "serve", "bad.onnx", "--port", "0"]
+    told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+
+    assert told.returncode == 2
+    assert told.stdout == ""
+    assert told.stderr.startswith("joulewise: cannot load bad.onnx:")
+    assert told.stderr.count("\n") == 1
 
 
 def test_needs_its_extra(home, monkeypatch):

@@ -21,7 +21,7 @@ from tests.compressing.models import Bench, dense, rows_for
 @pytest.fixture
 def costs(monkeypatch):
     """Let each form cost what the test says, a call and a row: the gates' work is to be seen, not this machine's."""
-    told = {"fp32": 0.002, "int8-dynamic": 0.001, "int8-static": 0.003}
+    told = {"fp32": 0.002, "int8-dynamic": 0.001, "int8-static": 0.003, "fp16": 0.003, "bf16": 0.003}
 
     def measure(runs, data, sizes, gauge, rounds=3):
         bench = Bench(getattr(gauge, "joules", None))
@@ -57,6 +57,7 @@ def test_both_gates(tmp_path, costs):
     assert first.seconds[4] == pytest.approx(0.005)
     assert (first.cold_start_s, first.cold_start_j) == (0.5, pytest.approx(2.5))
     assert "costs more than fp32" in told.left_out["int8-static"]
+    assert "costs more than fp32" in told.left_out["fp16"]
     assert set(told.left_out) == {"int8-static", "fp16", "bf16"}
 
 
@@ -64,6 +65,7 @@ def test_what_loses_too_much_is_not_measured(tmp_path, costs):
     """A variant that fails on quality is left out before it costs anything, in its metric's words."""
     costs.pop("int8-static")  # to measure it would be an error
     costs.pop("int8-dynamic")
+    costs.pop("fp16")
     told = compressed(dense(tmp_path / "fp32.onnx"), name="rmse", drop="0", rows=_regression(tmp_path))
 
     assert [one.name for one in told.kept] == ["fp32"]
@@ -88,7 +90,8 @@ def test_few_rows_cannot_tell(tmp_path, costs):
 def test_counted_joules_decide(tmp_path, costs):
     """Counters overrule the CPU time: what takes half the time at twice the joules is left out."""
     told = compressed(
-        dense(tmp_path / "fp32.onnx"), gauge=Bench({"fp32": 1.0, "int8-dynamic": 2.0, "int8-static": 0.5})
+        dense(tmp_path / "fp32.onnx"),
+        gauge=Bench({"fp32": 1.0, "int8-dynamic": 2.0, "int8-static": 0.5, "fp16": 2.0, "bf16": 2.0}),
     )
 
     assert told.counted
@@ -157,7 +160,7 @@ def test_card(tmp_path, costs):
     text, fields = card.markdown(told), json.loads(json.dumps(card.fields(told)))
 
     assert "| int8-dynamic |" in text
-    assert "- **bf16**: ONNX Runtime has no bfloat16 kernels" in text
+    assert f"- **bf16**: {told.left_out['bf16']}" in text
     assert fields["kept"][0]["file"] == "int8-dynamic.onnx"
     assert fields["kept"][0]["drop"]["low"] <= fields["kept"][0]["drop"]["value"]
     assert fields["spent_j"] == 40.0

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import onnx
 import pytest
 from onnx import helper
 
-from joulewise.compressing import runtime
+from joulewise.compressing import narrow_floats, runtime
 from joulewise.compressing.data import of_arrays
 from joulewise.compressing.variants import VARIANTS, CannotMake, Maker, cpu_flags, fixed_rows, inputs_of
 from tests.compressing.models import dense, rows_for, save
@@ -56,20 +59,57 @@ def test_seven_bits_without_vnni(tmp_path):
 
 
 def test_half_precision(tmp_path):
-    """fp16 is made where the device has it, with inputs and outputs as before; else there is a reason."""
+    """fp16 is made for any processor, with inputs and outputs as before: what it costs there the energy gate tells."""
     path = dense(tmp_path / "m.onnx")
-    with pytest.raises(CannotMake, match="no half-precision arithmetic on this processor"):
-        maker(path, flags=frozenset({"avx2"})).make("fp16")
-    made = maker(path, flags=frozenset({"asimdhp"})).make("fp16")
+    made = maker(path).make("fp16")
 
     assert inputs_of(runtime.session(made)) == {"x": np.float32}
     assert made.stat().st_size < 0.6 * path.stat().st_size
 
 
-def test_brain_float_has_a_reason(tmp_path):
-    """bf16 is left out with the reason."""
-    with pytest.raises(CannotMake, match="no bfloat16 kernels"):
-        maker(dense(tmp_path / "m.onnx")).make("bf16")
+def test_brain_float(tmp_path, monkeypatch):
+    """bf16 is ARM's fast products on such a processor, a converted graph on a GPU that has it, and else there is a reason."""
+    path = dense(tmp_path / "m.onnx")
+    with pytest.raises(CannotMake, match="none of its products can be computed in bfloat16 here"):
+        maker(path, flags=frozenset({"avx512_bf16"})).make("bf16")
+    marked = maker(path, flags=frozenset({"bf16"})).make("bf16")
+    assert {one.key: one.value for one in onnx.load(marked).metadata_props} == {"joulewise.precision": "bf16"}
+
+    with pytest.raises(CannotMake, match=r"compute capability is 7\.5: bfloat16 arithmetic begins with 8\.0"):
+        maker(path, device="cuda", capability=lambda: (7, 5)).make("bf16")
+    monkeypatch.setattr(narrow_floats, "taken_by", lambda device: lambda _alone: device == "cuda")
+    for told in ((8, 0), None):  # what nothing tells is tried
+        made = maker(path, device="cuda", capability=lambda told=told: told).make("bf16")
+        assert made.stat().st_size < 0.6 * path.stat().st_size
+
+
+def test_capability(monkeypatch):
+    """The least of the GPUs counts; without a driver, a GPU or the library nothing is known."""
+
+    def pynvml(*told: tuple[int, int], works: bool = True):
+        def init() -> None:
+            if not works:
+                raise Lost
+
+        class Lost(Exception):
+            pass
+
+        return SimpleNamespace(
+            NVMLError=Lost,
+            nvmlInit=init,
+            nvmlDeviceGetCount=lambda: len(told),
+            nvmlDeviceGetHandleByIndex=lambda k: k,
+            nvmlDeviceGetCudaComputeCapability=lambda k: told[k],
+        )
+
+    for module, found in (
+        (pynvml((9, 0), (7, 5)), (7, 5)),
+        (pynvml(), None),
+        (pynvml((9, 0), works=False), None),
+        (None, None),
+    ):
+        monkeypatch.setitem(sys.modules, "pynvml", module)
+        assert narrow_floats.capability() == found
 
 
 def test_nothing_to_quantise(tmp_path):
@@ -78,6 +118,23 @@ def test_nothing_to_quantise(tmp_path):
     for name in ("int8-dynamic", "int8-static"):
         with pytest.raises(CannotMake, match="no operator that can be computed in int8"):
             maker(path).make(name)
+
+
+def test_a_model_of_trees(tmp_path, capfd):
+    """What is no arithmetic of matrices at all (scikit-learn's trees, its linear classifiers) has none of these forms, and a reason for each."""
+    node = helper.make_node("Scaler", ["x"], ["y"], domain="ai.onnx.ml", offset=[0.0], scale=[2.0])
+    path = save(tmp_path / "t.onnx", [node], 8, 8, {})
+    model = onnx.load(path)
+    del model.opset_import[:]
+    model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 1))
+    onnx.save(model, path)
+    trees = Maker(path, tmp_path, of_arrays(rows_for(path), {"x": np.float32}, "y").split()[0])
+    for name in VARIANTS:
+        with pytest.raises(
+            CannotMake, match=r"no operator that can be computed in int8|none of its products"
+        ):
+            trees.make(name)
+    assert capfd.readouterr().err == ""
 
 
 def test_every_name_is_made_or_refused(tmp_path, caplog):

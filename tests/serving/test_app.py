@@ -14,13 +14,13 @@ import pytest
 from joulewise.serving.app import Limits, of_model
 from joulewise.serving.asgi import Asgi
 from joulewise.serving.batching import Bounds
-from joulewise.serving.energy import Rate
+from joulewise.serving.energy import Rate, Tally
 from joulewise.serving.onnx_model import OnnxModel
 from joulewise.vocabulary.figures import Basis
 from tests.serving import models
 from tests.serving.asking import ask, x
 
-HEADERS = {"x-joules", "x-joules-basis", "x-gco2e", "x-cache", "x-variant"}
+HEADERS = {"x-joules", "x-joules-basis", "x-gco2e", "x-cost", "x-cache", "x-variant"}
 
 
 class Counted:
@@ -61,7 +61,7 @@ def serve(service, *requests):
 
 def test_answer_and_headers(model):
     """An answer is right, and says its joules, grams, basis, cache and variant."""
-    service = of_model(model, Limits(), lambda: Rate(20.0, 0.002, Basis.MODELLED))
+    service = of_model(model, Limits(), lambda: Rate(20.0, 0.002, Basis.MODELLED, 0.0004, "EUR"))
 
     (answer,) = serve(service, {"body": x((1, 2, 3))})
 
@@ -70,15 +70,33 @@ def test_answer_and_headers(model):
     assert float(answer.headers["x-gco2e"]) == pytest.approx(
         float(answer.headers["x-joules"]) * 1e-4, rel=0.02
     )
+    money, currency = answer.headers["x-cost"].split()
+    assert float(money) == pytest.approx(float(answer.headers["x-joules"]) * 2e-5, rel=0.02)
+    assert currency == "EUR"
+    assert 'joulewise_serve_cost_total{currency="EUR"}' in service.metrics()
     assert answer.headers["x-joules-basis"] == "modelled"
     assert answer.headers["x-cache"] == "miss"
     assert answer.headers["x-variant"] == f"double@{model.version[:8]}"
 
 
+def test_joules_follow_the_rate(model):
+    """A new rate is in the very next answer, also where it takes the CPU time of the one before."""
+    rates = iter([Rate(20.0, None, Basis.MODELLED), Rate(40.0, 0.5, Basis.ASSUMED)])
+    service = of_model(model, Limits(), lambda: next(rates))
+    service.tally = Tally(lambda: 0.0)
+    page = {"method": "GET", "path": "/healthz"}
+
+    told = [
+        [answer.headers[h] for h in ("x-joules-basis", "x-gco2e")] for answer in serve(service, page, page)
+    ]
+
+    assert told == [["modelled", "unknown"], ["assumed", "0"]]
+
+
 def test_unknown_joules(model):
     """While nothing is known about joules the headers say so; they never say 0."""
     (answer,) = serve(of_model(model, Limits()), {"body": x((1, 2, 3))})
-    assert [answer.headers[h] for h in ("x-joules", "x-joules-basis", "x-gco2e")] == ["unknown"] * 3
+    assert [answer.headers[h] for h in ("x-joules", "x-joules-basis", "x-gco2e", "x-cost")] == ["unknown"] * 4
 
 
 def test_cache(model):

@@ -37,5 +37,7 @@ def test_period():
     """A period's counts are those of its last point."""
     points = [{"requests": 0, "answers_j": 0.0}, {"requests": 7, "answers_j": 0.5}]
     assert period(points, 2.0) == Period(7, 0.5, 2.0)
+    assert period([{"requests": 8, "answers_j": 0.5, "joules_unknown": 4}], 2.0) == Period(8, 1.0, 2.0)
+    assert period([{"requests": 8, "answers_j": 0.0, "joules_unknown": 8}], 2.0) == Period(8, None, 2.0)
     assert period([], None) == Period(0, None, None)
     assert period([{"requests": 3}], 2.0) == Period(3, None, 2.0)

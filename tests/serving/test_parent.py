@@ -32,12 +32,22 @@ while True:
 
 
 @contextmanager
-def parent(worker=WORKER):
+def parent(worker=WORKER, *options, program=(PROGRAM,)):
     with listen("127.0.0.1", 0) as listening:
         listening.listen(50)
         listening.set_inheritable(True)
         process = subprocess.Popen(
-            [sys.executable, "-I", "-S", PROGRAM, str(listening.fileno()), sys.executable, "-c", worker],
+            [
+                sys.executable,
+                "-I",
+                "-S",
+                *program,
+                *options,
+                str(listening.fileno()),
+                sys.executable,
+                "-c",
+                worker,
+            ],
             pass_fds=[listening.fileno()],
             stderr=subprocess.PIPE,
             text=True,
@@ -121,10 +131,48 @@ def test_wrong_use_ends_the_parent():
         assert process.wait(20) == 2
 
 
+def test_once():
+    """Where somebody else waits on the sockets, the parent ends with its last worker, and the sockets stay his."""
+    with parent(WORKER, "--once") as (process, port):
+        first, *told = ask(port, b"0")
+        assert told == ["1", True, True]
+        assert first != process.pid
+        assert process.wait(20) == 0
+        socket.create_connection(("127.0.0.1", port)).close()
+
+
+ELSEWHERE = """
+import posix, runpy, _socket, sys
+for module, names in ((posix, ("memfd_create", "pipe2")), (_socket, ("SOCK_SEQPACKET", "MSG_CMSG_CLOEXEC"))):
+    for name in names:
+        delattr(module, name)
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_elsewhere():
+    """Without what only Linux has, the parent sleeps, wakes, tells of a killed worker and hands signals on all the same."""
+    with parent(program=("-c", ELSEWHERE, PROGRAM)) as (process, port):
+        first, *told = ask(port, b"0")
+        assert told == ["1", True, True]
+        while children(process.pid):
+            time.sleep(0.01)
+        second = socket.create_connection(("127.0.0.1", port), timeout=20)
+        pid = eval(second.makefile().readline())[0]
+        assert pid != first
+        os.kill(pid, signal.SIGKILL)
+        second.close()
+        ask(port, b"0")
+        process.send_signal(signal.SIGTERM)
+        _out, err = process.communicate(timeout=20)
+        assert err == "joulewise: the worker ended with signal 9; the next request starts another one\n"
+
+
 def test_activated(monkeypatch):
     """Sockets are taken from the environment only by the process that they are meant for."""
     monkeypatch.setenv("LISTEN_FDS", "1")
     monkeypatch.setenv("LISTEN_PID", str(os.getpid() + 1))
-    assert activated() == []
+    assert activated() == ([], False)
     assert "LISTEN_FDS" not in os.environ
-    assert activated() == []
+    assert activated() == ([], False)

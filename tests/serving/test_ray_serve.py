@@ -13,6 +13,7 @@ import pytest
 
 from joulewise.serving.app import Limits, of_model
 from joulewise.serving.onnx_model import OnnxModel
+from joulewise.serving.places import listen
 from joulewise.serving.ray_serve import Forecast
 from joulewise.serving.scaling import per_s, watched
 from tests.serving import models
@@ -87,6 +88,8 @@ def test_per_s(tmp_path):
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="pip install 'joulewise[ray-serve]'")
 def test_two_nodes(tmp_path):
     """Two replicas on two Ray nodes answer rightly, with our headers; a wrong request has our error."""
+    with listen("127.0.0.1", 0) as taken:  # others on this machine may run Ray, too
+        port = taken.getsockname()[1]
     program = f"""
 import json, time, urllib.error, urllib.request
 import ray
@@ -98,19 +101,19 @@ from joulewise.serving.scaling import Scaling
 cluster = Cluster(initialize_head=True, head_node_args={{"num_cpus": 1, "object_store_memory": 100 << 20}})
 cluster.add_node(num_cpus=2, object_store_memory=100 << 20)
 ray.init(address=cluster.address, logging_level="ERROR", log_to_driver=False)
-serve.start(http_options={{"host": "127.0.0.1", "port": 18765}})
+serve.start(http_options={{"host": "127.0.0.1", "port": {port}}})
 app = application([{str(models.double(tmp_path))!r}], scaling=Scaling(least=2, most=2), begin=wiring.serving_period)
 serve.run(app, route_prefix="/")
 def routed():
     try:
-        with urllib.request.urlopen("http://127.0.0.1:18765/-/routes") as told:
+        with urllib.request.urlopen("http://127.0.0.1:{port}/-/routes") as told:
             return "/" in json.load(told)
     except urllib.error.URLError:
         return False
 while not routed():  # an application is ready before Ray's proxy has heard of it
     time.sleep(0.1)
 def ask(body):
-    return urllib.request.urlopen(urllib.request.Request("http://127.0.0.1:18765/predict", body))
+    return urllib.request.urlopen(urllib.request.Request("http://127.0.0.1:{port}/predict", body))
 for k in range(20):
     answer = ask(json.dumps({{"inputs": {{"x": [[k, 2, 3]]}}}}).encode())
     assert json.loads(answer.read()) == {{"outputs": {{"y": [[2.0 * k, 4.0, 6.0]]}}}}

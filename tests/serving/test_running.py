@@ -9,10 +9,12 @@ import signal
 import socket
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
 from joulewise import wiring
+from joulewise.catalogue.tariffs import Tariff
 from joulewise.measuring.recorder import Snapshot
 from joulewise.serving.app import Limits, of_model
 from joulewise.serving.onnx_model import OnnxModel
@@ -45,16 +47,22 @@ def snapshot(joules, cpu_s):
 def test_rate_of():
     """The rate is at the wall, looked for once a tick, and the last one known stands while there is none."""
     kept, clock = Kept(), [0.0]
-    rate_of = RateOf(kept, wiring.place(zone="DE"), lambda: clock[0])
+    where = replace(wiring.place(zone="DE"), tariff=Tariff.parse("0.36EUR/kWh"))
+    rate_of = RateOf(kept, where, lambda: clock[0])
     assert rate_of() is None
     kept.latest = snapshot(10.0, 2.0)
     assert rate_of() is None  # within the same tick
     clock[0] = 1.5
+    kept.interval_s = 60.0  # ticks are rare: what is not known yet is looked for all the same
     first = rate_of()
     assert 5.0 < first.joules < 15.0
     assert first.basis is Basis.ASSUMED
     assert first.grams > 0
-    kept.latest, clock[0] = snapshot(10.0, None), 3.0
+    assert first.currency == "EUR"
+    assert first.joules * 1e-7 <= first.money < first.joules * 2e-7  # times PUE
+    kept.latest, clock[0] = snapshot(20.0, 2.0), 61.0
+    assert rate_of() is first  # within the same tick
+    kept.latest, clock[0] = snapshot(10.0, None), 63.0
     assert rate_of() is first
 
 
@@ -179,5 +187,5 @@ def test_note(tmp_path):
     kept = Kept()
     note(of_model(OnnxModel(models.double(tmp_path)), Limits()), kept)
     assert kept.points[0].keys() == {
-        "requests", "rows", "batches", "cache_hits", "cache_shared", "answers_j", "requests_cpu_s", "standing_by_cpu_s",
+        "requests", "rows", "batches", "cache_hits", "cache_shared", "answers_j", "joules_unknown", "requests_cpu_s", "standing_by_cpu_s",
     }  # fmt: skip

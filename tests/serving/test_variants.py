@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -58,6 +59,22 @@ def test_requests_choose(folder):
         assert answers(service, **headers)[0].status == 400
     told = asyncio.run(ask(service, path="/models/m/wrong/predict", body=x((1, 2, 3))))
     assert told.json() == {"outputs": {"y": [[-2.0, -4.0, -6.0]]}}
+
+
+def test_one_variant_is_asked_for_too(folder):
+    """A model that has one variant says so where another is named, or a quality that it is not known to have."""
+    only = replace(folder, variants=folder.variants[:1])
+    service = host([only], Limits())
+    for headers, status in (
+        ({}, 200),
+        ({"x-variant": "fine"}, 200),
+        ({"x-quality-at-least": "0.9"}, 200),
+        ({"x-variant": "coarse"}, 400),
+        ({"x-quality-at-least": "0.99"}, 400),
+    ):
+        assert answers(service, **headers)[0].status == status
+    with pytest.raises(UsageError, match=r"no variant of m is known to be worth 0\.95"):
+        host([only], Limits(), policy=Policy(floor=0.95))
 
 
 def test_loaded_is_used(folder):

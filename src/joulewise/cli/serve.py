@@ -143,7 +143,7 @@ def command(
 ) -> None:
     """Serve MODEL... (.onnx files or model folders) over HTTP, until Ctrl-C or SIGTERM.
 
-    Plain JSON at /predict and Open Inference Protocol v2. Every answer tells its joules, grams and what the cache did; /docs
+    Plain JSON at /predict and Open Inference Protocol v2. Every answer tells its joules, grams, money and what the cache did; /docs
     describes the model, /metrics is for Prometheus. When nobody asks, the server sleeps: a parent of 3 MB waits for the
     next connection. Each waking period is a recording.
     """
@@ -209,22 +209,17 @@ def command(
         for folder in folders:
             show_life(folder, as_json=as_json)
         return
-    listening = activated()
-    if listening:  # by systemd, or by our own parent: this is the worker
+    listening, by_parent = activated()
+    if by_parent:  # this is the worker
         serve_period(asked, listening)
         return
-    listening = [listen(host, port)]
-    for one in listening:
-        one.listen(512)
-    shown = f"[{host}]" if ":" in host else host
-    told = ", ".join(names)
-    click.echo(f"joulewise: serving {told} on http://{shown}:{listening[0].getsockname()[1]}/docs", err=True)
-    if sys.platform != "linux":  # the parent hands memory and connections over as Linux does
-        serve_period(replace(asked, may_sleep=False), listening)
-    elif zygote:
+    by_systemd = bool(listening)
+    if not by_systemd:
+        listening = [listen(host, port)]
+        listening[0].listen(512)
+    if zygote and sys.platform == "linux":  # elsewhere a fork of loaded libraries is not safe
         sys.exit(zygote_period(asked, listening))
-    else:
-        become_parent(listening)
+    become_parent(listening, once=by_systemd)
 
 
 def url_name(stem: str) -> str:

@@ -89,8 +89,8 @@ def _joules(value: float | None) -> str:
     return "unknown" if value is None else format_si(value, "J")
 
 
-def become_parent(listening: Sequence[socket.socket]) -> None:
-    """Become the small process that waits; this command, given the sockets, is its worker."""
+def become_parent(listening: Sequence[socket.socket], *, once: bool) -> None:
+    """Become the small process that waits; this command, given the sockets, is its worker. With `once` it ends when nobody asks."""
     from importlib.util import find_spec as found
 
     program = found("joulewise.serving.parent")
@@ -102,7 +102,8 @@ def become_parent(listening: Sequence[socket.socket]) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     command = [sys.executable, *sys.orig_argv[1:]]
-    os.execv(sys.executable, [sys.executable, "-I", "-S", program.origin, fds, *command])  # noqa: S606
+    how = ["--once"] if once else []
+    os.execv(sys.executable, [sys.executable, "-I", "-S", program.origin, *how, fds, *command])  # noqa: S606
 
 
 def zygote(asked: Asked, listening: Sequence[socket.socket]) -> int:
@@ -189,9 +190,9 @@ def serve_period(asked: Asked, listening: Sequence[socket.socket]) -> None:
         keeper is not None and keeper.number > 0
     )  # others are there: this one neither sleeps nor shows a card
     if keeper is None and asked.replicas[1] > 1:
-        tell(
-            "one replica: more are started by a parent of our own, not where somebody else hands the socket over"
-        )
+        tell("one replica: more need memory that outlives a worker, which only Linux has")
+    if not others:  # now it is sure that it can
+        click.echo(f"joulewise: serving {', '.join(names)} on {url(listening[0])}", err=True)
     start_cpu_s = time.process_time()
     rest = Rest(service, start_cpu_s, asked.sleep_s, may_sleep=asked.may_sleep and not others)
     try:
@@ -220,6 +221,15 @@ def serve_period(asked: Asked, listening: Sequence[socket.socket]) -> None:
         from joulewise.cli.card import render
 
         echo(render(account).rstrip("\n"))
+
+
+def url(listening: socket.socket) -> str:
+    """Return where the page of the first model is."""
+    address = listening.getsockname()
+    if listening.family not in (socket.AF_INET, socket.AF_INET6):
+        return str(address)
+    host, port = address[:2]
+    return f"http://[{host}]:{port}/docs" if ":" in host else f"http://{host}:{port}/docs"
 
 
 def _replicas(asked: Asked, name: str, tell: Callable[[str], None]) -> Replicas | None:

@@ -1,6 +1,6 @@
 """One cold start, as a program: load a model, answer one request, print the CPU seconds since the process began.
 
-python -m joulewise.compressing.cold MODEL.onnx ROW.npz DEVICE THREADS
+python -m joulewise.compressing.cold MODEL.onnx ROW.npz DEVICE THREADS PRECISION
 """
 
 import sys
@@ -14,9 +14,9 @@ def main() -> None:
 
     from joulewise.compressing.runtime import session
 
-    model, rows, device, threads = sys.argv[1:]
+    model, rows, device, threads, precision = sys.argv[1:]
     with np.load(rows, allow_pickle=False) as file:
-        session(Path(model), int(threads), device).run(None, dict(file))
+        session(Path(model), int(threads), device, precision).run(None, dict(file))
     print(time.process_time())
 
 

@@ -116,7 +116,7 @@ def compress(base: Path, data: Data, ask: Ask, folder: Path, name: str, gauge: G
     judged: dict[str, tuple[Span, Span, Gate]] = {}
     for one, path in files.items():
         try:
-            other = runtime.session(path, ask.threads, ask.device)
+            other = runtime.session(path, ask.threads, ask.device, _precision(one))
             _alike(session, other, one)
             answers = outputs(other, held, rows or max(sizes))
             found = compare(ask.metric, scored, ask.metric.score(answers, held.targets, reference), held.rows)
@@ -148,7 +148,7 @@ def compress(base: Path, data: Data, ask: Ask, folder: Path, name: str, gauge: G
         quality, drop, gate = judged.get(one, (itself.base, None, None))
         return Kept(
             one,
-            one.partition("-")[0] if one in VARIANTS or one == BASE else one,
+            _precision(one),
             passed[one],
             quality,
             drop,
@@ -234,6 +234,10 @@ def _alike(base: Any, other: Any, name: str) -> None:
         raise UsageError(
             f"{name} takes {', '.join(told[1][0])} and gives {', '.join(told[1][1])}: not what fp32 takes and gives"
         )
+
+
+def _precision(name: str) -> str:
+    return name.partition("-")[0] if name in VARIANTS else name
 
 
 def _run(session: Any) -> Run:

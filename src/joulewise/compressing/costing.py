@@ -146,16 +146,17 @@ def cold_starts(
         np.savez(rows, allow_pickle=False, **data.feed(0, 1))
         for _ in range(rounds):
             for name, path in paths.items():
-                told[name].append(_cold(path, rows, device, threads))
+                told[name].append(_cold(path, rows, device, threads, name))
     return {
         name: Cold(median(s for s, _ in all_of), median(c for _, c in all_of))
         for name, all_of in told.items()
     }
 
 
-def _cold(path: Path, rows: Path, device: str, threads: int) -> tuple[float, float]:
+def _cold(path: Path, rows: Path, device: str, threads: int, name: str) -> tuple[float, float]:
     began_s = time.perf_counter()
-    command = [sys.executable, "-m", "joulewise.compressing.cold", str(path), str(rows), device, str(threads)]
+    told = [str(path), str(rows), device, str(threads), name]
+    command = [sys.executable, "-m", "joulewise.compressing.cold", *told]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     took_s = time.perf_counter() - began_s
     if done.returncode:

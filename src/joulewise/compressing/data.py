@@ -56,10 +56,8 @@ def read(path: Path, inputs: Mapping[str, Any], target: str = "y") -> Data:
             held = {name: file[name] for name in file.files}
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, BadZipFile, AttributeError) as error:
-        raise UsageError(
-            f"cannot read {path} as .npz with plain arrays (nothing is unpickled): {error}"
-        ) from None
+    except (ValueError, BadZipFile, AttributeError):  # numpy's own words advise to unpickle
+        raise UsageError(f"{path} is no .npz with plain arrays; nothing is unpickled") from None
     return of_arrays(held, inputs, target, str(path))
 
 

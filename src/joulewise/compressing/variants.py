@@ -1,8 +1,10 @@
-"""The forms a model can take: dynamic and static int8, fp16; each an ONNX file, or the reason why there is none.
+"""The forms a model can take: dynamic and static int8, fp16, bf16; each an ONNX file, or the reason why there is none.
 
     int8-dynamic   weights in int8 once, activations at each call by their range: no calibration
     int8-static    both in int8 by ranges seen on calibration rows (QDQ, per channel)
-    fp16           weights and arithmetic in half precision, inputs and outputs as before
+    fp16           weights and arithmetic in half precision, inputs and outputs as before; where a processor has none of it
+                   (x86) ONNX Runtime casts to and fro, and the energy gate tells what that costs
+    bf16           the same with fp32's range, where the device has such arithmetic (`narrow_floats.py`)
 
 A processor without VNNI adds pairs of 8-bit products in 16 bits, which saturate: there weights take 7 bits, or answers differ
 from one machine to the next (microsoft/onnxruntime #14642).
@@ -16,7 +18,7 @@ from typing import Any, final
 
 import numpy as np
 
-from joulewise.compressing import runtime
+from joulewise.compressing import narrow_floats, runtime
 from joulewise.compressing.data import Array, Data
 
 _CALIBRATE_AT_ONCE = 16
@@ -29,7 +31,11 @@ _INTEGER_OPS = {
     "QLinearConv",
 }
 _VNNI = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}
-_HALF = {"asimdhp"}  # ONNX Runtime has half-precision kernels for ARM's processors only
+_FAST_MATH = {"bf16"}  # as Linux names it on ARM; x86's avx512_bf16 and amx_bf16 are not used by ONNX Runtime
+_DENSE = ("MatMul", "Gemm")
+_NO_INTEGERS = "it has no operator that can be computed in int8"
+_NVIDIA = ("cuda", "tensorrt")
+_BRAIN_SINCE = (8, 0)  # CUDA's compute capability
 
 
 class CannotMake(Exception):  # noqa: N818 - it names the state
@@ -47,12 +53,14 @@ class Maker:
         calibration: Data,
         device: str = "cpu",
         flags: frozenset[str] | None = None,
+        capability: Callable[[], tuple[int, int] | None] = narrow_floats.capability,
     ) -> None:
         self.base = base
         self._folder = folder
         self._calibration = calibration
         self._device = device
         self._flags = cpu_flags() if flags is None else flags
+        self._capability = capability
         self._folded: Path | None = None
 
     def make(self, name: str) -> Path:
@@ -77,6 +85,8 @@ class Maker:
             import onnxruntime
             from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
+            if all(node.domain not in ("", "ai.onnx") for node in _nodes(self.base)):
+                raise CannotMake(_NO_INTEGERS)
             path = self._folder / "folded.onnx.tmp"
             options = runtime.options()
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
@@ -109,6 +119,8 @@ class Maker:
         if not self._calibration.rows:
             raise CannotMake("there are no rows to calibrate on")
         kinds = {node.op_type for node in _nodes(self.base)}
+        if not kinds & {"Conv", *_DENSE}:
+            raise CannotMake(_NO_INTEGERS)
         quantize_static(
             self._fold(),
             path,
@@ -118,20 +130,29 @@ class Maker:
             reduce_range=self._seven_bits,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            op_types_to_quantize=None if "Conv" in kinds else ["MatMul", "Gemm"],
+            op_types_to_quantize=None if "Conv" in kinds else list(_DENSE),
         )
         _changed(path)
 
     def _half(self, path: Path) -> None:
-        if self._device == "cpu" and not self._flags & _HALF:
-            raise CannotMake("ONNX Runtime has no half-precision arithmetic on this processor")
+        self._narrow(narrow_floats.FP16, path)
+
+    def _brain(self, path: Path) -> None:
+        if self._device == "cpu" and self._flags & _FAST_MATH:
+            narrow_floats.mark(self.base, path)
+            return
+        there = self._capability() if self._device in _NVIDIA else None
+        if there is not None and there < _BRAIN_SINCE:
+            raise CannotMake(
+                f"this GPU's compute capability is {there[0]}.{there[1]}: bfloat16 arithmetic begins with 8.0"
+            )
+        self._narrow(narrow_floats.BF16, path)
+
+    def _narrow(self, kind: narrow_floats.Kind, path: Path) -> None:
         import onnx
-        from onnxruntime.transformers.float16 import convert_float_to_float16
 
-        onnx.save(convert_float_to_float16(onnx.load(str(self.base)), keep_io_types=True), str(path))
-
-    def _brain(self, _path: Path) -> None:
-        raise CannotMake("ONNX Runtime has no bfloat16 kernels for most operators, on any device of ours")
+        takes = narrow_floats.taken_by(self._device)
+        onnx.save(narrow_floats.convert(onnx.load(str(self.base)), kind, takes), str(path))
 
     @property
     def _seven_bits(self) -> bool:
@@ -204,4 +225,4 @@ def _nodes(path: Path) -> Any:
 def _changed(path: Path) -> None:
     """Raise CannotMake if nothing in a model was quantised."""
     if not _INTEGER_OPS & {node.op_type for node in _nodes(path)}:
-        raise CannotMake("it has no operator that can be computed in int8")
+        raise CannotMake(_NO_INTEGERS)

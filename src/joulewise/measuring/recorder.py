@@ -59,6 +59,7 @@ _MACHINE_COUNTERS = (
     "pressure_io_s",
     "pressure_memory_s",
 )
+_WHOLE = ("run", "serve")  # roles of which the root process is the work from its first moment on
 _GAUGES = ("resident_bytes", "processes", "threads", "memory_used_bytes")
 
 
@@ -184,10 +185,10 @@ class Recorder:
     def start(self) -> None:
         """Begin to tick in a daemon thread; returns at once.
 
-        A process that records itself is counted from here on: a call that holds the interpreter (a long sum, a
+        A process that records itself is counted from here on (one that serves, from its beginning: that is what waking costs): a call that holds the interpreter (a long sum, a
         compiled kernel) may keep the thread from its first tick until it is over.
         """
-        if self.work.root_pid == os.getpid():
+        if self.work.root_pid == os.getpid() and self.work.role not in _WHOLE:
             self._own_cpu_s = time.process_time()
         self._thread.start()
 
@@ -269,7 +270,7 @@ class Recorder:
 
     def _record(self) -> None:
         meters = self._open()
-        tree = ProcessTree(self.work.root_pid, from_start=self.work.role == "run", mark=self.work.mark)
+        tree = ProcessTree(self.work.root_pid, from_start=self.work.role in _WHOLE, mark=self.work.mark)
         if self._own_cpu_s is not None:
             tree.root_began(time.process_time() - self._own_cpu_s)
         counters = MachineCounters(self.work.root_pid)

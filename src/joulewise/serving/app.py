@@ -5,7 +5,7 @@
 
 `wire.py` brings requests from sockets, `asgi.py` from any ASGI server. Each exchange goes through `opened`, `head` (its headers
 are here), `took` (some of its body is) and `whole`; `gone` if its client leaves. Every response, errors too, says what it
-cost: `x-joules`, `x-joules-basis`, `x-gco2e`, `x-cache`, `x-variant`.
+cost: `x-joules`, `x-joules-basis`, `x-gco2e`, `x-cost`, `x-cache`, `x-variant`.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ _SILENCE_S = 1.0
 _OPEN = frozenset(("/healthz", "/v2/health/live"))  # and readiness: these ask for no key
 _Page = Callable[[], Reply]
 _UNKNOWN = Cost()
+_UNPRICED = Rate(0.0, None, Basis.ASSUMED)
 _BASIS = {basis: basis.word.encode() for basis in Basis}
 
 
@@ -66,6 +67,11 @@ class Service:
         self.more: Callable[[], Mapping[str, float]] = dict  # counters to show beside our own
         self._api_keys = [key.strip().encode() for key in api_key.split(",") if key.strip()]
         self._executor = executor
+        self._priced = (
+            _UNPRICED,
+            0.0,
+            _UNKNOWN,
+        )  # the last rate and CPU time, and the headers that they came to
         self._deadlines = Deadlines(self._late)
         self._posts: dict[str, tuple[Endpoint, str, str]] = {}
         self._pages: dict[str, _Page] = {}
@@ -234,9 +240,20 @@ class Service:
             self.counters.answered(reply.status, None, None)
             return _UNKNOWN
         cpu_s = reply.cpu_s + self.tally.overhead_s
-        joules, grams = rate.joules * cpu_s, None if rate.grams is None else rate.grams * cpu_s
-        self.counters.answered(reply.status, joules, grams)
-        return Cost(b"%.3g" % joules, _BASIS[rate.basis], b"unknown" if grams is None else b"%.3g" % grams)
+        joules = rate.joules * cpu_s
+        grams = None if rate.grams is None else rate.grams * cpu_s
+        money = None if rate.money is None else rate.money * cpu_s
+        self.counters.answered(reply.status, joules, grams, money)
+        for_rate, for_cpu_s, cost = self._priced
+        if for_rate is not rate or for_cpu_s != cpu_s:  # a batch's requests cost the same: it is written once
+            cost = Cost(
+                b"%.3g" % joules,
+                _BASIS[rate.basis],
+                b"unknown" if grams is None else b"%.3g" % grams,
+                b"unknown" if money is None else f"{money:.3g} {rate.currency}".encode(),
+            )
+            self._priced = rate, cpu_s, cost
+        return cost
 
     def _batch(self, rows: int, cpu_s: float) -> None:
         self.counters.batches += 1

@@ -53,6 +53,7 @@ class Asgi:
             (b"x-joules", cost.joules),
             (b"x-joules-basis", cost.basis),
             (b"x-gco2e", cost.grams),
+            (b"x-cost", cost.money),
             (b"x-cache", reply.cache),
             (b"x-variant", reply.variant),
             *more_headers(reply),

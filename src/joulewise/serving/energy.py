@@ -1,4 +1,4 @@
-"""What a request cost: its CPU time, times the joules (and grams) that a CPU-second of this server costs.
+"""What a request cost: its CPU time, times the joules (grams, money) that a CPU-second of this server costs.
 
     CPU of a request  = CPU of its batch x its rows / rows of the batch + mean CPU per request outside the model
     joules at the wall = CPU of the request x joules of the recording so far / its CPU-seconds
@@ -31,14 +31,18 @@ class Rate:
     joules: float
     grams: float | None
     basis: Basis
+    money: float | None = None
+    currency: str = ""
 
 
-def rate(spent: Spent, work_cpu_s: float | None) -> Rate | None:
-    """Return the rate that a recording shows so far; None while too little has happened to tell."""
+def rate(spent: Spent, work_cpu_s: float | None, currency: str = "") -> Rate | None:
+    """Return the rate that a recording shows so far, money in `currency`; None while too little has happened to tell."""
     if work_cpu_s is None or work_cpu_s < _LEAST_CPU_S or spent.energy_j is None or spent.energy_j.value <= 0:
         return None
     grams = None if spent.carbon_g is None else spent.carbon_g.value / work_cpu_s
-    return Rate(spent.energy_j.value / work_cpu_s, grams, max(Basis.MODELLED, spent.energy_j.basis))
+    money = None if spent.cost is None else spent.cost.value / work_cpu_s
+    basis = max(Basis.MODELLED, spent.energy_j.basis)
+    return Rate(spent.energy_j.value / work_cpu_s, grams, basis, money, currency)
 
 
 def pace(interval_s: float, requests_cpu_s: float, over_s: float, tick_cpu_s: float) -> float:
@@ -63,6 +67,7 @@ class Tally:
         self._busy_s = 0.0
         self.standing_by_s = 0.0
         self.model_s = 0.0
+        self.overhead_s = 0.0  # of a request, the mean, outside the model: reading, parsing, writing
         self.requests = 0
 
     def enter(self) -> None:
@@ -90,16 +95,12 @@ class Tally:
         now_s = self._cpu_s()
         self._busy_s += now_s - self._mark_s
         self._mark_s = now_s
+        self.overhead_s = max(0.0, self._busy_s - self.model_s) / self.requests
 
     @property
     def inside(self) -> int:
         """How many requests are inside."""
         return self._inside
-
-    @property
-    def overhead_s(self) -> float:
-        """Mean CPU seconds per request outside the model: reading, parsing, writing; as of the last batch."""
-        return max(0.0, self._busy_s - self.model_s) / self.requests if self._busy_s else 0.0
 
     @property
     def busy_s(self) -> float:

@@ -40,6 +40,7 @@ class Cost(NamedTuple):
     joules: bytes = b"unknown"
     basis: bytes = b"unknown"
     grams: bytes = b"unknown"
+    money: bytes = b"unknown"
 
 
 def more_headers(reply: Reply) -> list[tuple[bytes, bytes]]:

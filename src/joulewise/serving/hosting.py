@@ -38,7 +38,9 @@ def host(
     """
 
     def load(folder: ModelFolder, variant: Variant) -> Model:
-        model = OnnxModel(variant.path, variant.name, threads, variant.sha256, variant.device)
+        model = OnnxModel(
+            variant.path, variant.name, threads, variant.sha256, variant.device, variant.precision
+        )
         for note in model.notes:
             told(f"{variant.name}: {note}")
         return feed(folder, model)
@@ -58,20 +60,19 @@ def host(
     ]
     service = Service(endpoints, limits, rate, api_key, executor)
     for folder, endpoint in zip(folders, endpoints, strict=True):
-        if len(folder.variants) > 1:
-            endpoint.variants = Variants(
-                endpoint,
-                options(folder),
-                turned(folder, policy or Policy(latency_target_s=limits.latency_target_s)),
-                told=told,
-                g_per_kwh=g_per_kwh,
-                spent_j=lambda: service.counters.joules,
-            )
+        endpoint.variants = Variants(
+            endpoint,
+            options(folder),
+            turned(folder, policy or Policy(latency_target_s=limits.latency_target_s)),
+            told=told,
+            g_per_kwh=g_per_kwh,
+            spent_j=lambda: service.counters.joules,
+        )
         if endpoint is endpoints[0] or endpoint.always_on:
             endpoint.loaded(endpoint.hosted[endpoint.default])
     if canary is not None:
-        chooser = endpoints[0].variants
-        if chooser is None:
+        if len(folders[0].variants) == 1:
             raise UsageError(f"--canary {canary[0]}: {folders[0].name} has one variant only")
-        chooser.begin(*canary)
+        assert endpoints[0].variants is not None  # noqa: S101 - each has been given one
+        endpoints[0].variants.begin(*canary)
     return service

@@ -45,12 +45,18 @@ class WholeLife:
 
 
 def period(points: Iterable[Mapping[str, Any]], all_j: float | None) -> Period:
-    """Return a serving period from the points of its recording and its joules."""
+    """Return a serving period from the points of its recording and its joules.
+
+    The first answers may come before their joules can be told: they count as the mean of the others.
+    """
     last: Mapping[str, Any] = {}
     for values in points:
         last = values
-    answers = last.get("answers_j")
-    return Period(int(last.get("requests", 0)), None if answers is None else float(answers), all_j)
+    requests, answers = int(last.get("requests", 0)), last.get("answers_j")
+    told = requests - int(last.get("joules_unknown", 0))
+    if answers is None or (requests and not told):
+        return Period(requests, None, all_j)
+    return Period(requests, float(answers) * (requests / told if told else 1.0), all_j)
 
 
 def whole(life: Life, periods: Iterable[Period]) -> WholeLife:

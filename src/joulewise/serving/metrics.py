@@ -27,9 +27,12 @@ class Counters:
     model_cpu_s: float = 0.0
     joules: float = 0.0  # of the answers whose joules were known
     grams: float = 0.0
+    money: float = 0.0
     unknown: int = 0  # answers whose joules were not known
 
-    def answered(self, status: int, joules: float | None, grams: float | None) -> None:
+    def answered(
+        self, status: int, joules: float | None, grams: float | None, money: float | None = None
+    ) -> None:
         """Count one response and what it cost."""
         self.responses[status] = self.responses.get(status, 0) + 1
         if joules is None:
@@ -38,6 +41,8 @@ class Counters:
             self.joules += joules
         if grams is not None:
             self.grams += grams
+        if money is not None:
+            self.money += money
 
     @property
     def requests(self) -> int:
@@ -66,6 +71,8 @@ def shown(service: Service) -> Iterator[Metric]:
     yield Metric("cpu_seconds_total", "counter", "CPU seconds by use; standing_by is while no request was inside.", [({"use": "requests"}, tally.busy_s), ({"use": "model"}, tally.model_s), ({"use": "standing_by"}, tally.standing_by_s)])
     yield Metric("joules_total", "counter", "Joules at the wall of the answers whose joules are known.", [(none, count.joules)])
     yield Metric("gco2e_total", "counter", "Grams of CO2e of those.", [(none, count.grams)])
+    priced = [({"currency": rate.currency}, count.money)] if rate and rate.money is not None else []
+    yield Metric("cost_total", "counter", "What their electricity costs; nothing where no tariff is set.", priced)
     yield Metric("joules_unknown_total", "counter", "Answers whose joules are not known.", [(none, count.unknown)])
     yield Metric("joules_per_cpu_second", "gauge", "What a CPU second costs at the wall now.", [(none, joules)])
     models = [({"model": name}, one) for name, one in service.endpoints.items()]

@@ -47,7 +47,13 @@ class OnnxModel:
     """An ONNX file in ONNX Runtime on a device; with `sha256`, no other file than that."""
 
     def __init__(
-        self, path: Path, name: str = "", threads: int = 1, sha256: str = "", device: str = "cpu"
+        self,
+        path: Path,
+        name: str = "",
+        threads: int = 1,
+        sha256: str = "",
+        device: str = "cpu",
+        precision: str = "",
     ) -> None:
         data = _read(path)
         digest = hashlib.sha256(data).hexdigest()
@@ -57,7 +63,7 @@ class OnnxModel:
             )
         self.name = name or path.stem
         self.version = digest[:16]
-        self._session = runtime.session(path, threads, device)
+        self._session = runtime.session(path, threads, device, precision)
         self.inputs = tuple(_spec(node, path) for node in self._session.get_inputs())
         self.outputs = tuple(_spec(node, path) for node in self._session.get_outputs())
         if not self.inputs:

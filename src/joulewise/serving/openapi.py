@@ -13,6 +13,7 @@ HEADERS = {
     "x-joules": "Joules at the wall that this answer took; `unknown` until the recording can tell",
     "x-joules-basis": "How they are known: modelled or assumed",
     "x-gco2e": "Grams of CO2e from that electricity",
+    "x-cost": "What that electricity costs, with its currency; `unknown` where no tariff is set",
     "x-cache": "hit, shared (computed once for equal requests), miss, or off",
     "x-variant": "The model and the version that answered",
 }

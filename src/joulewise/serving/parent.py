@@ -4,8 +4,9 @@ Run as a program by `python -I -S` it loads next to nothing (3 MB of its own) an
 that asleep costs no CPU time at all. Connections that come while no worker is there wait in the kernel; a worker takes them
 from the same socket, and there is no proxy on their way.
 
-    parent.py FDS COMMAND...     FDS: the sockets' numbers with commas between; COMMAND finds them as systemd hands them
-                                 over, from 3 on, with LISTEN_FDS and LISTEN_PID
+    parent.py [--once] FDS COMMAND...     FDS: the sockets' numbers with commas between; COMMAND finds them as systemd hands
+                                          them over, from 3 on, with LISTEN_FDS and LISTEN_PID. --once: end when nobody asks
+                                          any more, somebody else (systemd) waits on the sockets
 
 Each worker has a channel to the parent, and a journal in memory that outlives it (`keeping.py`). It hands a duplicate of each
 connection over, and writes down what was read and is not answered yet. When it is killed, its connections are still open: the
@@ -18,6 +19,9 @@ next worker is given them with what the journal tells, and goes on.
 A worker that ends with 0 was tired: the next is started when the next connection comes. One that was killed or failed is
 replaced at the next connection, too, or at once if it left connections; after three failures in a row there are
 pauses between, up to a minute. SIGTERM and SIGINT are handed on, and end the parent with the first worker's code.
+
+Where memory that outlives a worker cannot be had (all but Linux) there are no channel and no journal: the parent sleeps and
+wakes as everywhere, but there is one worker, whose connections end with it.
 """
 
 import _socket  # what `socket` is made of, at a tenth of its size
@@ -51,6 +55,7 @@ MOST_WORKERS = 64
 JOURNAL_BYTES = 512 * (256 << 10)  # sparse: a page exists once it was written to
 LINES, LINE_BYTES = 2 * MOST_WORKERS, 32  # of the board: those that end have one, too
 KEEPING = "JOULEWISE_KEEPING"
+_KEEPS = hasattr(posix, "memfd_create")
 
 
 class Worker:
@@ -59,19 +64,26 @@ class Worker:
     def __init__(self, pid: int, number: int, channel: "Any", journal: int) -> None:
         self.pid = pid
         self.number = number  # 0 is the first: it says how many there are
-        self.channel = channel
+        self.channel = channel  # None where nothing is kept
         self.journal = journal
         self.kept: dict[int, int] = {}  # duplicates of its connections, by slot
         self.began_s = time.monotonic()
         self.given = 0  # connections it was given and has not said `k` of yet
         self.up = self.ending = False
 
+    def close(self) -> None:
+        """Let go of what stands between the two."""
+        if self.channel is not None:
+            self.channel.close()
+            posix.close(self.journal)
+
 
 class Parent:
-    """Starts workers, one at a time unless the first of them asks for more."""
+    """Starts workers, one at a time unless the first of them asks for more; with `once` it ends when they are tired."""
 
-    def __init__(self, fds: "Sequence[int]", begin: "Callable[[str], int]") -> None:
+    def __init__(self, fds: "Sequence[int]", begin: "Callable[[str], int]", *, once: bool = False) -> None:
         self._fds = fds
+        self._once = once
         self._begin = begin  # called in the worker's process with its place; returns its exit code, or execs
         self._workers: list[Worker] = []
         self._homeless: list[tuple[int, int, int]] = []  # connection, slot, journal (a duplicate of its own)
@@ -80,12 +92,13 @@ class Parent:
         self._failures = 0
         self._pause_until_s = 0.0
         self._code = 0
-        self._board = posix.memfd_create("joulewise-board", 0)
-        posix.ftruncate(self._board, LINES * LINE_BYTES)
+        self._board = _memory("joulewise-board", LINES * LINE_BYTES) if _KEEPS else -1
 
     def keep(self, *, awake: bool = True) -> int:
         """Start workers until told to end; returns the exit code. The first is started at once, if `awake`."""
-        woken, wakes = posix.pipe2(posix.O_NONBLOCK | posix.O_CLOEXEC)
+        woken, wakes = posix.pipe()
+        for fd in (woken, wakes):
+            posix.set_blocking(fd, False)
         set_wakeup_fd(wakes, warn_on_full_buffer=False)
         for number in (SIGTERM, SIGINT, SIGCHLD):
             signal(number, self._heard)
@@ -105,6 +118,8 @@ class Parent:
                 if not self._workers:
                     return self._code
                 continue
+            if self._once and not (self._workers or self._homeless or self._wanted):
+                return 0
             self._settle(came=came)
 
     def _wait(self, woken: int) -> bool:
@@ -112,7 +127,8 @@ class Parent:
         look = select.poll()
         look.register(woken, select.POLLIN)
         for worker in self._workers:
-            look.register(worker.channel.fileno(), select.POLLIN)
+            if worker.channel is not None:
+                look.register(worker.channel.fileno(), select.POLLIN)
         timeout_ms: float | None = _AGAIN_MS if self._homeless and self._workers else None
         pause_ms = 1000 * (self._pause_until_s - time.monotonic())
         if pause_ms > 0:
@@ -148,15 +164,20 @@ class Parent:
     def _start(self) -> None:
         taken = {worker.number for worker in self._workers}
         number = next(n for n in range(LINES) if n not in taken)
-        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-        journal = posix.memfd_create("joulewise-journal", 0)
-        posix.ftruncate(journal, JOURNAL_BYTES)
+        ours = theirs = None
+        journal, place = -1, ""
+        if _KEEPS:
+            ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+            journal = _memory("joulewise-journal", JOURNAL_BYTES)
+            place = f"{theirs.fileno()},{journal},{self._board},{number}"
         blocked = pthread_sigmask(SIG_BLOCK, (SIGTERM, SIGINT, SIGCHLD))
         pid = posix.fork()
         if pid == 0:
-            ours.close()
-            self._become(blocked, f"{theirs.fileno()},{journal},{self._board},{number}")
-        theirs.close()
+            if ours is not None:
+                ours.close()
+            self._become(blocked, place)
+        if theirs is not None:
+            theirs.close()
         self._workers.append(Worker(pid, number, ours, journal))
         self._workers.sort(key=lambda worker: worker.number)
         pthread_sigmask(SIG_SETMASK, blocked)
@@ -169,8 +190,7 @@ class Parent:
             for number in (SIGTERM, SIGINT, SIGCHLD):
                 signal(number, 0)
             for worker in self._workers:  # nobody else's connections may stay open in here
-                worker.channel.close()
-                posix.close(worker.journal)
+                worker.close()
                 for fd in worker.kept.values():
                     posix.close(fd)
             for connection, _slot, journal in self._homeless:
@@ -183,7 +203,7 @@ class Parent:
 
     def _listen(self, worker: Worker) -> None:
         """Take all that a worker says."""
-        while True:
+        while worker.channel is not None:
             try:
                 text, passed, _flags, _from = worker.channel.recvmsg(
                     64, _socket.CMSG_SPACE(4), _socket.MSG_DONTWAIT | _socket.MSG_CMSG_CLOEXEC
@@ -212,6 +232,8 @@ class Parent:
 
     def _tell(self, worker: Worker, text: bytes, *fds: int) -> bool:
         """Say something to a worker; returns False if it does not listen now."""
+        if worker.channel is None:
+            return False
         passed = b"".join(fd.to_bytes(4, sys.byteorder) for fd in fds)
         try:
             worker.channel.sendmsg(
@@ -253,15 +275,15 @@ class Parent:
     def _bury(self, worker: Worker, code: int) -> None:
         if worker.number == 0:
             self._code = code
-        worker.channel.close()
-        posix.pwrite(self._board, bytes(LINE_BYTES), LINE_BYTES * worker.number)
+        if _KEEPS:
+            posix.pwrite(self._board, bytes(LINE_BYTES), LINE_BYTES * worker.number)
         lost = bool(code) and not self._asked
         for slot, connection in worker.kept.items():
             if lost:
                 self._homeless.append((connection, slot, posix.dup(worker.journal)))
             else:
                 posix.close(connection)
-        posix.close(worker.journal)
+        worker.close()
         if lost:
             lived = time.monotonic() - worker.began_s >= _LIVED_S
             self._failures = 1 if lived else self._failures + 1
@@ -288,9 +310,8 @@ class Parent:
 
 def start(fds: "Sequence[int]", command: "Sequence[str]", place: str) -> "NoReturn":
     """Become the command, with the sockets where systemd would put them, and `place` in its environment."""
-    moved = [
-        posix.dup(int(fd)) for fd in place.split(",")[:3]
-    ]  # so that none is overwritten before it is moved
+    kept = place.split(",") if place else []
+    moved = [posix.dup(int(fd)) for fd in kept[:3]]  # so that none is overwritten before it is moved
     spare = [posix.dup(fd) for fd in fds]
     for number, fd in enumerate(spare):
         posix.dup2(fd, _FIRST_FD + number)
@@ -307,8 +328,16 @@ def start(fds: "Sequence[int]", command: "Sequence[str]", place: str) -> "NoRetu
     environment[b"LISTEN_FDS"] = b"%d" % len(fds)
     environment[b"LISTEN_PID"] = b"%d" % posix.getpid()
     environment[b"JOULEWISE_PARENT"] = b"%d" % posix.getppid()
-    environment[KEEPING.encode()] = ",".join([*told, place.split(",")[3]]).encode()
+    if kept:
+        environment[KEEPING.encode()] = ",".join([*told, kept[3]]).encode()
     posix.execve(command[0], list(command), environment)
+
+
+def _memory(name: str, size: int) -> int:
+    """Return memory that several processes see; what nobody wrote to does not exist yet."""
+    fd = posix.memfd_create(name, 0)
+    posix.ftruncate(fd, size)
+    return fd
 
 
 def _named(code: int) -> str:
@@ -320,5 +349,7 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    numbers, orders = [int(fd) for fd in sys.argv[1].split(",")], sys.argv[2:]
-    sys.exit(Parent(numbers, lambda place: start(numbers, orders, place)).keep())
+    just_once = sys.argv[1] == "--once"
+    given = sys.argv[1 + just_once :]
+    numbers, orders = [int(fd) for fd in given[0].split(",")], given[1:]
+    sys.exit(Parent(numbers, lambda place: start(numbers, orders, place), once=just_once).keep())

@@ -52,19 +52,19 @@ def listen(host: str, port: int) -> socket.socket:
     return opened
 
 
-def activated() -> list[socket.socket]:
-    """Return the listening sockets that systemd, or our own parent, has handed over; none if nobody did."""
+def activated() -> tuple[list[socket.socket], bool]:
+    """Return the listening sockets that were handed over (none if nobody did), and whether our own parent did it, not systemd."""
     told = os.environ.pop("LISTEN_PID", ""), os.environ.pop("LISTEN_FDS", "")
     parent = os.environ.pop("JOULEWISE_PARENT", "")
     os.environ.pop("LISTEN_FDNAMES", None)
     if told[0] != str(os.getpid()) or not told[1].isdigit():
-        return []
+        return [], False
     if parent:
         _end_with(int(parent))
     opened = [socket.socket(fileno=fd) for fd in range(_FIRST_FD, _FIRST_FD + int(told[1]))]
     for one in opened:
         one.set_inheritable(False)
-    return opened
+    return opened, bool(parent)
 
 
 def _end_with(parent: int) -> None:

@@ -30,8 +30,10 @@ from joulewise.serving.replicas import Replicas
 from joulewise.serving.sleeping import Standby, sleep_after_s
 from joulewise.serving.wire import Front
 
-_LOOK_EVERY_S = 10.0
+_NOTE_EVERY_S = 10.0
+_AROUND = 2.0  # times a tick: with what follows from it in the event loop (a new rate, this pace, a point)
 _DRAIN_S = 30
+_UNKNOWN_S = 1.0  # while the rate is not known it is looked for so often, however rare the ticks are
 _SHORTEST_S, _LOOK_AGAIN_S = 1.0, 60.0  # between two looks whether it is time to rest
 _BACKLOG = 512
 _USUAL_BYTES = 100_000_000
@@ -66,11 +68,14 @@ class RateOf:
     def __call__(self) -> Rate | None:
         """Return the rate, None while it is not known."""
         now_s = self._now_s()
-        if now_s - self._looked_s >= self._recorder.interval_s:  # between two ticks there is nothing new
+        every_s = self._recorder.interval_s  # between two ticks there is nothing new
+        if now_s - self._looked_s >= (every_s if self._rate else min(every_s, _UNKNOWN_S)):
             self._looked_s = now_s
             latest = self._recorder.latest
             if latest is not None:
-                self._rate = rate(spent(latest, self._place, latest.t_s), latest.work_cpu_s) or self._rate
+                currency = self._place.tariff.currency if self._place.tariff else ""
+                so_far = spent(latest, self._place, latest.t_s)
+                self._rate = rate(so_far, latest.work_cpu_s, currency) or self._rate
         return self._rate
 
 
@@ -84,7 +89,8 @@ def serve(
 ) -> str:
     """Serve until SIGTERM, Ctrl-C or, with `rest`, until nobody asks any more; returns why when the last answer is out.
 
-    With a `keeper` connections outlive this worker; with `replicas`, too, it is one of several. A second signal ends at once.
+    With a `keeper` connections outlive this worker; with `replicas`, too, it is one of several. A second Ctrl-C ends at once; a
+    second SIGTERM does not: systemd sends one to all, and the parent hands its own on.
     """
     gc.freeze()  # what is loaded stays: nobody need look at it again and again
     new_event_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
@@ -114,13 +120,14 @@ async def _serve(
         _outlive(front, keeper, asked)
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
-    def ask() -> None:
-        if asked.done():
+    def ask(number: int) -> None:
+        if not asked.done():
+            asked.set_result("asked to end")
+        elif number == signal.SIGINT:
             os._exit(130)
-        asked.set_result("asked to end")
 
     for number in before:
-        loop.add_signal_handler(number, ask)
+        loop.add_signal_handler(number, ask, number)
     servers = [await loop.create_server(front, sock=one, backlog=_BACKLOG) for one in listening]
     tasks = [asyncio.create_task(_keep_pace(service, recorder))]
     if keeper is not None:
@@ -173,18 +180,17 @@ def _outlive(front: Front, keeper: Keeper, asked: asyncio.Future[str]) -> None:
 
 async def _keep_pace(service: Service, recorder: Records) -> None:
     """Write down what was answered, and let the recorder tick more slowly while little comes."""
-    seen, busy_s, ticks_s = 0, 0.0, _recorder_cpu_s()
+    seen, noted_s, busy_s, ticks_s, tick_s = 0, time.monotonic(), 0.0, _recorder_cpu_s(), 0.0
     while True:
-        over_s = max(_LOOK_EVERY_S, recorder.interval_s)
+        over_s = recorder.interval_s  # a tick is weighed against what came since the last one
         await asyncio.sleep(over_s)
-        ticks = max(1.0, over_s / recorder.interval_s)
         busy_now_s, ticks_now_s = service.tally.busy_s, _recorder_cpu_s()
-        recorder.interval_s = pace(
-            recorder.interval_s, busy_now_s - busy_s, over_s, (ticks_now_s - ticks_s) / ticks
-        )
+        tick_s = (tick_s + ticks_now_s - ticks_s) / 2  # a mean: now and then none or two fall into one look
+        recorder.interval_s = pace(over_s, busy_now_s - busy_s, over_s, _AROUND * tick_s)
         busy_s, ticks_s = busy_now_s, ticks_now_s
-        if service.counters.requests > seen:
-            seen = service.counters.requests
+        now_s = time.monotonic()
+        if service.counters.requests > seen and now_s - noted_s >= _NOTE_EVERY_S:
+            seen, noted_s = service.counters.requests, now_s
             note(service, recorder)
 
 
@@ -314,6 +320,7 @@ def note(service: Service, recorder: Records) -> None:
             "cache_hits": sum(one.counters.hits for one in models),
             "cache_shared": sum(one.counters.shared for one in models),
             "answers_j": round(count.joules, 4),
+            "joules_unknown": count.unknown,
             "requests_cpu_s": round(tally.busy_s, 4),
             "standing_by_cpu_s": round(tally.standing_by_s, 4),
             **{

@@ -32,7 +32,7 @@ _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")  # not the locale's
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _HEAD = (
     b"%b%bcontent-type: %b\r\ncontent-length: %d\r\nx-joules: %b\r\nx-joules-basis: %b\r\nx-gco2e: %b\r\n"
-    b"x-cache: %b\r\nx-variant: %b\r\n%b\r\n%b"
+    b"x-cost: %b\r\nx-cache: %b\r\nx-variant: %b\r\n%b\r\n%b"
 )
 _KILLED_BODY = (
     b'{"error":"the worker was killed while it computed this batch; the request was not tried again"}'
@@ -347,7 +347,7 @@ class Connection(asyncio.Protocol):
         body = reply.body
         head = _HEAD % (
             _LINES[reply.status], self._front.date, reply.kind, len(body), cost.joules, cost.basis, cost.grams,
-            reply.cache, reply.variant, more, body if exchange.method != "HEAD" else b"",
+            cost.money, reply.cache, reply.variant, more, body if exchange.method != "HEAD" else b"",
         )  # fmt: skip
         self._turn, self._working = None, False
         self._since_s = time.monotonic()

@@ -85,11 +85,10 @@ def joulewise(folder: Path) -> Tracker:
             n: [v for v in recording.ticks.energy_j.get(d, ()) if v is not None] for d, n in names.items()
         }
         seen: dict[str, float | None] = {n: c[-1] - c[0] if c else None for n, c in columns.items()}
-        if seen["package"] is None:
-            from joulewise import wiring
-
-            modelled = wiring.account(recording).footprint.energy_j["cpu"]
-            seen |= {"modelled, and said": modelled.value, "low": modelled.low, "high": modelled.high}
+        for device in recording.devices:  # what stands in where no counter can be read, and says so
+            column = [v for v in recording.ticks.energy_j.get(device.id, ()) if v is not None]
+            if device.component == "cpu" and device.basis and column:
+                seen[f"{device.id} ({device.basis.name.lower()})"] = column[-1] - column[0]
         return seen
 
     return run.__enter__, stop

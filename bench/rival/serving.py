@@ -11,10 +11,12 @@ import asyncio
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from urllib.request import Request, urlopen
@@ -65,7 +67,7 @@ def main(litserve: Path, rounds: int) -> None:
             ports[name] = free_port()
             processes[name] = subprocess.Popen(
                 [*command, str(ports[name])], cwd=folder, env=environment,
-                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
         try:
             seen: dict[str, list[float]] = {name: [] for name in ports}
@@ -89,12 +91,19 @@ def main(litserve: Path, rounds: int) -> None:
                 )
         finally:
             for process in processes.values():
-                process.terminate()
-            for process in processes.values():
-                try:
-                    process.wait(20)
-                except subprocess.TimeoutExpired:
-                    process.kill()
+                end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a server and whatever it has started: LitServe's processes outlive a terminated parent."""
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def ready(port: int) -> None:

@@ -29,12 +29,14 @@ _COLUMNS = ("month", "run_id", *_WHO, "duration_s", *_ENERGY)
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which rows count: months from `since` to `until` ("2026-11", both included; "" is open), one project, one person."""
+    """Which rows count: months from `since` to `until` ("2026-11", both included; "" is open), one project, person, device, zone."""
 
     since: str = ""
     until: str = ""
     project: str | None = None
     person: str | None = None
+    device: str | None = None
+    zone: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +197,8 @@ def asked(by: str, chosen: Filter) -> tuple[str, str, dict[str, Any]]:
         ("month", "<=", chosen.until or None),
         ("project", "=", chosen.project),
         ("person", "=", chosen.person),
+        ("device", "=", chosen.device),
+        ("zone", "=", chosen.zone),
     ):
         if value is not None:
             name = f"asked{len(values)}"

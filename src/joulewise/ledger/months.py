@@ -109,8 +109,8 @@ def write_months(store: Store, run_ids: Iterable[str], rows: Sequence[Mapping[st
 def unread(store: Store, root: str, most: int) -> list[dict[str, Any]]:
     """Return recordings of a folder whose rows were made from their summaries alone, the newest first."""
     return store.query(
-        "SELECT r.* FROM months m JOIN recordings r ON r.run_id = m.run_id "
-        "WHERE m.person IS NULL AND r.root = :root ORDER BY m.month DESC LIMIT :most",
+        "SELECT r.* FROM months m CROSS JOIN recordings r WHERE r.run_id = m.run_id "  # in this order, for SQLite
+        "AND m.person IS NULL AND r.root = :root ORDER BY m.month DESC LIMIT :most",
         {"root": root, "most": most},
     )
 

@@ -162,9 +162,12 @@ def budget_words(budget: MonthlyBudget, used: Figure | None) -> str:
     if used is None:
         return f"{limit} a month; what was used is not known"
     left = budget.limit - used.value
-    ends = f"({format_si(budget.limit - used.high, budget.unit)} to {format_si(budget.limit - used.low, budget.unit)})"
+    ends = sorted(budget.limit - end for end in (used.low, used.high))
+    if left < 0:
+        ends = [-ends[1], -ends[0]]
+    said = f"({format_si(ends[0], budget.unit)} to {format_si(ends[1], budget.unit)})"
     word = f"{format_si(left, budget.unit)} left" if left >= 0 else f"over by {format_si(-left, budget.unit)}"
-    return f"{format_figure(used, budget.unit)} of {limit} used, {word} {ends}"
+    return f"{format_figure(used, budget.unit)} of {limit} used, {word} {said}"
 
 
 def landing_words(landing: Landing) -> str:

@@ -4,7 +4,7 @@
     python bench/rivals.py truth                  joules against counters whose truth is known (root, Linux)
     python bench/rivals.py killed                 what is on disk after kill -9
     python bench/rivals.py idle                   CPU and memory of being there; whom a tracker asks on the network
-    python bench/rivals.py why                    what TraceML says of programs with a planted waste, and joulewise
+    python bench/rivals.py why [PROGRAM ...]      what TraceML says of programs with a planted waste, and joulewise
     python bench/rivals.py serving                LitServe and `joulewise serve`, side by side
 
 Each tool gets an environment of its own under build/rivals, made with pip from the usual index at the first need;

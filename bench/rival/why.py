@@ -24,7 +24,7 @@ LEADS = {  # TraceML's verdict: the planted causes that its documentation sends 
     "RESIDUAL": {"checkpoint_too_often", "logging_overhead", "validation_too_often", "unbatched_inference"},
     "COMPUTE": {"small_batch", "precision_unused", "oversized_model"},
 }  # fmt: skip
-QUIET = ("BALANCED", "NO_DATA", "NORMAL", "none")
+QUIET = ("BALANCED", "NO_DATA", "NORMAL", "INSUFFICIENT", "none")
 LIMIT_S = 900
 
 

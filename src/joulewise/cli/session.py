@@ -135,7 +135,7 @@ class Session:
             if now_s < _FIRST_S:
                 waits.append(_FIRST_LOOKS_S)
         if self._idling is not None:
-            waits.append(min(self._settings.alert_idle_s / 4, _IDLE_LOOKS_S))
+            waits.append(min(max(self._settings.alert_idle_s / 4, _FIRST_LOOKS_S), _IDLE_LOOKS_S))
         return max(_LEAST_WAIT_S, min(waits)) if waits else None
 
     def look(self) -> Verdict:

@@ -155,10 +155,12 @@ class TestEveryRoute:
             pot = Pot(store, f"pot-{name}")
             pot.join({"energy_j": 100.0})
             pot.spend(ids[name], Spending(energy_j=60.0))
-            both = [run.run_id for run in list_runs(store, limit=None) if run.name == name]
+            one, two = (run.run_id for run in list_runs(store, limit=None) if run.name == name)
             keep(
                 store,
-                Settlement(*both, Cause.SMALL_BATCH, "J", share, share, share, 0.3, True, f"loss of {name}"),
+                Settlement(
+                    one, two, Cause.SMALL_BATCH, "J", share, share, share, 0.3, True, f"loss of {name}"
+                ),
                 now,
             )
         keep_plan(

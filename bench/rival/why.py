@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -54,11 +55,19 @@ def traced(text: str) -> str | None:
     )
 
 
+def free_port() -> int:
+    """Return a port that nobody listens on: its usual ones are taken where two run beside each other."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
 def verdict(python: Path, text: str, work: Path) -> tuple[str, str]:
     """Return TraceML's verdict and the next step that it names."""
     (work / "train.py").write_text(text)
     subprocess.run(
-        [python.with_name("traceml"), "run", "train.py", "--run-name", "seen", "--logs-dir", "logs"],
+        [python.with_name("traceml"), "run", "train.py", "--run-name", "seen", "--logs-dir", "logs",
+         "--aggregator-port", str(free_port()), "--master-port", str(free_port())],
         cwd=work, capture_output=True, timeout=LIMIT_S, check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(work), "PATH": f"{python.parent}:{os.environ['PATH']}"},
     )  # fmt: skip

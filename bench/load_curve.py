@@ -1,11 +1,12 @@
 """How honest is the modelled processor? Leave each measured server out, and predict it as a user's joulewise would.
 
-    python bench/load_curve.py FOLDER      (holds turbostress_curves.csv: server, load_percent, package_w, ...)
+    python bench/load_curve.py [FOLDER]    (holds turbostress_curves.csv: server, load_percent, package_w, ...; else bench/data)
 
 The data are RAPL package watts of eleven AWS bare-metal servers at 0 to 100 % load (turbostress reports by
 benjamin-davy, CC0-1.0). Known of the server left out are its sockets and its processor's TDP, as joulewise knows them
 of a machine; unknown are its idle watts, its watts at full load and its settings. Everything is fitted anew on the
-other ten. Prints the error of the curve's shape, the share of points in the 90 % interval, its width, and the
+other ten. Prints the error of the curve's shape, that of CodeCarbon's (its machine mode, as read in version 3.3.2:
+0.1 + 0.9 load^3 of the full-load watts, here known to both), the share of points in the 90 % interval, its width, and the
 constants that ship in catalogue/load_curve.py.
 """
 
@@ -63,6 +64,15 @@ def shape_error(servers: Curves) -> float:
     return statistics.mean(errors)
 
 
+def codecarbon_error(servers: Curves) -> float:
+    """Return the mean relative error of CodeCarbon's load curve, full-load watts known."""
+    return statistics.mean(
+        abs((0.1 + 0.9 * (load / 100) ** 3) * curve[100] / watts - 1)
+        for curve in servers.values()
+        for load, watts in curve.items()
+    )
+
+
 def coverage(servers: Curves) -> tuple[int, int, list[float]]:
     """Return points inside their 90 % interval, all points, and the intervals' high / low, servers left out in turn."""
     inside, points, widths = 0, 0, []
@@ -77,10 +87,11 @@ def coverage(servers: Curves) -> tuple[int, int, list[float]]:
 
 def main() -> None:
     """Print what the method yields."""
-    if len(sys.argv) != 2:
-        raise SystemExit(f"usage: {sys.argv[0]} FOLDER_WITH_turbostress_curves.csv")
-    servers = curves(Path(sys.argv[1]))
+    if len(sys.argv) > 2:
+        raise SystemExit(f"usage: {sys.argv[0]} [FOLDER_WITH_turbostress_curves.csv]")
+    servers = curves(Path(sys.argv[1]) if len(sys.argv) == 2 else Path(__file__).parent / "data")
     print(f"{len(servers)} servers; shape, leave one out: mean error {100 * shape_error(servers):.1f} %")
+    print(f"0.1 + 0.9 load^3 (CodeCarbon): mean error {100 * codecarbon_error(servers):.1f} %")
     inside, points, widths = coverage(servers)
     print(
         f"90 % interval, idle and full-load watts unknown, leave one out: {inside} of {points} points = {100 * inside / points:.1f} %"

@@ -36,6 +36,7 @@ class Settings:
     push: str = "after"  # when the end of a run sends its recording to a server: after (beside), wait, off
     alerts: str = ""  # address of a webhook that is told of alert_events; never asked unless set
     alert_events: str = "budget,idle,settling"  # what it is told
+    alert_idle_s: float = 300.0  # how long a device must stand idle to be told, while the run goes on
     zone: str = ""  # where the electricity comes from: DE, US-CA, auto; unset: unknown, the world's range
     tariff: str = ""  # "0.30EUR/kWh" or by time of use; unset: the cost is unknown
     currency: str = "EUR"  # of budgets and tariffs
@@ -61,6 +62,10 @@ class Settings:
         ""  # online store of features: a path or redis://host:port/0; unset: online.db in `features`
     )
     meters: str = "auto"  # auto, or the names of the meter families to use, separated by commas
+
+    def tells(self, event: str) -> bool:
+        """Return whether a webhook is to be told of an event."""
+        return bool(self.alerts) and event in self.alert_events.replace(" ", "").split(",")
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,37 @@ def test_targets_and_budgets(joulewise, team):
     assert told["budgets"][0]["used"]["value"] > 0
 
 
+def test_budgets_of_devices_and_zones(joulewise, team):
+    """A budget may be a zone's or a device's: it counts what ran there."""
+    targets(
+        team,
+        '[[budget]]\nzone = "DE"\nmonthly = "1MJ"\n[[budget]]\ndevice = "none of ours"\nmonthly = "1kg"\n',
+    )
+    told = json.loads(joulewise("totals", "--json").stdout)
+
+    assert [b["zone"] for b in told["budgets"]] == ["DE", None]
+    assert told["budgets"][0]["used"]["value"] == pytest.approx(
+        sum(t["energy_j"]["value"] for t in told["totals"])
+    )
+    assert told["budgets"][1]["used"] is None
+    assert "budget of none of ours: 1.00 kg a month; what was used is not known" in joulewise("totals").stdout
+
+
+def test_pots(joulewise, team):
+    """A shared budget that runs of the month drew from says what is left of it, and who drew."""
+    for name in ("one", "two"):
+        ran = joulewise("run", "--quiet", "--name", name, "--pot", "night", "--budget", "1h", "--", "true")
+        assert ran.returncode == 0
+    told = json.loads(joulewise("totals", "--by", "person", "--json").stdout)
+
+    (pot,) = told["pots"]
+    assert pot["limits"]["time_s"] == 3600
+    assert 0 < pot["left"]["time_s"] < 3600
+    assert [d["runs"] for d in pot["drawn"]] == [2]
+    assert "pot night: " in joulewise("totals").stdout
+    assert json.loads(joulewise("totals", "--month", "2020-01", "--json").stdout)["pots"] == []
+
+
 def test_where_it_went(joulewise, team):
     """A month's split adds up to 100 %; what was not seen from inside is said."""
     done = joulewise("diagnose", "--project", "vision", "--month", "this")

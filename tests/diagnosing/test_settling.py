@@ -10,6 +10,7 @@ from joulewise.diagnosing.settling import REPEAT_ARM, settle
 from joulewise.measuring.accounting import Account, account
 from joulewise.testing.recordings import recording
 from joulewise.vocabulary.errors import UsageError
+from joulewise.vocabulary.recording import Point
 from tests.diagnosing.test_over_training import PLATEAU, trainer
 from tests.diagnosing.views import CPU, found
 
@@ -48,6 +49,24 @@ def test_lower_quality():
     assert settled.equal_quality is False
     assert settled.kept is None
     assert settled.quality == "val_acc 0.8 before, 0.7 after"
+
+
+def period(seconds: int, requests: int, name: str) -> Account:
+    made = recording([CPU], {"cpu0": 20.0}, seconds=seconds)
+    points = (Point(1.0, {"requests": requests // 2}), Point(2.0, {"requests": requests}))
+    return account(replace(made, run_id=name, role="serve", points=points), place(zone="DE"))
+
+
+def test_serving_periods():
+    """Serving periods are compared for as many requests: half the joules for half the requests save nothing."""
+    quiet = settle([period(100, 1000, "a")], [period(50, 500, "b")], None, (None, None))
+    lean = settle([period(100, 1000, "a")], [period(100, 2000, "b")], PROMISE, (None, None))
+
+    assert quiet.realised_share.value == pytest.approx(0.0, abs=1e-9)
+    assert lean.realised_share.value == pytest.approx(0.5)
+    assert lean.realised_share.low < 0.5 < lean.realised_share.high
+    with pytest.raises(UsageError, match="b answered no request"):
+        settle([period(100, 1000, "a")], [period(100, 0, "b")], None, (None, None))
 
 
 def test_cpu_seconds_without_joules():

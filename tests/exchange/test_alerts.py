@@ -173,9 +173,40 @@ class TestFromARun:
         assert wait_for(lambda: receiver.told)
         assert receiver.bodies()[0]["event"] == "budget"
 
+    def test_idle_while_it_goes_on(self, receiver, joulewise, tmp_path, home):
+        """A run that computes nothing is told while it goes on, once; again after it computed; and not once more at its end."""
+        program = (
+            "import os, sys, time\n"
+            "for mark in sys.argv[1:]:\n"
+            "    until = time.process_time() + 0.5\n"
+            "    while time.process_time() < until: pass\n"
+            "    while not os.path.exists(mark): time.sleep(0.1)\n"
+        )
+        marks = [tmp_path / "one", tmp_path / "two"]
+
+        def let_go() -> None:
+            for number, mark in enumerate(marks, 1):
+                wait_for(lambda n=number: len(receiver.told) >= n)
+                mark.touch()
+
+        thread = threading.Thread(target=let_go)
+        thread.start()
+        environment = {**os.environ, "JOULEWISE_ALERTS": receiver.url, "JOULEWISE_ALERT_IDLE_S": "2"}
+        command = [sys.executable, "-c", program, *map(str, marks)]
+        done = joulewise(
+            "run", "--quiet", "--name", "digits", "--interval", "0.2", "--", *command, env=environment
+        )
+        thread.join()
+
+        assert done.returncode == 0
+        assert wait_for(lambda: not waiting(home / "alerts"))
+        assert [(b["event"], b["facts"]["device"], b["facts"]["ended"]) for b in receiver.bodies()] == [("idle", "machine", False)] * 2  # fmt: skip
+        assert "no process of the run has computed for" in str(receiver.bodies()[0]["text"])
+
     def test_settling(self, receiver, home, monkeypatch):
         """A saving that did not come, or cost quality, is told; one that was kept is not."""
-        from joulewise.cli import settle
+        from joulewise.cli import settling_alerts
+        from joulewise.cli.settle import _verdict
         from joulewise.vocabulary.figures import Basis, Figure
         from joulewise.vocabulary.finding import Cause, Settlement
 
@@ -183,15 +214,45 @@ class TestFromARun:
         share = Figure(0.3, 0.2, 0.4, Basis.MODELLED)
         less = Figure(0.01, -0.02, 0.04, Basis.MODELLED)
         kept = Settlement("a", "b", Cause.SMALL_BATCH, "J", share, share, share, 0.3, True, "loss 0.1")
-        settle._alert(kept)
+        more = replace(kept, realised_share=Figure(0.8, 0.7, 0.9, Basis.MODELLED))
+        for settled in (kept, more):
+            settling_alerts.of_runs(settled, _verdict(settled), "30 %")
         assert waiting(home / "alerts") == []
-        settle._alert(replace(kept, realised_share=less))
-        settle._alert(replace(kept, equal_quality=False))
+        for settled in (replace(kept, realised_share=less), replace(kept, equal_quality=False)):
+            settling_alerts.of_runs(settled, _verdict(settled), "1 %")
 
         assert wait_for(lambda: len(receiver.told) == 2)
         assert {b["event"] for b in receiver.bodies()} == {"settling"}
         assert "not kept: less than promised" in str(receiver.bodies()[0]["text"])
         assert "the quality is lower" in str(receiver.bodies()[1]["text"])
+
+    def test_settling_placements(self, receiver, home, monkeypatch):
+        """A job of the queue that was worse than running at once, or kept less than half of its promise, is told."""
+        from datetime import UTC, datetime
+
+        from joulewise.cli import settling_alerts
+        from joulewise.vocabulary.settled import Report, Settled
+
+        monkeypatch.setenv("JOULEWISE_ALERTS", receiver.url)
+
+        def placed(promised_g: float, saved_g: float) -> Report:
+            now = datetime(2026, 11, 1, tzinfo=UTC)
+            return Report(
+                (Settled("train", now, promised_g, 100.0, 100.0 - saved_g, 40.0, None, None, 0.0, ""),)
+            )
+
+        settling_alerts.of_placements("job train", placed(30.0, 28.0))
+        settling_alerts.of_placements("job train", placed(0.0, 0.0))
+        assert waiting(home / "alerts") == []
+        settling_alerts.of_placements("job train", placed(30.0, -5.0))
+        assert wait_for(lambda: len(receiver.told) == 1)
+        settling_alerts.of_placements("job train", placed(30.0, 10.0))
+
+        assert wait_for(lambda: len(receiver.told) == 2)
+        assert [b["text"] for b in receiver.bodies()] == [
+            "job train: worse than running at once, -5.00 g saved of 30.0 g",
+            "job train: less than half of what was promised, 10.0 g saved of 30.0 g",
+        ]
 
 
 class TestVerb:

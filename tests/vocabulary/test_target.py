@@ -53,6 +53,8 @@ def test_file():
         ('[[target]]\nby = "2026-12"\nvalue = "1J"\nteam = "x"', "unknown key"),
         ('[[budget]]\nproject = "a"\nperson = "b"\nmonthly = "1J"', "project and a person"),
         ("[[budget]]\n", "needs a limit"),
+        ('[[budget]]\ndevice = "a"\nzone = "b"\nmonthly = "1J"', "device and a zone"),
+        ('[[target]]\nzone = "a"\nvalue = "1J"\nby = "2026-12"', "unknown key"),
     ],
 )
 def test_wrong_files(text, said):

@@ -23,7 +23,9 @@ from starlette.testclient import TestClient
 from joulewise.diagnosing.settling import settle
 from joulewise.ledger.files import RecordingFile, boot_id, new_run_id, process_start, run_folder
 from joulewise.ledger.savings import keep
+from joulewise.ledger.store import open_store
 from joulewise.testing.ledger_contract import write_recording
+from joulewise.testing.queue_contract import add as add_job
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.moments import month_before
 from joulewise.web.shelf import PAGE, Query
@@ -62,8 +64,12 @@ def runs(home: Path) -> Path:
 
 
 def start_team(home: Path) -> None:
-    """Write four months of a team with hostile names, its targets and budgets, and two serving periods."""
+    """Write four months of a team with hostile names, its targets and budgets, two jobs, and two serving periods."""
     now = datetime.now(UTC)
+    store = open_store(home / "ledger.db")
+    for name in ("nightly", HOSTILE):
+        add_job(store, name)
+    store.close()
     for back in range(4):
         at = datetime.fromisoformat(f"{month_before(f'{now:%Y-%m}', back)}-01T00:00:00+00:00")
         for person, project in (("ada", "vision"), (HOSTILE, HOSTILE)):
@@ -429,7 +435,7 @@ class TestInChromium:
         return opened, heard
 
     @pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1280, "light")])
-    @pytest.mark.parametrize("page", PAGES)
+    @pytest.mark.parametrize("page", [*PAGES, "/queue", "/queue/latest"])
     def test_accessible(self, browser, address, page, width, scheme, home):
         """On phone and desktop, dark and light: axe finds nothing, nothing is wider than the screen, nobody else is asked."""
         start_team(home)

@@ -122,6 +122,113 @@ class TestStores:
         store.close()
 
 
+class TestEveryRoute:
+    """What a token does not show is named by no route there is, whatever is asked of it."""
+
+    HIDDEN = ("cleo", "speech", "bea", "hush")  # people, projects, runs, jobs, pots, plans of others
+
+    @pytest.fixture
+    def whole(self, home: Path) -> dict[str, str]:
+        """Fill every table that pages read from, for ada and for others; return what others have, and a token of ada's."""
+        from joulewise import wiring
+        from joulewise.ledger.pots import Pot, Spending
+        from joulewise.ledger.savings import keep, keep_plan
+        from joulewise.testing.queue_contract import add
+        from joulewise.vocabulary.figures import Basis, Figure
+        from joulewise.vocabulary.finding import Cause, Settlement
+        from joulewise.vocabulary.settled import Report, Settled
+
+        now = datetime.now(UTC)
+        ids = fill(home / "runs")
+        served = write_recording(home / "runs", "serve-hush", at=now, role="serve", params={"model": "hush-model"},
+                                 values={"requests": 5, "answers_j": 1.0})  # fmt: skip
+        with open(next(served.iterdir()), "ab") as file:
+            append_meta(file.fileno(), "cleo", "speech")
+        (home / "config" / "joulewise").mkdir(parents=True, exist_ok=True)
+        (home / "config" / "joulewise" / "targets.toml").write_text(
+            '[[budget]]\nperson = "ada"\nmonthly = "1kWh"\n[[budget]]\nproject = "speech"\nmonthly = "1kWh"\n'
+            '[[budget]]\nzone = "hush"\nmonthly = "1kWh"\n[[target]]\nperson = "cleo"\nvalue = "1J"\nby = "2099-01"\n'
+        )
+        store = wiring.refresh()
+        share = Figure(0.3, 0.2, 0.4, Basis.MODELLED)
+        for name in WHOSE:
+            pot = Pot(store, f"pot-{name}")
+            pot.join({"energy_j": 100.0})
+            pot.spend(ids[name], Spending(energy_j=60.0))
+            one, two = (run.run_id for run in list_runs(store, limit=None) if run.name == name)
+            keep(
+                store,
+                Settlement(
+                    one, two, Cause.SMALL_BATCH, "J", share, share, share, 0.3, True, f"loss of {name}"
+                ),
+                now,
+            )
+        keep_plan(
+            store,
+            "plan-hush",
+            Report((Settled("hush", now, 1.0, 2.0, 1.0, 1.0, None, None, 0.0, "kept"),)),
+            now,
+        )
+        jobs = {owner: add(store, f"job-of-{owner}", owner=owner) for owner in ("ada", "cleo")}
+        shared = Pot(store, "pot-ada-one")
+        shared.spend(ids["cleo-one"], Spending(energy_j=7.0))
+        key = add_token(store, "visitor", ["ada"], [])
+        store.close()
+        return {
+            "key": key,
+            "run": ids["cleo-one"],
+            "job": jobs["cleo"],
+            "own": ids["ada-one"],
+            "own job": jobs["ada"],
+        }
+
+    def test_walked(self, whole, monkeypatch):
+        """Each route is asked for what is ada's, for all, and for what is others'; none names what is not ada's."""
+        pytest.importorskip("httpx2", reason="Starlette's test client needs httpx2")
+        from starlette.routing import Route
+        from starlette.testclient import TestClient
+
+        from joulewise.web.site import site
+
+        app = site(tokens=True)
+        opened = TestClient(app, base_url="http://127.0.0.1", follow_redirects=False)
+        opened.headers["authorization"] = f"Bearer {whole['key']}"
+        others = ["q=cleo", "person=cleo", "project=speech", "by=zone", "by=host", "by=device", "by=person", "name=cleo-one",
+                  f"run={whole['run']}&run={whole['own']}", f"run={whole['run']}", "month=2020-01", "zone=DE", "state=failed"]  # fmt: skip
+        walked = set()
+        for route in app.routes:
+            assert isinstance(route, Route)
+            walked.add(route.path)
+            fills = {"run": (whole["own"], whole["run"], "latest", "cleo-one", "*"), "name": ("site.css", "secrets"),
+                     "job": (whole["own job"], whole["job"], "latest", "job-of-cleo")}  # fmt: skip
+            part = route.path.partition("{")[2].rstrip("}")
+            for filled in fills.get(part, ("",)):
+                for query in ("", *others):
+                    path = route.path.replace(f"{{{part}}}", filled) if part else route.path
+                    answer = opened.get(path + (f"?{query}" if query else ""))
+                    text = answer.text
+                    for told in (
+                        query,
+                        urllib.parse.unquote(query),
+                        path,
+                        *query.replace("=", "&").split("&"),
+                        filled,
+                    ):
+                        text = text.replace(told, "") if told else text  # a page may repeat what it was asked
+                    assert answer.status_code in (200, 404), (path, query)
+                    assert not re.findall(rf"\b({'|'.join(self.HIDDEN)})\b", text), (path, query)
+        assert {"/", "/totals", "/queue/{job}", "/metrics", "/models", "/where"} <= walked
+        assert "pot-ada-one" in opened.get("/totals").text
+        assert "60.0 J of 100 J used, 40.0 J left" in opened.get("/totals").text  # not cleo's 7 J
+        assert "others may have drawn, too" in opened.get("/totals").text
+        assert (
+            opened.get(f"/runs/{whole['run']}").status_code
+            == opened.get(f"/queue/{whole['job']}").status_code
+            == 404
+        )
+        assert opened.post("/totals").status_code == 405
+
+
 Asked = tuple[int, str, dict[str, str]]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from joulewise import wiring
+from joulewise.cli import settling_alerts
 from joulewise.cli.output import echo, echo_json, plain
 from joulewise.cli.plan_settling import currency, report_fields, report_text, tariff_of
 from joulewise.cli.reading import by_zone
@@ -60,6 +61,7 @@ def settle_job(text: str, histories: Sequence[str], marginals: Sequence[str], *,
         keep_plan(store, f"job-{line.id}", report, datetime.now(UTC))
     finally:
         store.close()
+    settling_alerts.of_placements(f"job {line.name}", report)
     if as_json:
         echo_json(
             {"job": line.id, "drew_w": drew_w, "planned_w": planned.job.power_w, **report_fields(report)}

@@ -10,15 +10,14 @@ import click
 from joulewise import wiring
 from joulewise.cli.output import UNKNOWN, echo, echo_json, json_option, local_time, plain, table
 from joulewise.ledger.index import count_runs
-from joulewise.ledger.pots import PotLine, list_pots
+from joulewise.ledger.pots import PotLine, amount_words, list_pots
 from joulewise.ledger.refreshing import Refreshed
 from joulewise.ledger.refreshing import rebuild as rebuild_index
 from joulewise.ledger.refreshing import refresh as refresh_index
 from joulewise.ledger.store import SqliteStore, Store
-from joulewise.vocabulary.quantities import format_bytes, format_duration, format_si
+from joulewise.vocabulary.quantities import format_bytes
 
 _MOST_SHOWN = 20
-_UNITS = {"energy_j": "J", "carbon_g": "g"}
 
 
 @click.group("ledger", context_settings={"help_option_names": ["-h", "--help"]})
@@ -157,17 +156,9 @@ def _spent(line: PotLine, name: str, limit: Any) -> str:
     if used is None:
         used = 0.0 if not line.total.members else None
     least = "at least " if used is not None and name in line.total.incomplete else ""
-    words = UNKNOWN if used is None else _amount(name, used)
+    words = UNKNOWN if used is None else amount_words(name, used)
     share = f" ({100 * used / limit:.0f} %)" if used is not None and limit > 0 else ""
-    return f"{least}{words} of {_amount(name, limit)}{share}"
-
-
-def _amount(name: str, value: float) -> str:
-    if name == "time_s":
-        return format_duration(value)
-    if name == "trials":
-        return f"{value:g} trials"
-    return format_si(value, _UNITS[name]) if name in _UNITS else f"{value:.4g} in money"
+    return f"{least}{words} of {amount_words(name, limit)}{share}"
 
 
 def _fields(line: PotLine) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from joulewise import wiring
+from joulewise.cli import settling_alerts
 from joulewise.cli.output import echo, echo_json, local_time, plain, table
 from joulewise.cli.reading import by_zone
 from joulewise.ledger.savings import keep_plan
@@ -45,6 +46,7 @@ def settle_plan(file: str, histories: Sequence[str], marginals: Sequence[str], *
         keep_plan(ledger, name, report, datetime.now(UTC))
     finally:
         ledger.close()
+    settling_alerts.of_placements(name, report)
     if as_json:
         echo_json({"plan": name, **report_fields(report)})
     else:

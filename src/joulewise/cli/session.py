@@ -25,12 +25,14 @@ from joulewise.vocabulary.errors import JoulewiseError
 from joulewise.vocabulary.recording import EndState, Recording
 
 if TYPE_CHECKING:
+    from joulewise.cli.idling import Idling
     from joulewise.cli.limits import Limits
     from joulewise.measuring.accounting import Account
     from joulewise.measuring.recorder import Snapshot
 
 _LEAST_WAIT_S = 0.02
 _FIRST_S, _FIRST_LOOKS_S = 5.0, 0.2  # a small budget may be spent before the second tick is old
+_IDLE_LOOKS_S = 15.0
 _LONGEST_WORD, _MOST_WORDS = 1000, 200
 _PATIENCE_S = 2.0  # for a reader of the card
 
@@ -85,6 +87,11 @@ class Session:
         self._recorder.start()
         if options.remedies:
             self._recorder.note("with", f"remedies were asked for: {options.remedies}")
+        self._idling: Idling | None = None
+        if settings.tells("idle"):
+            from joulewise.cli.idling import Idling
+
+            self._idling = Idling(settings.alert_idle_s)
         self._watch = Watch(
             self._latest,
             limits.place if limits else wiring.place(chosen=settings),
@@ -127,6 +134,8 @@ class Session:
                 waits.append(self._watch.next_s(self._last))
             if now_s < _FIRST_S:
                 waits.append(_FIRST_LOOKS_S)
+        if self._idling is not None:
+            waits.append(min(max(self._settings.alert_idle_s / 4, _FIRST_LOOKS_S), _IDLE_LOOKS_S))
         return max(_LEAST_WAIT_S, min(waits)) if waits else None
 
     def look(self) -> Verdict:
@@ -139,6 +148,10 @@ class Session:
             self._alert("budget", look.verdict.reason, limit=look.verdict.limit, stopped=False)
         if unknown := self._watch.unknown(look.now_s):
             self._warn("budget", unknown)
+        if self._idling is not None:
+            for idle in self._idling.look(self._latest()):
+                self._recorder.note("idle", idle.words)
+                self._alert("idle", idle.words, device=idle.device, idle_s=round(idle.for_s, 1), ended=False)
         return look.verdict
 
     def enforce(self, verdict: Verdict) -> Ended:
@@ -263,13 +276,14 @@ class Session:
             self._say(fault)
 
     def _alert_idle(self, recording: Recording) -> None:
-        """Tell of devices that were held and did nothing, and send what an earlier receiver did not take."""
+        """Tell of devices that were held and did nothing, unless told before; send what a receiver did not take earlier."""
         from joulewise.exchange.alerts import spool, start_sender, waiting
         from joulewise.vocabulary.finding import Cause
 
+        told = any(event == "idle" for event, _ in self._alerted)
         for finding in wiring.findings(wiring.account(recording)):
-            if finding.cause in (Cause.IDLE_HOLDER, Cause.BUSY_IDLE_SERVICE):
-                self._alert("idle", finding.evidence, cause=finding.cause.value)
+            if finding.cause is Cause.BUSY_IDLE_SERVICE or (finding.cause is Cause.IDLE_HOLDER and not told):
+                self._alert("idle", finding.evidence, cause=finding.cause.value, ended=True)
         if not self._alerted and waiting(spool(self._settings)):
             start_sender(self._settings)
 

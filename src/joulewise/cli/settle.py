@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from joulewise import wiring
+from joulewise.cli import settling_alerts
 from joulewise.cli.job_settling import settle_job
 from joulewise.cli.output import echo, echo_json, figure_fields, json_option, plain
 from joulewise.cli.plan_settling import settle_plan
@@ -86,29 +87,12 @@ def command(
         keep(ledger, settled, datetime.now(UTC))
     finally:
         ledger.close()
-    _alert(settled)
+    settling_alerts.of_runs(settled, _verdict(settled), _percent(settled.realised_share))
     repeated = min(len(side) for side in sides) > 1
     if as_json:
         echo_json({**settlement_fields(settled), "noise_assumed": not repeated})
         return
     echo("\n".join(_lines(settled, repeated=repeated)))
-
-
-def _alert(settled: Settlement) -> None:
-    """Have a webhook told of a saving that did not come, where one is set."""
-    failed = settled.equal_quality is False or settled.kept is False
-    better = (
-        settled.promised_share is not None and settled.realised_share.value > settled.promised_share.value
-    )
-    chosen = wiring.settings()
-    if not failed or (better and settled.equal_quality is not False) or not chosen.alerts:
-        return
-    from joulewise.exchange.alerts import Alert, notify
-
-    words = f"{settled.before} to {settled.after}: {_verdict(settled)}, {_percent(settled.realised_share)} realised"
-    facts = {"before": settled.before, "after": settled.after, "verdict": _verdict(settled)}
-    if fault := notify(chosen, Alert("settling", words, settled.after, facts=facts)):
-        click.echo(f"joulewise: {fault}", err=True)
 
 
 def _job(text: str) -> str:

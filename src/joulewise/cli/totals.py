@@ -22,6 +22,7 @@ from joulewise.cli.output import (
     write_text,
 )
 from joulewise.ledger.months import BY, Filter
+from joulewise.ledger.pots import Drawn, PotLine, drawn, list_pots
 from joulewise.measuring.totalling import Grams, Total, caveats, rolled, together
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.figures import Figure
@@ -71,6 +72,9 @@ def command(
         monthly = wiring.totals(ledger, by, chosen)
         wanted, budgets = wiring.targets()
         landed = wiring.landings(ledger, [t for t in wanted if _fits(t, chosen)], now)
+        from_pots = [] if by == "month" else drawn(ledger, by, chosen)
+        named = {one.pot for one in from_pots}
+        pots = [line for line in list_pots(ledger) if line.name in named]
         left = [
             (b, used) for b in budgets if _fits(b, chosen) for used in [wiring.budget_used(ledger, b, until)]
         ]
@@ -82,9 +86,36 @@ def command(
     if csv_path:
         write_text("--csv", csv_path, as_csv(monthly, by))
     elif as_json:
-        echo_json(_document(by, chosen, monthly, rows, landed, left))
+        echo_json(
+            {
+                **_document(by, chosen, monthly, rows, landed, left),
+                "pots": [_pot_fields(line, from_pots) for line in pots],
+            }
+        )
     else:
-        echo("\n".join(_lines(by, chosen, rows, landed, left)))
+        echo("\n".join([*_lines(by, chosen, rows, landed, left), *_pot_lines(pots)]))
+
+
+def _pot_lines(pots: Sequence[PotLine]) -> list[str]:
+    lines = []
+    for line in pots:
+        lines += [
+            "",
+            f"pot {plain(line.name, 60)}: {'; '.join(one.words for one in line.left) or 'no limit that is a sum'}",
+        ]
+    return lines
+
+
+def _pot_fields(line: PotLine, from_pots: Sequence[Drawn]) -> dict[str, Any]:
+    return {
+        "name": line.name,
+        "limits": dict(line.limits),
+        "left": {one.name: None if one.used is None else one.limit - one.used for one in line.left},
+        "drawn": [
+            {"key": d.key, "runs": d.runs, **{n: getattr(d.spent, n) for n in d.spent.__slots__}}
+            for d in from_pots if d.pot == line.name
+        ],
+    }  # fmt: skip
 
 
 def as_csv(monthly: Sequence[Total], by: str) -> str:
@@ -187,6 +218,8 @@ def _document(
             {
                 "project": b.project,
                 "person": b.person,
+                "device": b.device,
+                "zone": b.zone,
                 "limit": b.limit,
                 "unit": b.unit,
                 "used": figure_fields(used),

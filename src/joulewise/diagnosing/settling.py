@@ -3,6 +3,7 @@
 The unit is joules where the error that both runs have in common cancels (`measuring.comparing`), else CPU seconds.
 The noise has two parts, in quadrature: that of the measurement, and that of running the same thing twice. The second is
 taken from the runs themselves where a side has several, else 6 % of a run is assumed (and said).
+Serving periods are compared for as many requests as the earlier ones answered: a quiet day saves nothing by being quiet.
 A saving at lower quality is no saving: it is shown, and not counted as kept.
 """
 
@@ -34,6 +35,11 @@ def settle(
     Raises UsageError where neither joules nor CPU seconds are known for every run.
     """
     unit, ones, others, measured = _amounts(before, after)
+    if (scale := _per_request(before, after)) is not None:
+        ones, others = (
+            [v * f for v, f in zip(side, scale[i], strict=True)] for i, side in enumerate((ones, others))
+        )
+        measured = (measured[0] * mean(scale[1]), measured[1] * mean(scale[1]))
     one, other = mean(ones), mean(others)
     if one <= 0:
         raise UsageError(f"the earlier run used {one:g} {unit}: nothing to settle against")
@@ -74,6 +80,24 @@ def _amounts(
         raise UsageError("neither joules nor CPU seconds are known for both runs: nothing can be settled")
     ones, others = ([s for s in side if s is not None] for side in seconds)
     return "cpu_s", ones, others, (0.0, 0.0)
+
+
+def _per_request(
+    before: Sequence[Account], after: Sequence[Account]
+) -> tuple[list[float], list[float]] | None:
+    """Return by what each period's amount is multiplied, to stand for the requests of the earlier ones; None: no periods."""
+    if not all(a.recording.role == "serve" for a in (*before, *after)):
+        return None
+    counts = [[_requests(a) for a in side] for side in (before, after)]
+    if idle := [a.recording.run_id for side in (before, after) for a in side if not _requests(a)]:
+        raise UsageError(f"{idle[0]} answered no request, so there is nothing to compare it for")
+    alike = mean(counts[0])
+    return [alike / n for n in counts[0]], [alike / n for n in counts[1]]
+
+
+def _requests(account: Account) -> int:
+    told = [p.values["requests"] for p in account.recording.points if "requests" in p.values]
+    return int(told[-1]) if told else 0
 
 
 def _repeat_arm(values: Sequence[float]) -> float:

@@ -124,7 +124,7 @@ def deliver(folder: Path, url: str, key: str = "", *, within_s: float = WITHIN_S
 
 def notify(chosen: Settings, alert: Alert) -> str:
     """Put an alert into the spool and start what delivers it, where the settings ask for it; returns what went wrong, or ""."""
-    if not chosen.alerts or alert.event not in chosen.alert_events.replace(" ", "").split(","):
+    if not chosen.tells(alert.event):
         return ""
     try:
         put(spool(chosen), alert)

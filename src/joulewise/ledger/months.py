@@ -29,12 +29,14 @@ _COLUMNS = ("month", "run_id", *_WHO, "duration_s", *_ENERGY)
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which rows count: months from `since` to `until` ("2026-11", both included; "" is open), one project, one person."""
+    """Which rows count: months from `since` to `until` ("2026-11", both included; "" is open), one project, person, device, zone."""
 
     since: str = ""
     until: str = ""
     project: str | None = None
     person: str | None = None
+    device: str | None = None
+    zone: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +109,8 @@ def write_months(store: Store, run_ids: Iterable[str], rows: Sequence[Mapping[st
 def unread(store: Store, root: str, most: int) -> list[dict[str, Any]]:
     """Return recordings of a folder whose rows were made from their summaries alone, the newest first."""
     return store.query(
-        "SELECT r.* FROM months m JOIN recordings r ON r.run_id = m.run_id "
-        "WHERE m.person IS NULL AND r.root = :root ORDER BY m.month DESC LIMIT :most",
+        "SELECT r.* FROM months m CROSS JOIN recordings r WHERE r.run_id = m.run_id "  # in this order, for SQLite
+        "AND m.person IS NULL AND r.root = :root ORDER BY m.month DESC LIMIT :most",
         {"root": root, "most": most},
     )
 
@@ -195,6 +197,8 @@ def asked(by: str, chosen: Filter) -> tuple[str, str, dict[str, Any]]:
         ("month", "<=", chosen.until or None),
         ("project", "=", chosen.project),
         ("person", "=", chosen.person),
+        ("device", "=", chosen.device),
+        ("zone", "=", chosen.zone),
     ):
         if value is not None:
             name = f"asked{len(values)}"

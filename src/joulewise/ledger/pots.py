@@ -18,11 +18,14 @@ from enum import StrEnum
 from typing import Any, final
 
 from joulewise.ledger.files import boot_id, is_alive, process_start
+from joulewise.ledger.months import Filter, asked
 from joulewise.ledger.store import Store, upsert
 from joulewise.vocabulary.errors import UnknownName, UsageError
+from joulewise.vocabulary.quantities import format_duration, format_si
 
 _KEY = ("pot", "run_id")
 _QUANTITIES = ("energy_j", "carbon_g", "cost", "time_s", "trials")
+_UNITS = {"energy_j": "J", "carbon_g": "g"}
 _PROCESS = ("host", "boot", "pid", "pid_start")
 _COLUMNS = (*_KEY, *_QUANTITIES, "updated_utc", "ended", *_PROCESS)
 _SPEND = upsert("pot_spending", _COLUMNS, _KEY)
@@ -76,6 +79,55 @@ class PotLine:
     limits: Mapping[str, Any]
     created_utc: datetime
     total: Total
+
+    @property
+    def left(self) -> list[Left]:
+        """How each limit stands that is a sum: joules, grams, money, time, trials."""
+        total, unit = self.total, str(self.limits.get("currency", ""))
+        found = []
+        for name in _QUANTITIES:
+            if isinstance(limit := self.limits.get(name), int | float):
+                used = getattr(total.spent, name)
+                used = 0.0 if used is None and not total.members else used
+                found.append(Left(name, float(limit), used, name in total.incomplete, unit))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """How one limit of a pot stands. `used` is None where no run knows it; `least`: some run does not, so it is more."""
+
+    name: str
+    limit: float
+    used: float | None
+    least: bool
+    currency: str
+
+    @property
+    def share(self) -> float:
+        """The part that is used; above 1 where it was passed."""
+        return (self.used or 0.0) / self.limit if self.limit > 0 else 0.0
+
+    @property
+    def words(self) -> str:
+        """What is used and what is left, in words."""
+        limit = amount_words(self.name, self.limit, self.currency)
+        if self.used is None:
+            return f"{limit}; what was used is not known"
+        rest = self.limit - self.used
+        left = f"{amount_words(self.name, abs(rest), self.currency)} {'left' if rest >= 0 else 'over'}"
+        least, most = ("at least ", "at most ") if self.least else ("", "")
+        return f"{least}{amount_words(self.name, self.used, self.currency)} of {limit} used, {most if rest >= 0 else least}{left}"
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What the runs of one key (a person, project, device, zone or host) have drawn from a pot."""
+
+    pot: str
+    key: str
+    runs: int
+    spent: Spending
 
 
 @final
@@ -149,6 +201,36 @@ def list_pots(store: Store) -> list[PotLine]:
             totals.get(r["name"], Total(Spending(), 0)),
         )
         for r in store.query("SELECT * FROM pots ORDER BY created_utc DESC, name")
+    ]
+
+
+def amount_words(name: str, value: float, currency: str = "") -> str:
+    """Return an amount of a pot's quantity in words."""
+    if name == "time_s":
+        return format_duration(value)
+    if name == "trials":
+        return f"{value:g} trials"
+    return format_si(value, _UNITS[name]) if name in _UNITS else f"{value:.4g} {currency or 'in money'}"
+
+
+def drawn(store: Store, by: str, chosen: Filter) -> list[Drawn]:
+    """Return what runs of these months have drawn from pots, by `by` (person, project, device, zone, host).
+
+    A run counts whole, also where it went on in another month: a pot knows no months. One within another run is part of that one.
+    """
+    key, where, values = asked(by, chosen)
+    sums = ", ".join(f"SUM(s.{q}) AS {q}" for q in _QUANTITIES)
+    rows = store.query(
+        f"SELECT s.pot AS pot, m.key AS key, COUNT(*) AS runs, {sums} FROM pot_spending s JOIN "  # noqa: S608 - names of ours
+        f"(SELECT run_id, MIN({key}) AS key FROM months {where} AND run_id IN (SELECT run_id FROM pot_spending) GROUP BY run_id) m "
+        "ON m.run_id = s.run_id GROUP BY s.pot, m.key ORDER BY s.pot, m.key",
+        values,
+    )
+    return [
+        Drawn(
+            r["pot"], r["key"], r["runs"], _spending({q: None if r[q] is None else r[q] for q in _QUANTITIES})
+        )
+        for r in rows
     ]
 
 

@@ -30,6 +30,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from joulewise.ledger.store import SCHEMA
 
 _WORDS = Text().with_variant(Text(collation="C"), "postgresql")
+_UNREAD = text("person IS NULL")
 _GROWING = text("growing = 1")
 _OF_A_JOB = text("job <> ''")
 
@@ -83,7 +84,10 @@ recordings = Table(
     ),  # what its nodes and ranks share; "" alone
     Index("recordings_job", "job", sqlite_where=_OF_A_JOB, postgresql_where=_OF_A_JOB),
     Index("recordings_started", "started_utc", "run_id"),
-    Index("recordings_name", "name", "started_utc"),
+    Index(
+        "recordings_name", "name", "started_utc", "energy_j"
+    ),  # whole, so that adding up by name reads nothing else
+    Index("recordings_state", "state", "started_utc", "run_id"),
     Index("recordings_day", "root", "day"),
     Index("recordings_growing", "root", sqlite_where=_GROWING, postgresql_where=_GROWING),
 )
@@ -118,6 +122,7 @@ months = Table(  # one row a recording and month: team totals are sums over it
     Column("energy_basis", _WORDS),
     Column("boundary", _WORDS, nullable=False),
     Index("months_run", "run_id"),
+    Index("months_unread", "month", "run_id", sqlite_where=_UNREAD, postgresql_where=_UNREAD),
     sqlite_with_rowid=False,
 )
 

@@ -98,6 +98,7 @@ CREATE TABLE months (
 )
  WITHOUT ROWID;
 CREATE INDEX months_run ON months (run_id);
+CREATE INDEX months_unread ON months (month, run_id) WHERE person IS NULL;
 CREATE TABLE pots (
     name TEXT NOT NULL,
     limits TEXT NOT NULL,
@@ -147,8 +148,9 @@ CREATE TABLE recordings (
 CREATE INDEX recordings_day ON recordings (root, day);
 CREATE INDEX recordings_growing ON recordings (root) WHERE growing = 1;
 CREATE INDEX recordings_job ON recordings (job) WHERE job <> '';
-CREATE INDEX recordings_name ON recordings (name, started_utc);
+CREATE INDEX recordings_name ON recordings (name, started_utc, energy_j);
 CREATE INDEX recordings_started ON recordings (started_utc, run_id);
+CREATE INDEX recordings_state ON recordings (state, started_utc, run_id);
 CREATE TABLE savings (
     before_run TEXT NOT NULL,
     after_run TEXT NOT NULL,
@@ -280,4 +282,4 @@ CREATE TABLE search_lines (
     PRIMARY KEY (search, number),
     FOREIGN KEY(search) REFERENCES searches (name)
 );
-INSERT INTO joulewise_schema (version_num) VALUES ('0006');
+INSERT INTO joulewise_schema (version_num) VALUES ('0007');

@@ -22,7 +22,7 @@ from typing import Any, Protocol, final
 
 from joulewise.vocabulary.errors import LedgerAway, LedgerError
 
-SCHEMA = "0006"  # the newest migration; `schema.sql` creates a ledger that stands there
+SCHEMA = "0007"  # the newest migration; `schema.sql` creates a ledger that stands there
 INDEX_TABLES = (
     "recordings",
     "minutes",

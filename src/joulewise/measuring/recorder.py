@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, final
@@ -90,6 +90,7 @@ class Snapshot:
     milestones: tuple[Milestone, ...] = ()
     improvement: float | None = None  # of the best value over five epochs (vocabulary.budget)
     work_cpu_s: float | None = None  # CPU seconds of this work, at the same tick as its joules
+    gauges: Mapping[str, float | None] = field(default_factory=dict)  # as of that tick, by column
 
 
 @final
@@ -141,6 +142,7 @@ class Recorder:
         self._attribution: Attribution | None = None
         self._ticked: tuple[float, float | None] | None = None  # time and watts of the last tick
         self._work_cpu_s: float | None = None
+        self._gauges: Mapping[str, float | None] = {}
         self._closing: dict[str, Any] = {}
         self._closed = False
         self._fault = ""
@@ -384,7 +386,7 @@ class Recorder:
                     power_w = grown_j / max(span_s, 1e-3)
                     self._shared_s = t_s
                 self._ticked = (t_s, power_w)
-                self._work_cpu_s = sample.cpu_s
+                self._work_cpu_s, self._gauges = sample.cpu_s, gauges
                 self._progress.mark(self._attribution.work_joules, t_s)
             self._follow(t_s)
 
@@ -446,6 +448,7 @@ class Recorder:
             milestones=seen.milestones,
             improvement=seen.improvement,
             work_cpu_s=self._work_cpu_s,
+            gauges=self._gauges,
         )
 
 

@@ -8,7 +8,7 @@
     by = "2026-12"
 
     [[budget]]
-    project = "vision"
+    project = "vision"              # or person, device ("NVIDIA H100"), zone ("DE"); none of them: everybody
     monthly = "40kWh"               # joules (J, kWh) or grams
 
 A landing is the ordinary line through the months so far (each a mean a day, so that months of 28 and of 31 days are
@@ -42,8 +42,9 @@ from joulewise.vocabulary.student import t95
 LEAST_MONTHS = 3
 _KEYS = {
     "target": ("project", "person", "what", "baseline", "reduce", "value", "by"),
-    "budget": ("project", "person", "monthly"),
+    "budget": ("project", "person", "device", "zone", "monthly"),
 }
+_WHOSE = ("project", "person", "device", "zone")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +83,19 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class MonthlyBudget:
-    """What a month of a project's, a person's or everybody's work may use."""
+    """What a month of a project's, a person's, a device's, a zone's or everybody's work may use."""
 
     limit: float
     unit: str  # J or g
     project: str | None = None
     person: str | None = None
+    device: str | None = None
+    zone: str | None = None
 
     @property
     def who(self) -> str:
         """Whose work it is about, in words."""
-        return self.project or self.person or "everybody"
+        return self.project or self.person or self.device or self.zone or "everybody"
 
 
 class Course(StrEnum):
@@ -159,9 +162,12 @@ def budget_words(budget: MonthlyBudget, used: Figure | None) -> str:
     if used is None:
         return f"{limit} a month; what was used is not known"
     left = budget.limit - used.value
-    ends = f"({format_si(budget.limit - used.high, budget.unit)} to {format_si(budget.limit - used.low, budget.unit)})"
+    ends = sorted(budget.limit - end for end in (used.low, used.high))
+    if left < 0:
+        ends = [-ends[1], -ends[0]]
+    said = f"({format_si(ends[0], budget.unit)} to {format_si(ends[1], budget.unit)})"
     word = f"{format_si(left, budget.unit)} left" if left >= 0 else f"over by {format_si(-left, budget.unit)}"
-    return f"{format_figure(used, budget.unit)} of {limit} used, {word} {ends}"
+    return f"{format_figure(used, budget.unit)} of {limit} used, {word} {said}"
 
 
 def landing_words(landing: Landing) -> str:
@@ -220,8 +226,9 @@ def _checked(kind: str, row: Mapping[str, Any], source: str) -> dict[str, str]:
             raise UsageError(
                 f'{key} of a {kind} is {value!r} in {source}, but must be text: {key} = "{value}"'
             )
-    if "project" in row and "person" in row:
-        raise UsageError(f"a {kind} in {source} names a project and a person; let it name one")
+    named = [key for key in _WHOSE if key in row]
+    if len(named) > 1:
+        raise UsageError(f"a {kind} in {source} names a {' and a '.join(named)}; let it name one")
     return dict(row)
 
 
@@ -259,7 +266,7 @@ def _budget(row: Mapping[str, str], source: str) -> MonthlyBudget:
     _, unit = split_quantity(row["monthly"])
     kind = "g" if unit in MASS_UNITS else "J"
     return MonthlyBudget(
-        _amount(row["monthly"], kind, "monthly", source), kind, row.get("project"), row.get("person")
+        _amount(row["monthly"], kind, "monthly", source), kind, *(row.get(key) for key in _WHOSE)
     )
 
 

@@ -82,8 +82,9 @@ def _rows(accounts: Sequence[Account]) -> list[tuple[str, list[str]]]:
             "CPUs busy",
             [f"{a.usage.mean_cpus:.2f}" if a.usage.mean_cpus is not None else "unknown" for a in accounts],
         ),
-        ("per unit of work", [_per_unit(a) for a in accounts]),
     ]
+    if any(per_unit := [_per_unit(a) for a in accounts]):
+        rows.append(("per unit of work", per_unit))
     metrics: dict[str, None] = {}
     last = [_last(a) for a in accounts]
     for values in last:
@@ -135,7 +136,7 @@ def _difference(first: Account, other: Account, change: Difference) -> dict[str,
     ]
     before_s = first.recording.duration_s
     time = f"{'+' if change.time_s >= 0 else '-'}{format_duration(abs(change.time_s))}"
-    rows.append(("time", time, f"{100 * change.time_s / before_s:+.0f} %" if before_s > 0 else ""))
+    rows.append(("time", time, _percent(change.time_s / before_s) if before_s > 0 else ""))
     return {
         "name": clip(other.recording.name, 60),
         "rows": rows,
@@ -157,4 +158,10 @@ def _signed(figure: Figure | None, unit: str) -> str:
 def _share(change: Figure | None, before: Figure | None) -> str:
     if change is None or before is None or before.value <= 0:
         return ""
-    return f"{100 * change.value / before.value:+.0f} %"
+    return _percent(change.value / before.value)
+
+
+def _percent(share: float) -> str:
+    """Return a change in percent with its sign; one that rounds to nothing has none."""
+    words = f"{100 * share:+.0f} %"
+    return "0 %" if words in ("-0 %", "+0 %") else words

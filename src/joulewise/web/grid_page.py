@@ -54,7 +54,10 @@ def _chart(signal: Signal) -> dict[str, Any]:
         if p.low is not None and p.high is not None
     ]
     hours = [(signal.start_utc + timedelta(seconds=n * signal.step_s)).astimezone() for n in range(count)]
-    words = f"Between {min(known):.0f} and {max(known):.0f} g CO₂e/kWh over {count} hours."
+    low, high = f"{min(known):.0f}", f"{max(known):.0f}"
+    words = f"Between {low} and {high} g CO₂e/kWh over {count} hours."
+    if low == high:
+        words = f"{low} g CO₂e/kWh in each of {count} hours: no hour is known to be cleaner than another."
     best = _cleanest(values)
     if best is not None:
         start, mean = best

@@ -615,7 +615,8 @@ def _metadata(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
             words = "yes" if value else "no"
         else:
             words = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-        rows.append((_FACTS.get(str(key), clip(str(key), 60)), clip(words)))
+        if words:
+            rows.append((_FACTS.get(str(key), clip(str(key), 60)), clip(words)))
     return rows
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Sequence
 
 import click
@@ -10,6 +11,7 @@ import uvicorn
 
 from joulewise.vocabulary.errors import UsageError
 from joulewise.web.site import LOOPBACK, site
+from joulewise.web.templating import prepare
 
 __all__ = ["LOOPBACK", "serve"]
 
@@ -40,5 +42,6 @@ def serve(host: str, port: int, token: str, names: Sequence[str], *, tokens: boo
         lifespan="off",
         server_header=False,
     )
+    threading.Thread(target=prepare, daemon=True).start()  # beside the start, before anybody has asked
     with listening:
         uvicorn.Server(config).run(sockets=[listening])

@@ -22,6 +22,7 @@ from joulewise.ledger import jobs, leases
 from joulewise.ledger.index import ORDERS, count_runs, find_run, list_runs, role_runs
 from joulewise.ledger.jobs import Attempt, Decision, Line
 from joulewise.ledger.months import Filter
+from joulewise.ledger.pots import drawn, list_pots
 from joulewise.ledger.savings import plans, settlements
 from joulewise.ledger.store import Store
 from joulewise.ledger.summary import Summary
@@ -233,7 +234,12 @@ class Shelf:
             landed = self._landings(
                 store, tuple(t for t in wanted if _shown(t) and _about(t, project, person))
             )
-        return Shown(rows, months, left, landed)
+            from_pots = drawn(store, asked.by, month)
+            named = {one.pot for one in from_pots}
+            pots = [line for line in list_pots(store) if line.name in named] if named else []
+        token = wiring.reader.get()
+        part = token is not None and not token.everything
+        return Shown(rows, months, left, landed, pots, from_pots, part)
 
     def _months(self, store: Store, by: str, year: Filter) -> list[Total]:
         """Return a year's totals by month; adding them up takes a while on a large ledger, so the last are kept for `_KEPT_S`."""
@@ -311,6 +317,7 @@ def _shown(one: Target | MonthlyBudget) -> bool:
 
 
 def _about(one: Target | MonthlyBudget, project: str | None, person: str | None) -> bool:
+    """Whether a target or budget belongs to a page about a project or a person; a page about all shows all."""
     return (project is None or one.project == project) and (person is None or one.person == person)
 
 

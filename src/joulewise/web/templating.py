@@ -33,6 +33,13 @@ def environment() -> jinja2.Environment:
     )
 
 
+def prepare() -> None:
+    """Read and compile every template now, so that the first look at each page need not wait for it."""
+    templates = environment()
+    for name in templates.list_templates(extensions=["html"]):
+        templates.get_template(name)
+
+
 def text_of(name: str) -> str:
     """Return the text of a style sheet or script that stands among the templates."""
     templates = environment()

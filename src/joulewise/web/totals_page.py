@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
 
+from joulewise.ledger.pots import Drawn, PotLine, amount_words
 from joulewise.measuring.totalling import Total, caveats, rolled, together
 from joulewise.vocabulary.errors import UnknownName, UsageError
 from joulewise.vocabulary.figures import Figure
@@ -18,6 +19,7 @@ from joulewise.web.templating import clip, environment
 BY = ("project", "person", "device", "zone", "host")
 NOBODY = "(not told)"
 _MOST_ROWS, MONTHS = 200, 12
+_MOST_POTS, _MOST_NAMED = 50, 5
 _LOOKS = ("cpu", "gpu", "memory", "storage", "network")
 
 
@@ -48,12 +50,18 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What the ledger tells for the page: rows of the month, the same a month for the year to it, budgets with their use, targets."""
+    """What the ledger tells for the page: rows of the month, the same a month for the year to it, budgets with their use, targets.
+
+    `pots` are those that runs of the month drew from, `drawn` by whom; `part`: others may have drawn, too, whom the reader does not see.
+    """
 
     rows: Sequence[Total]
     months: Sequence[Total]
     budgets: Sequence[tuple[MonthlyBudget, Figure | None]] = ()
     landings: Sequence[Landing] = ()
+    pots: Sequence[PotLine] = ()
+    drawn: Sequence[Drawn] = ()
+    part: bool = False
 
 
 def where_address(project: str, month: str) -> str:
@@ -96,6 +104,9 @@ def render(asked: Asked, shown: Shown) -> str:
             ),
             budgets=[_budget(b, used) for b, used in shown.budgets],
             landings=[_landing(one) for one in shown.landings],
+            pots=[_pot(line, shown.drawn) for line in shown.pots[:_MOST_POTS]],
+            more_pots=max(0, len(shown.pots) - _MOST_POTS),
+            part=shown.part,
         )
     )
 
@@ -185,6 +196,28 @@ def _budget(budget: MonthlyBudget, used: Figure | None) -> dict[str, Any]:
         "words": budget_words(budget, used),
         "width": f"{100 * min(1.0, share):.1f}%",
         "over": share > 1,
+    }
+
+
+def _pot(line: PotLine, drawn: Sequence[Drawn]) -> dict[str, Any]:
+    """Return how a pot's limits stand, and who drew most of the one that is nearest to its end."""
+    left = sorted(line.left, key=lambda one: -one.share)
+    name = left[0].name if left else "time_s"
+    by = sorted(
+        ((getattr(d.spent, name) or 0.0, d) for d in drawn if d.pot == line.name), key=lambda pair: -pair[0]
+    )
+    currency = left[0].currency if left else ""
+    return {
+        "name": clip(line.name, 80),
+        "limits": [
+            {"words": one.words, "width": f"{100 * min(1.0, one.share):.1f}%", "over": one.share > 1}
+            for one in left
+        ],
+        "by": ", ".join(
+            f"{clip(d.key, 40) or NOBODY} {amount_words(name, value, currency)}"
+            for value, d in by[:_MOST_NAMED]
+        ),
+        "others": max(0, len(by) - _MOST_NAMED),
     }
 
 

@@ -40,7 +40,7 @@ def render(
         words = "no Python, or started with -I, -S or -E, or imported: nothing can be said"
         parts.append(_part("not seen from inside", "other", words, _exactly(seen.unseen), seen.total_j))
     if seen.waiting > 0:
-        words = f"{seen.waiting_runs:,} recordings: still running, on another host, or about to be"
+        words = f"{seen.waiting_runs:,} recording{'' if seen.waiting_runs == 1 else 's'}: still running, on another host, or about to be"
         parts.append(_part("not looked into", "others", words, _exactly(seen.waiting), seen.total_j))
     at = 0.0
     for part in parts:

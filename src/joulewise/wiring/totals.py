@@ -154,7 +154,7 @@ def budget_used(ledger: Store, budget: MonthlyBudget, month: str) -> Figure | No
     from joulewise.ledger.months import Filter
     from joulewise.measuring.totalling import together
 
-    chosen = Filter(month, month, budget.project, budget.person)
+    chosen = Filter(month, month, budget.project, budget.person, budget.device, budget.zone)
     parts = totals(ledger, "month", chosen)
     if not parts:
         return None

@@ -8,7 +8,7 @@ admission (admission.py) and the worker (queue.py) ask them alike.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from joulewise.scheduling.timetable import NEVER, Amount, Slot, Timetable
@@ -57,9 +57,11 @@ class Foreseen:
     table: Timetable
     late: dict[str, float] = field(default_factory=dict)
 
-    def worse_than(self, other: Foreseen) -> bool:
-        """Whether somebody is late here who is not there, or later by more than a hair."""
-        return any(late > other.late.get(job, 0.0) + _HAIR_S for job, late in self.late.items())
+    def worse_than(self, other: Foreseen, but: Collection[str] = ()) -> bool:
+        """Whether somebody (not one of `but`) is late here who is not there, or later by more than a hair."""
+        return any(
+            late > other.late.get(job, 0.0) + _HAIR_S for job, late in self.late.items() if job not in but
+        )
 
 
 def foresee(table: Timetable, wishes: Sequence[Wish], from_s: float = 0.0) -> Foreseen:

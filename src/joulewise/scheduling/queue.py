@@ -19,7 +19,7 @@ paused and resumed by turns: the other presses until it is over. A suspended job
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -208,7 +208,7 @@ class _Desk:
             trial = self.table.copy()
             claim.wish.take(trial, slot)
             after_it = self._foreseen(trial, without=claim)
-            if not after_it.worse_than(base):
+            if not after_it.worse_than(base, but=self._below(claim, base)):
                 self._go(claim, had, slot)
                 base = after_it
             elif ahead.begin_s <= 0:
@@ -216,11 +216,20 @@ class _Desk:
         order = {Act.PAUSE: 0, Act.RESUME: 1, Act.START: 2}
         return tuple(sorted(self.actions, key=lambda a: order[a.act]))
 
+    def _below(self, claim: _Claim, base: Foreseen) -> Collection[str]:
+        """Return who may be late for a job: nobody, or where it is late itself otherwise, those of lower priority."""
+        if claim.wish.id not in base.late:
+            return ()
+        return {job for job in base.slots if self.claims[job].line.priority < claim.line.priority}
+
     def _waits(self, line: Line, *, due: bool) -> _Claim:
         latest_s = (line.latest_utc - self.now).total_seconds()
         length_s = (line.deadline_utc - line.latest_utc).total_seconds()
-        if length_s <= 0:  # its length is unknown: it is given all the time until its deadline
+        if (
+            length_s <= 0
+        ):  # its length is unknown: it may take all the time until its deadline, and is promised nothing
             length_s = max(60.0, (line.deadline_utc - self.now).total_seconds())
+            latest_s = latest_s if latest_s <= 0 else inf
         opens_s = 0.0 if due else max(0.0, (line.start_utc - self.now).total_seconds())
         early = latest_s <= 0 and line.start_utc > self.now
         why = "its latest start has come" if early else line.reason or "its hour has come"
@@ -306,9 +315,7 @@ class _Desk:
             wishes = [self.claims[job].wish for job in base.slots]
             later = foresee(self.table, wishes, _PATIENCE_S)
             hurt = [
-                self.claims[job].wish.due_s
-                for job, late in later.late.items()
-                if late > base.late.get(job, 0.0) + 1.0 and job not in pressing
+                self.claims[job].wish.due_s for job in later.late if job not in pressing | base.late.keys()
             ]
             last_s = max(hurt, default=-inf)
             for job, slot in base.slots.items():

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from joulewise.ledger.jobs import Line
-from joulewise.scheduling.queue import NOTHING, Act, Going, decide
+from joulewise.scheduling.foresight import NOTHING
+from joulewise.scheduling.queue import Act, Going, decide
 from joulewise.vocabulary.job import Stretch
 from joulewise.vocabulary.ticket import Needs, Stage
 

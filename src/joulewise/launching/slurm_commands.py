@@ -25,6 +25,7 @@ _FIELDS = (
     "RestartCnt",
     "PriorityLong",
     "Reason",
+    "NodeList",
     "Comment",
 )
 _AWAY = re.compile(
@@ -49,6 +50,7 @@ class Row:
     held: bool
     reason: str
     comment: str
+    nodes: tuple[str, ...] = ()
 
 
 @final
@@ -115,7 +117,7 @@ def _row(line: str) -> Row | None:
     words = line.split("|", len(_FIELDS) - 1)
     if len(words) < len(_FIELDS):
         return None
-    job, array, task, state, code, restarts, priority, reason, comment = words
+    job, array, task, state, code, restarts, priority, reason, nodes, comment = words
     return Row(
         job,
         array,
@@ -126,7 +128,21 @@ def _row(line: str) -> Row | None:
         priority == "0",
         reason,
         comment.rstrip("|"),
+        hosts(nodes),
     )
+
+
+def hosts(text: str) -> tuple[str, ...]:
+    """Return the nodes of a list as Slurm writes it: `n[01-03,7],m1`."""
+    found: list[str] = []
+    for name, inside, rest in re.findall(r"([^,\[]+)(?:\[([^\]]*)\])?([^,\[]*)", text.strip()):
+        for part in inside.split(",") if inside else [""]:
+            first, _dash, last = part.partition("-")
+            if last.isdigit() and first.isdigit():
+                found += [f"{name}{n:0{len(first)}d}{rest}" for n in range(int(first), int(last) + 1)]
+            else:
+                found.append(f"{name}{part}{rest}")
+    return tuple(found)
 
 
 def _exit_code(told: str) -> int:

@@ -58,7 +58,8 @@ def status_of(rows: Sequence[Row]) -> Status:
     reason = f"{ended} of {len(told)} tasks have ended" + (f"; {first.reason}" if first.reason else "")
     codes = [status.exit_code for status in told if status.exit_code is not None]
     restarts = max(status.restarts for status in told)
-    return Status(first.state, max(codes, default=None) if not first.live else None, reason, restarts)
+    nodes = tuple(dict.fromkeys(node for status in told if status.live for node in status.nodes))
+    return Status(first.state, max(codes, default=None) if not first.live else None, reason, restarts, nodes)
 
 
 def _status(row: Row) -> Status:
@@ -67,4 +68,6 @@ def _status(row: Row) -> Status:
         state = State.HELD if row.held else State.QUEUED
     reason = _WORDS.get(row.state, "" if row.reason in ("None", "NonZeroExitCode") else row.reason)
     code = row.exit_code if state in (State.FINISHED, State.CANCELLED) and row.state != "CANCELLED" else None
-    return Status(state, code, "" if state is State.FINISHED and not code else reason, row.restarts)
+    return Status(
+        state, code, "" if state is State.FINISHED and not code else reason, row.restarts, row.nodes
+    )

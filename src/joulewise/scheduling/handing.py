@@ -31,8 +31,9 @@ def order_of(
     wrap: Wrap,
     devices: Sequence[int] = (),
     begin_utc: datetime | None = None,
+    away: Sequence[str] = (),
 ) -> Order:
-    """Return what an engine is told of a job; `devices` are the GPUs that it gets on this machine."""
+    """Return what an engine is told of a job: the GPUs that it gets on this machine, the nodes that it is not to run on."""
     env = dict(ticket.env)
     if engine.name in BOUND and (devices or ticket.needs.gpus == 0):  # a cluster hands out its own
         env.setdefault("CUDA_VISIBLE_DEVICES", ",".join(map(str, devices)))
@@ -50,6 +51,7 @@ def order_of(
         resources=Resources(needs.cpus, needs.memory_bytes or None, needs.gpus),
         checkpointing=saving,
         tags={"joulewise": key, "owner": ticket.owner},
+        away=tuple(away),
     )
 
 

@@ -21,8 +21,9 @@ from joulewise.ledger import jobs as queue
 from joulewise.ledger.jobs import Line, Planned
 from joulewise.ledger.leases import Held, WorkerLine, holders, workers
 from joulewise.ledger.store import Store
+from joulewise.scheduling.foresight import NOTHING
 from joulewise.scheduling.plan import DEFAULT_TERMS, Grid, Terms, place, replan
-from joulewise.scheduling.queue import NOTHING, margin_s
+from joulewise.scheduling.queue import margin_s
 from joulewise.scheduling.saved import placement_as_json, placement_from_json
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.job import Duration, Job, Place, Placement, Unplaced, after
@@ -40,7 +41,10 @@ _EARLY = 0.1
 _TELLING = 5  # starts that tell how long an engine takes
 _OVERRUN_S = 900.0  # what a job that is over its time is given in plans
 
+_NODES = 8  # of more nodes than these the sum is planned: what is free is seldom in pieces then
+
 GridOf = Callable[[Sequence[str], datetime, datetime], Grid]
+NodesOf = Callable[[str], Sequence[Needs]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +57,16 @@ class Renewed:
     grid: Mapping[str, str] = field(default_factory=dict)
 
 
-def renew(store: Store, grid_of: GridOf, now_utc: datetime, terms: Terms = DEFAULT_TERMS) -> Renewed:
+def renew(
+    store: Store,
+    grid_of: GridOf,
+    now_utc: datetime,
+    terms: Terms = DEFAULT_TERMS,
+    nodes_of: NodesOf = lambda _engine: (),
+) -> Renewed:
     """Plan all that waits, and all that runs and may pause, anew; write it, and return what it came to.
+
+    `nodes_of` says what each node of an engine's cluster has; where it says nothing, each worker is a node.
 
     Within the hour of the last plan only what has come since is planned, into the room that the others leave: a plan
     that is made anew for every job would shuffle all of them each time. Where that leaves one out, all are planned.
@@ -72,7 +84,7 @@ def renew(store: Store, grid_of: GridOf, now_utc: datetime, terms: Terms = DEFAU
     running: list[_Running] = []
     for engine in dict.fromkeys(t.engine for t in tickets.values()):
         here_only = [w for w in pool if w.engine == engine]
-        board = _Room(grid, now_utc, terms, here_only, _lag(store, engine))
+        board = _Room(grid, now_utc, terms, here_only, _lag(store, engine), nodes_of(engine))
         here = [x for x in waiting if x.engine == engine]
         made, going = _renewed(store, board, here, [h for h in held if h.line.engine == engine], tickets)
         planned += made
@@ -129,6 +141,16 @@ def units_of(needs: Needs, room: Needs) -> int:
     return units
 
 
+def nodes_within(cpus: int, nodes: Sequence[Needs]) -> tuple[int, ...]:
+    """Return the processors of each node, as far as they are the workers' to fill."""
+    found = []
+    for node in nodes:
+        if cpus > 0 and node.cpus:
+            found.append(min(cpus, node.cpus))
+            cpus -= found[-1]
+    return tuple(found)
+
+
 def planned_alone(ticket: Ticket, grid: Grid, now_utc: datetime, terms: Terms = DEFAULT_TERMS) -> Planned:
     """Return where one job goes if nobody else wants room; UsageError where its deadline cannot be met.
 
@@ -147,11 +169,19 @@ class _Room:
     """The planning of all that one engine has: the grid, the units of each zone's workers, and what a start takes."""
 
     def __init__(
-        self, grid: Grid, now_utc: datetime, terms: Terms, pool: Sequence[WorkerLine], lag: _Lag
+        self,
+        grid: Grid,
+        now_utc: datetime,
+        terms: Terms,
+        pool: Sequence[WorkerLine],
+        lag: _Lag,
+        nodes: Sequence[Needs] = (),
     ) -> None:
         self.grid, self.now, self.terms, self.lag = grid, now_utc, terms, lag
-        self.room = {z: sum((w.capacity for w in pool if w.zone in ("", z)), NOTHING) for z in grid.carbon}
+        there = {z: [w.capacity for w in pool if w.zone in ("", z)] for z in grid.carbon}
+        self.room = {z: sum(each, NOTHING) for z, each in there.items()}
         self.room = {z: room for z, room in self.room.items() if room.cpus}
+        self.nodes = {z: nodes_within(room.cpus, nodes or there[z]) for z, room in self.room.items()}
 
     def plan(self, waiting: Mapping[str, Ticket], going: _Running) -> list[Planned]:
         """Return the plan of what waits; `going` learns the plan of what runs."""
@@ -167,7 +197,11 @@ class _Room:
         jobs += [self._counted(key, job, needs) for key, (job, needs) in going.pausable.items()]
         fine = self._finer(jobs)
         places = {z: Place(z, room.cpus) for z, room in self.room.items()}
-        made = plan_fleet(jobs, fine, self.now, self.terms, places, going.taken())
+        most = {z: max((j.units for j in jobs if z in j.zones), default=0) for z in self.room}
+        nodes = {
+            z: each for z, each in self.nodes.items() if 1 < len(each) <= _NODES and most[z] <= max(each)
+        }  # a job that takes several nodes is planned by their sum
+        made = plan_fleet(jobs, fine, self.now, self.terms, places, going.taken(), nodes)
         step_s = min(s.step_s for s in fine.carbon.values())
         for placed in made.placements:
             key = placed.job.name
@@ -249,6 +283,7 @@ class _Running:
     ) -> None:
         self._store, self._board = store, board
         self._lines = {h.line.id: h.line for h in held}
+        self._ran_s = {h.line.id: _ran_s(h, board.now) for h in held if h.line.stage is Stage.RUNNING}
         self._tickets = tickets
         told = queue.placements(store, list(self._lines))
         self._plans = {key: placement_from_json(value) for key, value in told.items()}
@@ -276,12 +311,18 @@ class _Running:
         for key, line in self._lines.items():
             if key in self.pausable:
                 continue
-            units = self._board.units(line.zone, self._tickets[key].needs)
+            ticket = self._tickets[key]
+            units = self._board.units(line.zone, ticket.needs)
             rest = self._plans[key].remaining_from(now) if key in self._plans else ()
-            found += [Taken(line.zone, s.start_utc, s.end_utc, units) for s in rest]
-            if key not in self._plans:
+            if key in self._ran_s and ticket.job.duration.known and not (ticket.checkpoint and rest):
+                # it runs on to its end, whenever it was planned to start; one over its time nobody knows how long
+                left_s = (ticket.job.duration.expected_s or 0.0) - self._ran_s[key]
+                found.append(Taken(line.zone, now, after(now, max(left_s, _OVERRUN_S)), units))
+            elif key not in self._plans:
                 found.append(Taken(line.zone, now, max(line.deadline_utc, after(now, 3600.0)), units))
-            elif not rest:  # it overruns, nobody knows for how long
+            elif rest:
+                found += [Taken(line.zone, s.start_utc, s.end_utc, units) for s in rest]
+            else:
                 found.append(Taken(line.zone, now, after(now, _OVERRUN_S), units))
         return found
 
@@ -300,7 +341,7 @@ class _Running:
         """Let the fleet plan what is left of a job whose pauses are cheap; one that must save its state, only if that pays."""
         job, line, now = ticket.job, one.line, self._board.now
         pause, before = job.interruptible, self._plans.get(line.id)
-        ran_s = sum(((end or now) - begin).total_seconds() for begin, end in one.attempt.ran)
+        ran_s = _ran_s(one, now)
         if ticket.checkpoint and pause and before is not None:
             fresh = replan(before, self._board.grid, now, pause, self._board.terms)
             if fresh is not before:
@@ -309,10 +350,17 @@ class _Running:
         expected_s, reserve_s = job.duration.expected_s or 0.0, job.duration.reserve_s or 0.0
         rest_s = max(60.0, expected_s - ran_s)
         margin = max(0.0, (reserve_s - ran_s) / rest_s - 1)
-        if after(now, rest_s * (1 + margin)) >= line.deadline_utc:
+        if (
+            after(now, rest_s * (1 + margin) + margin_s(reserve_s) + self._board.lag.most_s)
+            >= line.deadline_utc
+        ):
             return  # it has to go on
         rest = replace(job, duration=Duration.of(rest_s, margin), release_utc=now, zones=(line.zone,))
         self.pausable[line.id] = (rest, ticket.needs)
+
+
+def _ran_s(one: Held, now_utc: datetime) -> float:
+    return sum(((end or now_utc) - begin).total_seconds() for begin, end in one.attempt.ran)
 
 
 def _as_asked(placed: Placement, job: Job) -> Placement:

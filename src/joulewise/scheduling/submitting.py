@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -12,13 +12,13 @@ from joulewise.ledger import jobs as queue
 from joulewise.ledger.leases import workers
 from joulewise.ledger.store import Store
 from joulewise.scheduling.admission import Admission, Booked, admit
+from joulewise.scheduling.foresight import NOTHING
 from joulewise.scheduling.plan import DEFAULT_TERMS, Grid, Terms
-from joulewise.scheduling.queue import NOTHING
-from joulewise.scheduling.queue_plan import planned_alone, units_of
+from joulewise.scheduling.queue_plan import nodes_within, planned_alone, units_of
 from joulewise.scheduling.saved import placement_from_json
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.job import Placement, after
-from joulewise.vocabulary.ticket import Ticket
+from joulewise.vocabulary.ticket import Needs, Ticket
 
 # of the submitter's environment; everything else is the worker's, or named (--env): a ledger is no place for secrets
 CARRIED = ("PATH", "VIRTUAL_ENV", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL",
@@ -48,18 +48,20 @@ def submit(
     *,
     late: bool = False,
     pausing: bool = True,
+    nodes: Sequence[Needs] = (),
 ) -> Submitted:
     """Put a job into the queue and return its id and its first plan; the planner packs it with the others later.
 
     UsageError, with nothing written, where its deadline cannot be met, alone or beside all that is queued (the earliest
     finish is said; with `late` it is taken all the same), or where its command or folder is not there (asked only for
-    the engine `local`: a cluster's nodes have their own). Without `pausing` it is planned to run in one go.
+    the engine `local`: a cluster's nodes have their own). Without `pausing` it is planned to run in one go. `nodes` are what
+    each node of the engine's cluster has.
     """
     if ticket.engine == "local":
         require_command(ticket.argv[0], ticket.cwd, ticket.env)
     whole = ticket if pausing else replace(ticket, job=replace(ticket.job, interruptible=None))
     planned = planned_alone(whole, grid, now_utc, terms)
-    beside = admission(store, ticket, planned.zone, now_utc)
+    beside = admission(store, ticket, planned.zone, now_utc, nodes)
     if beside is not None and not beside.admitted:
         crowded = _crowded(ticket, beside, now_utc)
         if not late:
@@ -74,7 +76,9 @@ def submit(
     return Submitted(job_id, planned.reason, placement_from_json(told), told["signal"])
 
 
-def admission(store: Store, ticket: Ticket, zone: str, now_utc: datetime) -> Admission | None:
+def admission(
+    store: Store, ticket: Ticket, zone: str, now_utc: datetime, nodes: Sequence[Needs] = ()
+) -> Admission | None:
     """Return whether a job meets its deadline beside all that waits and runs where it would run; None where nobody knows.
 
     Nobody does where its length is unknown, or no worker of its engine is there. Jobs of unknown length are not counted,
@@ -100,7 +104,8 @@ def admission(store: Store, ticket: Ticket, zone: str, now_utc: datetime) -> Adm
     from_s = max(0.0, (job.release_utc - now_utc).total_seconds())
     # a job whose window does not hold its reserve is taken at its risk: it is booked for what is likely
     length_s = reserve_s if reserve_s <= due_s - from_s else job.duration.expected_s or reserve_s
-    return admit(Booked(units_of(ticket.needs, room), length_s, due_s), booked, room.cpus, from_s)
+    units = nodes_within(room.cpus, nodes or [w.capacity for w in pool])
+    return admit(Booked(units_of(ticket.needs, room), length_s, due_s), booked, units, from_s)
 
 
 def _crowded(ticket: Ticket, told: Admission, now_utc: datetime) -> str:

@@ -14,7 +14,7 @@ Deciding is queue.py's, planning queue_plan.py's (in a process of its own, so th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -31,14 +31,15 @@ from joulewise.launching.port import (
     Unreachable,
 )
 from joulewise.ledger import jobs as queue
-from joulewise.ledger.leases import LEASE_S, Held, Leases, due
+from joulewise.ledger.leases import LEASE_S, Held, Leases, due, pending, workers
 from joulewise.ledger.store import Store
 from joulewise.scheduling.floor import Floor, Sharing
+from joulewise.scheduling.foresight import NOTHING
 from joulewise.scheduling.handing import BOUND, Wrap, order_of
 from joulewise.scheduling.outcome import Outcome, outcome
-from joulewise.scheduling.queue import NOTHING, Act, Action, Going, decide
+from joulewise.scheduling.queue import SOON, Act, Action, Going, decide
 from joulewise.scheduling.saved import placement_from_json
-from joulewise.scheduling.sharing import WHOLE
+from joulewise.scheduling.sharing import WHOLE, room_of
 from joulewise.vocabulary.clock import Clock
 from joulewise.vocabulary.errors import EngineError, LedgerError
 from joulewise.vocabulary.job import Placement, Stretch
@@ -48,12 +49,16 @@ REQUEUE_FROM_S = 600.0  # a shorter pause is not worth saving the state for
 IDLE_REST_S = 3600.0  # how long a job whose GPU idled stands still
 PLAN_EVERY_S = 15.0  # new jobs are planned within this time
 PATIENCE_S = 60.0  # how long jobs that need not start yet wait for a planning that is due
+LOOK_AHEAD_S = 15.0  # how often the jobs that must start before long are looked up
 FAIR_S = 7 * 86400.0  # how far back fair shares look
 
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """What a worker is: its name, the place whose jobs it may judge, whose jobs of which zone it takes, and its room."""
+    """What a worker is: its name, the place whose jobs it may judge, whose jobs of which zone it takes, and its room.
+
+    `nodes` are a cluster's by name, in the order in which its scheduler fills them: a job has to fit on one of them.
+    """
 
     name: str
     place: str
@@ -63,6 +68,7 @@ class Post:
     lease_s: float = LEASE_S
     poll_s: float = 1.0
     idle_s: float = 2.0
+    nodes: Mapping[str, Needs] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -80,6 +86,8 @@ class _Hand:
     sure: bool = False  # whether the ledger says what the engine was last told
     awaited: bool = False  # the engine has it and has not begun: nothing of it has run yet
     told: set[str] = field(default_factory=set)
+    away: tuple[str, ...] = ()  # nodes that are not for it
+    nodes: tuple[str, ...] = ()  # where it is
 
     @property
     def key(self) -> str:
@@ -122,6 +130,10 @@ class Worker:
         self._wrap, self._plan, self._say = wrap, plan, say
         self._leases = leases or Leases(store, post.name, post.place, post.lease_s)
         self._floor = Floor(post.room, sharing)
+        self._nodes = tuple(post.nodes)
+        self._rooms = tuple(map(room_of, post.nodes.values())) or (self._floor.room,)
+        self._soon: list[queue.Line] = []
+        self._soon_at = float("-inf")
         self._tickets: dict[str, Ticket] = {}
         self._hands: dict[str, _Hand] = {}
         self._renew_at = self._adopt_at = self._plan_at = self._used_at = float("-inf")
@@ -181,23 +193,47 @@ class Worker:
         self._watch(now, now_s)
         fresh = self._planned(now, now_s)
         waiting = due(self._store, self._engine.name, self._post.zone, self._post.owners, now)
-        if waiting or self._hands:
+        looked_s = self._soon_at
+        soon = self._look_ahead(now_s, waiting)
+        if waiting or self._hands or (soon and self._soon_at > looked_s):
             going = [self._going(h, now) for h in self._hands.values() if not h.begins_later(now)]
-            lines = {line.id: line for line in waiting}
-            counted = self._counted(waiting)
-            for action in decide(counted, going, self._floor.room, now, self._shares(now, now_s)):
+            lines = {line.id: line for line in (*soon, *waiting)}
+            counted, ahead = self._counted(waiting, soon)
+            for action in decide(counted, going, self._rooms, now, self._shares(now, now_s), ahead):
                 unplanned = action.act is Act.START and lines[action.job].planned_utc is None
                 if fresh or action.act is Act.PAUSE or action.pressing or unplanned:
                     self._act(action, lines, now)
 
-    def _counted(self, waiting: list[queue.Line]) -> list[queue.Line]:
+    def _look_ahead(self, now_s: float, waiting: Sequence[queue.Line]) -> list[queue.Line]:
+        """Return the jobs that must start before long, with the earliest time at which they may; looked up now and then.
+
+        Where several workers share the jobs of an engine nobody knows whose room they will need: then there are none.
+        """
+        if now_s >= self._soon_at:
+            self._soon_at = now_s + LOOK_AHEAD_S
+            engine, post = self._engine.name, self._post
+            alone = sum(w.alive and w.engine == engine for w in workers(self._store)) <= 1
+            found = pending(self._store, engine, post.zone, post.owners, SOON) if alone else []
+            self._know(found)
+            opens = {line.id: self._tickets[line.id].job.release_utc for line in found}
+            self._soon = [replace(line, start_utc=opens[line.id]) for line in found]
+        there = {line.id for line in waiting} | self._hands.keys()
+        return [line for line in self._soon if line.id not in there]
+
+    def _know(self, lines: Sequence[queue.Line]) -> None:
+        """Read the tickets of jobs that wait, of those that are not known yet."""
+        fresh = [line.id for line in lines if line.id not in self._tickets]
+        self._tickets |= queue.tickets(self._store, fresh) if fresh else {}
+
+    def _counted(self, *waiting: Sequence[queue.Line]) -> list[list[queue.Line]]:
         """Return the lines of jobs that wait with what they count as here."""
-        if not self._floor.measures:
-            return [self._floor.counted(line, None) for line in waiting]
-        fresh = [line.id for line in waiting if line.id not in self._tickets]
-        known = self._tickets | (queue.tickets(self._store, fresh) if fresh else {})
-        self._tickets = {line.id: known[line.id] for line in waiting}
-        return [self._floor.counted(line, self._tickets[line.id]) for line in waiting]
+        if self._floor.measures:
+            self._know([line for lines in waiting for line in lines])
+        wait = {line.id for lines in waiting for line in lines}
+        self._tickets = {job: ticket for job, ticket in self._tickets.items() if job in wait}
+        return [
+            [self._floor.counted(line, self._tickets.get(line.id)) for line in lines] for lines in waiting
+        ]
 
     def _watch(self, now: datetime, now_s: float) -> None:
         """Write down who is slowed by whom, and take an idle GPU back where its job can save its state."""
@@ -311,6 +347,7 @@ class Worker:
             hand.asked = self._ask(hand, lambda: self._engine.cancel(hand.handle))
         else:
             hand.requeued = status.state is State.HELD
+            hand.nodes = status.nodes
             began = (
                 hand.paused and not hand.ran and status.state is State.RUNNING
             )  # its engine began it by itself
@@ -346,9 +383,10 @@ class Worker:
     def _start(self, hand: _Hand, now: datetime) -> bool:
         line = hand.held.line
         try:
-            order = order_of(self._engine, hand.ticket, hand.key, self._wrap, hand.held.attempt.devices)
+            devices = hand.held.attempt.devices
+            order = order_of(self._engine, hand.ticket, hand.key, self._wrap, devices, away=hand.away)
             if self._engine.name in BOUND:
-                own = self._floor.environment(hand.ticket, hand.held.attempt.devices)
+                own = self._floor.environment(hand.ticket, devices)
                 order = replace(order, env={**order.env, **own})
             handle = self._engine.start(order)
         except Unreachable as error:
@@ -396,14 +434,21 @@ class Worker:
         stretches = hand.placement.stretches if hand.placement else ()
         if hand.idle_until is not None and hand.idle_until > now:
             stretches = (Stretch(hand.idle_until, hand.held.line.deadline_utc),)
+        reserve_s = max(duration.reserve_s or 0.0, duration.expected_s or 0.0)
+        pause_s = ticket.job.interruptible.dead_s if ticket.job.interruptible else 0.0
+        resumed = max(0, len(hand.ran) - 1)
+        runs = hand.ran and hand.ran[-1][1] is None
         return Going(
             replace(hand.held.line, needs=needs),
             hand.paused,
             hand.ran_s(now),
-            max(duration.reserve_s or 0.0, duration.expected_s or 0.0) + self._lag_s,
+            reserve_s + self._lag_s + resumed * pause_s if duration.known else 0.0,
             stretches,
             ticket.pausable and duration.known and may_rest and ready,
             NOTHING if hand.requeued else needs.at_rest,
+            pause_s + self._lag_s,
+            () if hand.requeued else tuple(self._nodes.index(n) for n in hand.nodes if n in self._nodes),
+            (now - hand.ran[-1][0]).total_seconds() if runs else 0.0,
         )
 
     def _act(self, action: Action, waiting: dict[str, queue.Line], now: datetime) -> None:
@@ -416,7 +461,9 @@ class Worker:
             if fence is not None:
                 for held in self._leases.held():
                     if held.line.id == line.id:
-                        self._start(self._take(held), now)
+                        hand = self._take(held)
+                        hand.away = tuple(self._nodes[n] for n in action.away)
+                        self._start(hand, now)
         elif action.act is Act.PAUSE:
             self._pause(self._hands[action.job], action.reason, now)
         else:

@@ -105,7 +105,13 @@ def _booked(one: Work, now_s: float) -> Booked:
     going = one.going()
     now = NOW + timedelta(seconds=now_s)
     left_s = going.left_s(now) + (0.0 if one.runs else DEAD_S + margin_s(going.reserve_s))
-    return Booked(one.cpus, left_s, one.deadline_s - now_s, one.runs)
+    return Booked(
+        one.cpus,
+        left_s,
+        one.deadline_s - now_s,
+        one.runs,
+        one.node if one.runs and one.node is not None else -1,
+    )
 
 
 def _run(there: Sequence[Work], now_s: float) -> None:

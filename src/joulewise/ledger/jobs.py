@@ -67,12 +67,14 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """An open job as others see it: what it takes, when it must start and be done, and since when it runs (None: it waits)."""
+    """An open job as others see it: what it takes, when it must start and be done, how long it has run (None: it waits), and with whom."""
 
     needs: Needs
     latest_utc: datetime
     deadline_utc: datetime
-    begun_utc: datetime | None
+    ran_s: float | None
+    stage: Stage
+    worker: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,18 +363,18 @@ def used(store: Store, since_utc: datetime, now_utc: datetime) -> dict[str, floa
     return sums
 
 
-def open_work(store: Store, engine: str, zone: str, most: int = 1000) -> list[Work]:
+def open_work(store: Store, engine: str, zone: str, now_utc: datetime, most: int = 1000) -> list[Work]:
     """Return the open jobs of an engine in a zone; of those that wait the most pressing `most`."""
     columns = "cpus, gpus, memory_bytes, latest_utc, deadline_utc, stage"
     where = {"engine": engine, "zone": zone}
     rows = store.query(
-        f"SELECT {columns}, begun_utc FROM jobs JOIN job_attempts "  # noqa: S608 - names of ours
+        f"SELECT {columns}, worker, ran FROM jobs JOIN job_attempts "  # noqa: S608 - names of ours
         "ON job_attempts.job = jobs.id AND job_attempts.fence = jobs.fence "
         "WHERE stage IN ('running', 'paused') AND engine = :engine AND zone = :zone",
         where,
     )
     rows += store.query(
-        f"SELECT {columns}, '' AS begun_utc FROM jobs "  # noqa: S608 - names of ours
+        f"SELECT {columns}, '' AS worker, NULL AS ran FROM jobs "  # noqa: S608 - names of ours
         "WHERE stage = 'queued' AND engine = :engine AND zone = :zone ORDER BY latest_utc LIMIT :most",
         {**where, "most": most},
     )
@@ -381,7 +383,9 @@ def open_work(store: Store, engine: str, zone: str, most: int = 1000) -> list[Wo
             Needs(r["cpus"], r["gpus"], r["memory_bytes"]),
             datetime.fromisoformat(r["latest_utc"]),
             datetime.fromisoformat(r["deadline_utc"]),
-            _moment(r["begun_utc"]) if r["stage"] == "running" else None,
+            None if r["ran"] is None else ran_s(stretches(r["ran"]), now_utc),
+            Stage(r["stage"]),
+            r["worker"],
         )
         for r in rows
     ]
@@ -456,6 +460,11 @@ def stretches(text: str) -> tuple[tuple[datetime, datetime | None], ...]:
     return tuple(
         (datetime.fromisoformat(a), datetime.fromisoformat(b) if b else None) for a, b in json.loads(text)
     )
+
+
+def ran_s(ran: Iterable[tuple[datetime, datetime | None]], now_utc: datetime) -> float:
+    """Return for how long a job ran in these stretches; one that is open ends now."""
+    return sum(((end or now_utc) - begin).total_seconds() for begin, end in ran)
 
 
 def stretches_as_text(ran: Sequence[tuple[datetime, datetime | None]]) -> str:

@@ -23,13 +23,14 @@ from heapq import heappop, heappush
 class Booked:
     """Processors that a job is to have: how many, for how long, by when it must be done; all in seconds from now.
 
-    `runs` says that it has them already (then `length_s` is what may be left).
+    `runs` says that it has them already (then `length_s` is what may be left), `node` where (-1: not known).
     """
 
     units: int
     length_s: float
     due_s: float
     runs: bool = False
+    node: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,9 @@ def _served(running: Iterable[Booked], row: Sequence[Booked], nodes: Sequence[in
     ends: list[tuple[float, tuple[tuple[int, int], ...]]] = []
     spans: list[_Span] = []
     for one in running:
-        taken = _fit(one.units, free, nodes) or ((max(range(len(free)), key=lambda n: free[n]), one.units),)
+        # where it is nobody knows: on the emptiest it leaves the least for one that needs a whole node
+        node = one.node if one.node >= 0 else max(range(len(free)), key=lambda n: free[n])
+        taken = ((node, one.units),)
         spans.append(_Span(0.0, one.length_s, taken))
         heappush(ends, (one.length_s, taken))
         _take(free, taken)

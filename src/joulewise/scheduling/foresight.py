@@ -1,21 +1,22 @@
-"""`foresee`: when each job would begin if all were served now, the earliest deadline first; pure.
+"""`foresee`: when each job would begin if all were served from now on; pure.
 
-Every job is put where it first fits, for as long as it may take, on top of what runs: nobody gives way. Where that makes
-one late, the same is tried with nobody overtaking, since a gap that is filled can make another wait longer. Whether a
-deadline can still be met, and whether something may be started or paused beside it, are questions to this one schedule:
-admission (admission.py) and the worker (queue.py) ask them alike.
+Every job is put where it first fits, for as long as it may take, on top of what runs: nobody gives way. The earliest
+deadline comes first. Where that makes one late, the same is tried with nobody overtaking, since a gap that is filled can
+make another wait longer, and then with those that would be late at the front. Whether a deadline can still be met, and
+whether something may be started or paused beside it, are questions to this one schedule.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from joulewise.scheduling.timetable import NEVER, Amount, Slot, Timetable
 from joulewise.vocabulary.ticket import Needs
 
 NOTHING = Needs(0)
 _HAIR_S = 1.0
+_TRIES = 4  # orders with a late job at the front
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +52,10 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Foreseen:
-    """When and where each job begins, the room that is left then, and by how much each is late that is."""
+    """When and where each job begins, in the order in which they were served, and by how much each is late that is."""
 
     slots: dict[str, Slot]
-    table: Timetable
-    late: dict[str, float] = field(default_factory=dict)
+    late: dict[str, float]
 
     def worse_than(self, other: Foreseen, but: Collection[str] = ()) -> bool:
         """Whether somebody (not one of `but`) is late here who is not there, or later by more than a hair."""
@@ -64,18 +64,40 @@ class Foreseen:
         )
 
 
-def foresee(table: Timetable, wishes: Sequence[Wish], from_s: float = 0.0) -> Foreseen:
-    """Return how jobs would be served on `table` (which stays as it is) from a time on, the earliest deadline first."""
+def foresee(
+    table: Timetable, wishes: Sequence[Wish], from_s: float = 0.0, like: Foreseen | None = None
+) -> Foreseen:
+    """Return how jobs would be served on `table` (which stays as it is) from a time on: none late, or as few as are found.
+
+    With `like` in the order of that one, so that the two can be compared; those it does not know come last.
+    """
     row = sorted(wishes, key=lambda w: (w.due_s, w.id))
-    found = _served(table.copy(), row, from_s, overtaking=True)
-    if found.late:
-        other = _served(table.copy(), row, from_s, overtaking=False)
-        if len(other.late) < len(found.late):
-            return other
-    return found
+    if like is not None:
+        rank = {job: n for n, job in enumerate(like.slots)}
+        row.sort(key=lambda w: rank.get(w.id, len(rank)))
+        return _served(table.copy(), row, from_s)
+    best = _served(table.copy(), row, from_s)
+    if best.late:
+        best = min(best, _served(table.copy(), row, from_s, overtaking=False), key=_badness)
+    for _ in range(_TRIES):
+        if not best.late:
+            break
+        row = _promoted(row, best)
+        best = min(best, _served(table.copy(), row, from_s), key=_badness)
+    return best
 
 
-def _served(table: Timetable, row: Sequence[Wish], from_s: float, *, overtaking: bool) -> Foreseen:
+def _badness(found: Foreseen) -> int:
+    return len(found.late)
+
+
+def _promoted(row: Sequence[Wish], found: Foreseen) -> list[Wish]:
+    """Return the row with the first of those that are late at the front."""
+    first = next((w for w in row if w.id in found.late), row[0])
+    return [first, *(w for w in row if w is not first)]
+
+
+def _served(table: Timetable, row: Sequence[Wish], from_s: float, *, overtaking: bool = True) -> Foreseen:
     slots: dict[str, Slot] = {}
     late: dict[str, float] = {}
     for wish in row:
@@ -87,4 +109,4 @@ def _served(table: Timetable, row: Sequence[Wish], from_s: float, *, overtaking:
         slots[wish.id] = slot
         if slot.begin_s > max(wish.latest_s, 0.0) + _HAIR_S:
             late[wish.id] = slot.begin_s - max(wish.latest_s, 0.0)
-    return Foreseen(slots, table, late)
+    return Foreseen(slots, late)

@@ -182,7 +182,7 @@ class _Desk:
             slot = claim.wish.first(self.table)
             if slot.begin_s <= 0:
                 self._go(claim, had, slot, pressing=True)
-            elif not self._displace(claim, had, base):
+            elif claim.pressing and not self._displace(claim, had, base):
                 if slot.begin_s < inf:
                     claim.wish.take(self.table, slot)  # nobody else has it until then
                 del self.claims[claim.line.id]
@@ -207,7 +207,7 @@ class _Desk:
                 break
             trial = self.table.copy()
             claim.wish.take(trial, slot)
-            after_it = self._foreseen(trial, without=claim)
+            after_it = self._foreseen(base, trial, without=claim)
             if not after_it.worse_than(base, but=self._below(claim, base)):
                 self._go(claim, had, slot)
                 base = after_it
@@ -220,7 +220,7 @@ class _Desk:
         """Return who may be late for a job: nobody, or where it is late itself otherwise, those of lower priority."""
         if claim.wish.id not in base.late:
             return ()
-        return {job for job in base.slots if self.claims[job].line.priority < claim.line.priority}
+        return {job for job, c in self.claims.items() if c.line.priority < claim.line.priority}
 
     def _waits(self, line: Line, *, due: bool) -> _Claim:
         latest_s = (line.latest_utc - self.now).total_seconds()
@@ -299,10 +299,14 @@ class _Desk:
         self.actions.append(Action(Act.PAUSE, one.line.id, reason))
 
     def _foreseen(
-        self, table: Timetable | None = None, without: _Claim | None = None, from_s: float = 0.0
+        self,
+        like: Foreseen | None = None,
+        table: Timetable | None = None,
+        without: _Claim | None = None,
+        from_s: float = 0.0,
     ) -> Foreseen:
         wishes = sorted((c.wish for c in self.claims.values() if c is not without), key=lambda w: w.latest_s)
-        return foresee(table or self.table, wishes[:SOON], from_s)
+        return foresee(table or self.table, wishes[:SOON], from_s, like)
 
     def _urgent(self, base: Foreseen) -> list[_Claim]:
         """Return who has to start now: those that press, and those without whom somebody else would be late."""
@@ -313,14 +317,15 @@ class _Desk:
         )
         if spare_s < _PATIENCE_S:
             wishes = [self.claims[job].wish for job in base.slots]
-            later = foresee(self.table, wishes, _PATIENCE_S)
+            later = foresee(self.table, wishes, _PATIENCE_S, base)
+            served = list(base.slots)
             hurt = [
-                self.claims[job].wish.due_s for job in later.late if job not in pressing | base.late.keys()
+                n
+                for n, job in enumerate(served)
+                if job in later.late and job not in pressing | base.late.keys()
             ]
-            last_s = max(hurt, default=-inf)
-            for job, slot in base.slots.items():
-                if slot.begin_s <= 0 and self.claims[job].wish.due_s <= last_s:
-                    pressing.add(job)
+            before = served[: max(hurt, default=-1) + 1]
+            pressing |= {job for job in before if base.slots[job].begin_s <= 0}
         found = [self.claims[job] for job in pressing]
         found = [
             c if c.due or c.pressing else replace(c, why="others would be late if it waited") for c in found
@@ -359,7 +364,7 @@ class _Desk:
             others = [c.wish for c in self.claims.values() if c is not claim] + [c.wish for c in paused]
             then = table.copy()
             claim.wish.take(then, Slot(0.0, (node,)))
-            told = foresee(then, sorted(others, key=lambda w: w.latest_s)[: SOON + len(paused)])
+            told = foresee(then, others, 0.0, base)
             if any(c.wish.id in told.late for c in paused) or told.worse_than(base):
                 continue
             length_s = sum(c.wish.length_s for c in paused)

@@ -259,7 +259,8 @@ class _Room:
             if step_s >= coarsest:
                 break
             if window_s / step_s <= _CELLS and all(s.step_s % step_s == 0 for s in signals.values()):
-                return Grid({z: s.aligned(step_s) for z, s in signals.items()}, self.grid.prices)
+                steps = {z: s.aligned(step_s) for z, s in signals.items()}
+                return Grid(steps, self.grid.prices, self.grid.trust)
         return self.grid
 
     def _from_now(self, placed: Placement, step_s: int) -> Placement:
@@ -283,7 +284,9 @@ class _Running:
     ) -> None:
         self._store, self._board = store, board
         self._lines = {h.line.id: h.line for h in held}
-        self._ran_s = {h.line.id: _ran_s(h, board.now) for h in held if h.line.stage is Stage.RUNNING}
+        self._ran_s = {
+            h.line.id: queue.ran_s(h.attempt.ran, board.now) for h in held if h.line.stage is Stage.RUNNING
+        }
         self._tickets = tickets
         told = queue.placements(store, list(self._lines))
         self._plans = {key: placement_from_json(value) for key, value in told.items()}
@@ -341,7 +344,7 @@ class _Running:
         """Let the fleet plan what is left of a job whose pauses are cheap; one that must save its state, only if that pays."""
         job, line, now = ticket.job, one.line, self._board.now
         pause, before = job.interruptible, self._plans.get(line.id)
-        ran_s = _ran_s(one, now)
+        ran_s = queue.ran_s(one.attempt.ran, now)
         if ticket.checkpoint and pause and before is not None:
             fresh = replan(before, self._board.grid, now, pause, self._board.terms)
             if fresh is not before:
@@ -357,10 +360,6 @@ class _Running:
             return  # it has to go on
         rest = replace(job, duration=Duration.of(rest_s, margin), release_utc=now, zones=(line.zone,))
         self.pausable[line.id] = (rest, ticket.needs)
-
-
-def _ran_s(one: Held, now_utc: datetime) -> float:
-    return sum(((end or now_utc) - begin).total_seconds() for begin, end in one.attempt.ran)
 
 
 def _as_asked(placed: Placement, job: Job) -> Placement:

@@ -18,7 +18,7 @@ from joulewise.scheduling.queue_plan import nodes_within, planned_alone, units_o
 from joulewise.scheduling.saved import placement_from_json
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.job import Placement, after
-from joulewise.vocabulary.ticket import Needs, Ticket
+from joulewise.vocabulary.ticket import Needs, Stage, Ticket
 
 # of the submitter's environment; everything else is the worker's, or named (--env): a ledger is no place for secrets
 CARRIED = ("PATH", "VIRTUAL_ENV", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL",
@@ -91,14 +91,17 @@ def admission(
     room = sum((w.capacity for w in pool), NOTHING)
     if not any(ticket.needs.within(w.capacity) or not w.capacity.memory_bytes for w in pool):
         return Admission(False, float("inf"))
+    names = [] if nodes else [w.name for w in pool]  # a worker is a node
     booked = []
-    for work in queue.open_work(store, ticket.engine, zone):
+    for work in queue.open_work(store, ticket.engine, zone, now_utc):
         length_s = (work.deadline_utc - work.latest_utc).total_seconds()
-        if work.begun_utc is not None:
-            length_s = max(60.0, length_s - (now_utc - work.begun_utc).total_seconds())
+        if work.ran_s is not None:
+            length_s = max(60.0, length_s - work.ran_s)
         if length_s > 0:
             due_s = (work.deadline_utc - now_utc).total_seconds()
-            booked.append(Booked(units_of(work.needs, room), length_s, due_s, work.begun_utc is not None))
+            node = names.index(work.worker) if work.worker in names else -1
+            taken = units_of(work.needs, room)
+            booked.append(Booked(taken, length_s, due_s, work.stage is Stage.RUNNING, node))
     reserve_s = max(job.duration.reserve_s or 0.0, job.duration.expected_s or 0.0)
     due_s = (job.deadline_utc - now_utc).total_seconds()
     from_s = max(0.0, (job.release_utc - now_utc).total_seconds())

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from math import inf
 from typing import final
 
 from joulewise.launching.port import (
@@ -106,7 +107,7 @@ class _Hand:
         return self.paused and not self.ran and self.held.line.start_utc > now_utc
 
     def ran_s(self, now_utc: datetime) -> float:
-        return sum(((end or now_utc) - begin).total_seconds() for begin, end in self.ran)
+        return queue.ran_s(self.ran, now_utc)
 
 
 @final
@@ -437,7 +438,7 @@ class Worker:
         reserve_s = max(duration.reserve_s or 0.0, duration.expected_s or 0.0)
         pause_s = ticket.job.interruptible.dead_s if ticket.job.interruptible else 0.0
         resumed = max(0, len(hand.ran) - 1)
-        runs = hand.ran and hand.ran[-1][1] is None
+        begun = hand.ran and hand.ran[-1][1] is None and not hand.awaited
         return Going(
             replace(hand.held.line, needs=needs),
             hand.paused,
@@ -448,7 +449,7 @@ class Worker:
             NOTHING if hand.requeued else needs.at_rest,
             pause_s + self._lag_s,
             () if hand.requeued else tuple(self._nodes.index(n) for n in hand.nodes if n in self._nodes),
-            (now - hand.ran[-1][0]).total_seconds() if runs else 0.0,
+            (now - hand.ran[-1][0]).total_seconds() if begun else inf,
         )
 
     def _act(self, action: Action, waiting: dict[str, queue.Line], now: datetime) -> None:

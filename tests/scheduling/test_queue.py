@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from joulewise.ledger.jobs import Line
 from joulewise.scheduling.foresight import NOTHING
-from joulewise.scheduling.queue import Act, Going, decide
+from joulewise.scheduling.going import Going
+from joulewise.scheduling.queue import Act, decide
 from joulewise.vocabulary.job import Stretch
 from joulewise.vocabulary.ticket import Needs, Stage
 

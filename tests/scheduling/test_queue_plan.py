@@ -15,8 +15,8 @@ from joulewise.ledger import jobs
 from joulewise.ledger.leases import Leases
 from joulewise.ledger.memory import open_memory
 from joulewise.ledger.store import Store
+from joulewise.scheduling.going import margin_s
 from joulewise.scheduling.plan import Grid
-from joulewise.scheduling.queue import margin_s
 from joulewise.scheduling.queue_plan import planned_alone, renew
 from joulewise.scheduling.saved import placement_from_json
 from joulewise.testing.queue_contract import HOUR, NOW, ticket

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from joulewise.ledger.jobs import Line
 from joulewise.scheduling.admission import Booked, admit
-from joulewise.scheduling.queue import Act, Going, decide, margin_s
+from joulewise.scheduling.going import Going, margin_s
+from joulewise.scheduling.queue import Act, decide
 from joulewise.vocabulary.job import Stretch
 from joulewise.vocabulary.ticket import Needs, Stage
 

@@ -10,13 +10,32 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+from joulewise.ledger.job_rows import (
+    Attempt,
+    Decision,
+    Line,
+    Planned,
+    Work,
+    attempt,
+    iso,
+    line,
+    ran_s,
+    stretches,
+    stretches_as_text,
+)
 from joulewise.ledger.store import Store, insert
 from joulewise.vocabulary.errors import UnknownName, UsageError
 from joulewise.vocabulary.ticket import OPEN, Needs, Stage, Ticket, ticket_as_json, ticket_from_json
+
+__all__ = [
+    "LINE", "Attempt", "Decision", "Line", "Planned", "Work", "add", "attempt", "attempts", "cancel", "count",
+    "decide", "find", "iso", "line", "lines", "make_promise", "open_work", "placement", "placements", "promise",
+    "ran_s", "replace_placement", "rows", "start_delays", "story", "stretches", "stretches_as_text", "ticket",
+    "tickets", "used", "withdraw", "write_plans",
+]  # fmt: skip
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # 32 letters, none taken for another (Crockford)
 _LINE = (
@@ -33,88 +52,6 @@ _DECIDE = (
     "INSERT INTO job_decisions (job, number, at_utc, what, reason, who) "
     "SELECT :job, COALESCE(MAX(number), 0) + 1, :at_utc, :what, :reason, :who FROM job_decisions WHERE job = :job"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One job as lists and workers see it. `start_utc` is when it is planned to start, `latest_utc` when it must."""
-
-    id: str
-    name: str
-    owner: str
-    engine: str
-    zone: str
-    stage: Stage
-    priority: int
-    needs: Needs
-    submitted_utc: datetime
-    deadline_utc: datetime
-    start_utc: datetime
-    latest_utc: datetime
-    fence: int
-    failures: int
-    wanted: str
-    reason: str
-    exit_code: int | None
-    ended_utc: datetime | None
-    planned_utc: datetime | None
-
-    @property
-    def late(self) -> bool:
-        """Whether it ended after its deadline."""
-        return self.ended_utc is not None and self.ended_utc > self.deadline_utc
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """An open job as others see it: what it takes, when it must start and be done, how long it has run (None: it waits), and with whom."""
-
-    needs: Needs
-    latest_utc: datetime
-    deadline_utc: datetime
-    ran_s: float | None
-    stage: Stage
-    worker: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """What a plan says of one job: where and when it starts, the latest start, and the placement as plain values."""
-
-    job: str
-    zone: str
-    start_utc: datetime
-    latest_utc: datetime
-    reason: str
-    placement: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """One entry of a job's story."""
-
-    at_utc: datetime
-    what: str
-    reason: str
-    who: str
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One try to run a job: who had it, the engine's handle, its GPUs, when it ran (None: it still does), how it ended."""
-
-    fence: int
-    worker: str
-    host: str
-    boot: str
-    handle: str
-    devices: tuple[int, ...]
-    begun_utc: datetime
-    ended_utc: datetime | None
-    end_state: str
-    exit_code: int | None
-    reason: str
-    ran: tuple[tuple[datetime, datetime | None], ...]
 
 
 def add(store: Store, ticket: Ticket, planned: Planned, now_utc: datetime, *, who: str = "") -> str:
@@ -412,71 +349,6 @@ def start_delays(store: Store, engine: str, most: int = 100) -> list[float]:
     return sorted(max(0.0, (ran[0][0] - begun).total_seconds()) for begun, ran in begins if ran)
 
 
-def line(row: Mapping[str, Any]) -> Line:
-    """Return the line that a row of the table is."""
-    return Line(
-        row["id"],
-        row["name"],
-        row["owner"],
-        row["engine"],
-        row["zone"],
-        Stage(row["stage"]),
-        row["priority"],
-        Needs(row["cpus"], row["gpus"], row["memory_bytes"]),
-        datetime.fromisoformat(row["submitted_utc"]),
-        datetime.fromisoformat(row["deadline_utc"]),
-        datetime.fromisoformat(row["start_utc"]),
-        datetime.fromisoformat(row["latest_utc"]),
-        row["fence"],
-        row["failures"],
-        row["wanted"],
-        row["reason"],
-        row["exit_code"],
-        _moment(row["ended_utc"]),
-        _moment(row["planned_utc"]),
-    )
-
-
-def attempt(row: Mapping[str, Any]) -> Attempt:
-    """Return the attempt that a row of the table is."""
-    return Attempt(
-        row["fence"],
-        row["worker"],
-        row["host"],
-        row["boot"],
-        row["handle"],
-        tuple(int(d) for d in row["devices"].split(",") if d),
-        datetime.fromisoformat(row["begun_utc"]),
-        _moment(row["ended_utc"]),
-        row["end_state"],
-        row["exit_code"],
-        row["reason"],
-        stretches(row["ran"]),
-    )
-
-
-def stretches(text: str) -> tuple[tuple[datetime, datetime | None], ...]:
-    """Return the stretches of running that a row holds; the last end is None while it runs."""
-    return tuple(
-        (datetime.fromisoformat(a), datetime.fromisoformat(b) if b else None) for a, b in json.loads(text)
-    )
-
-
-def ran_s(ran: Iterable[tuple[datetime, datetime | None]], now_utc: datetime) -> float:
-    """Return for how long a job ran in these stretches; one that is open ends now."""
-    return sum(((end or now_utc) - begin).total_seconds() for begin, end in ran)
-
-
-def stretches_as_text(ran: Sequence[tuple[datetime, datetime | None]]) -> str:
-    """Return stretches as a row holds them."""
-    return json.dumps([[iso(a), iso(b) if b else None] for a, b in ran])
-
-
-def iso(moment: datetime) -> str:
-    """Return a time as the tables hold it: UTC, to the millisecond, so that text sorts as time does."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds")
-
-
 def make_promise(store: Store, job_id: str) -> None:
     """Let the plan in force be what a job is settled against, if no planning has made a promise yet."""
     sql = f"UPDATE job_papers SET promise = {_FIRST.format('placement')} WHERE job = :id"  # noqa: S608
@@ -499,10 +371,6 @@ def _texts(store: Store, column: str, ids: Sequence[str]) -> dict[str, str]:
 def _in(column: str, values: Iterable[str]) -> tuple[str, dict[str, str]]:
     named = {f"v{n}": value for n, value in enumerate(values)}
     return f"{column} IN ({', '.join(':' + name for name in named) or 'NULL'})", named
-
-
-def _moment(text: str) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
 
 
 def _json(value: Mapping[str, Any]) -> str:

@@ -27,14 +27,13 @@ from math import inf
 
 from joulewise.ledger.jobs import Line
 from joulewise.scheduling.foresight import NOTHING, Foreseen, Wish, foresee
+from joulewise.scheduling.going import Going
 from joulewise.scheduling.timetable import NEVER, Amount, Slot, Timetable
-from joulewise.vocabulary.job import Stretch
 from joulewise.vocabulary.ticket import Needs
 
 LEAST_PAUSE_S = 600.0  # a shorter gap in the plan is no pause
 SOON = 64  # so many jobs, the most pressing, are looked ahead for
 _PATIENCE_S = 180.0  # a job is started early where a look that much later would make somebody late
-_OVERRUN = 0.1  # what a job that is over its time may still take, as a share of it
 _TRIALS = 16  # so many jobs a look are tried out against the schedule
 
 
@@ -55,50 +54,6 @@ class Action:
     reason: str
     pressing: bool = False
     away: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Going:
-    """A job that the worker has: whether it stands still, how long it ran, its plan, and what it keeps while paused.
-
-    `reserve_s` is all that it may take (0: nobody knows), `resume_s` what going on after a pause costs, `nodes` where it
-    is (empty: not known), `since_s` how long it has been running without a pause.
-    """
-
-    line: Line
-    paused: bool
-    ran_s: float
-    reserve_s: float
-    stretches: tuple[Stretch, ...] = ()
-    pausable: bool = False
-    at_rest: Needs = NOTHING
-    resume_s: float = 0.0
-    nodes: tuple[int, ...] = ()
-    since_s: float = inf
-
-    def left_s(self, now_utc: datetime) -> float:
-        """Return how long it may still run; of one that is over its time a share of it, of an unknown one all until its deadline."""
-        if self.reserve_s <= 0:
-            return max(60.0, (self.line.deadline_utc - now_utc).total_seconds())
-        return max(self.reserve_s - self.ran_s, _OVERRUN * self.reserve_s)
-
-    def spare_s(self, now_utc: datetime) -> float:
-        """Return for how long it could stand still from now on and still be done in time; a paused one: may yet."""
-        left_s = max(0.0, self.reserve_s - self.ran_s) + margin_s(self.reserve_s) + self.resume_s
-        return (self.line.deadline_utc - now_utc).total_seconds() - left_s
-
-    def pressing(self, now_utc: datetime) -> bool:
-        """Whether what may be left of it fits before its deadline only if it runs on."""
-        return self.spare_s(now_utc) <= 0
-
-    def rests_until(self, now_utc: datetime) -> datetime | None:
-        """Return when its plan lets it run again; None if it should run now, or has no plan left."""
-        for stretch in self.stretches:
-            if stretch.start_utc <= now_utc < stretch.end_utc:
-                return None
-            if stretch.start_utc > now_utc:
-                return stretch.start_utc
-        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +86,6 @@ def decide(
     """
     nodes = (room,) if isinstance(room, Needs) else tuple(room)
     return _Desk(waiting, going, nodes, now_utc, soon).decide(dict(used or {}))
-
-
-def margin_s(reserve_s: float) -> float:
-    """Return the seconds before its last possible start from which a job presses: others must make room for it."""
-    return 60.0 + 0.05 * reserve_s
 
 
 class _Desk:

@@ -22,9 +22,10 @@ from joulewise.ledger.jobs import Line, Planned
 from joulewise.ledger.leases import Held, WorkerLine, holders, workers
 from joulewise.ledger.store import Store
 from joulewise.scheduling.foresight import NOTHING
+from joulewise.scheduling.going import margin_s
 from joulewise.scheduling.plan import DEFAULT_TERMS, Grid, Terms, place, replan
-from joulewise.scheduling.queue import margin_s
 from joulewise.scheduling.saved import placement_as_json, placement_from_json
+from joulewise.scheduling.units import nodes_within, units_of
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.job import Duration, Job, Place, Placement, Unplaced, after
 from joulewise.vocabulary.ticket import Needs, Stage, Ticket
@@ -129,26 +130,6 @@ def _lag(store: Store, engine: str) -> _Lag:
     if len(told) < _TELLING:
         return _Lag()
     return _Lag(told[len(told) // 2], told[min(len(told) - 1, ceil(0.95 * len(told)))])
-
-
-def units_of(needs: Needs, room: Needs) -> int:
-    """Return how many processors a job counts as where there is `room`: its largest share of what there is."""
-    units = max(1, needs.cpus)
-    if needs.gpus:
-        units = max(units, ceil(needs.gpus / max(1, room.gpus) * room.cpus))
-    if needs.memory_bytes and room.memory_bytes:
-        units = max(units, ceil(needs.memory_bytes / room.memory_bytes * room.cpus - 1e-9))
-    return units
-
-
-def nodes_within(cpus: int, nodes: Sequence[Needs]) -> tuple[int, ...]:
-    """Return the processors of each node, as far as they are the workers' to fill."""
-    found = []
-    for node in nodes:
-        if cpus > 0 and node.cpus:
-            found.append(min(cpus, node.cpus))
-            cpus -= found[-1]
-    return tuple(found)
 
 
 def planned_alone(ticket: Ticket, grid: Grid, now_utc: datetime, terms: Terms = DEFAULT_TERMS) -> Planned:

@@ -14,8 +14,9 @@ from joulewise.ledger.store import Store
 from joulewise.scheduling.admission import Admission, Booked, admit
 from joulewise.scheduling.foresight import NOTHING
 from joulewise.scheduling.plan import DEFAULT_TERMS, Grid, Terms
-from joulewise.scheduling.queue_plan import nodes_within, planned_alone, units_of
+from joulewise.scheduling.queue_plan import planned_alone
 from joulewise.scheduling.saved import placement_from_json
+from joulewise.scheduling.units import nodes_within, units_of
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.job import Placement, after
 from joulewise.vocabulary.ticket import Needs, Stage, Ticket

@@ -282,6 +282,8 @@ def _output(store: Store, text: str) -> int:
 def _renew(store: Store, as_json: bool) -> int:
     from joulewise import wiring
 
+    for said in wiring.catch_up(store):
+        click.echo(plain(said, 300), err=True)
     done = wiring.renew_queue(store)
     if as_json:
         echo_json(

@@ -75,6 +75,7 @@ def command(**options: Any) -> int:
         zone,
         "" if options["everybody"] else getpass.getuser(),
         idle_s=_IDLE_SERVER_S if store.shared else _IDLE_S,
+        nodes=wiring.engine_nodes(engine, room),
     )
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

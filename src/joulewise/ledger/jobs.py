@@ -222,14 +222,22 @@ def write_plans(store: Store, planned: Sequence[Planned], now_utc: datetime, *, 
 
 
 def replace_placement(
-    store: Store, job_id: str, fence: int, told: Mapping[str, Any], now_utc: datetime
+    store: Store,
+    job_id: str,
+    fence: int,
+    told: Mapping[str, Any],
+    now_utc: datetime,
+    start_utc: datetime | None = None,
 ) -> bool:
-    """Write another plan for a job that a worker has; False where that attempt is over."""
+    """Write another plan, and where it has not begun another start, for a job that is with a worker or an engine.
+
+    False where that attempt is over.
+    """
     with store.transaction():
         changed = store.execute(
-            "UPDATE jobs SET planned_utc = :now "
+            "UPDATE jobs SET planned_utc = :now, start_utc = CASE WHEN :start = '' THEN start_utc ELSE :start END "
             "WHERE id = :id AND fence = :fence AND stage IN ('running', 'paused')",
-            {"now": iso(now_utc), "id": job_id, "fence": fence},
+            {"now": iso(now_utc), "start": iso(start_utc) if start_utc else "", "id": job_id, "fence": fence},
         )
         if changed:
             store.execute(

@@ -3,7 +3,8 @@
 A cluster's scheduler can start a job at its hour by itself. Where no worker looks after an engine that can (`--begin` of
 Slurm), `submit` gives it the job at once, to begin when the plan says. The job stands paused in the queue until
 somebody looks: the next worker adopts it, and so do `joulewise queue` and `joulewise cancel` (`Worker.catch_up`).
-Nothing can pause it before a worker is there, so it is planned to run in one go.
+Nothing can pause it before a worker is there, so it is planned to run in one go. Until it begins, whoever looks once the
+hour has turned plans it anew on the newest forecast and moves its begin (moving.py): a crontab is worker enough.
 """
 
 from __future__ import annotations

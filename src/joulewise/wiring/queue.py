@@ -74,6 +74,27 @@ def engine_room(engine: Engine) -> Needs | None:
     return Needs(has.cpus, has.gpus, has.memory_bytes or 0)
 
 
+def engine_nodes(engine: Engine, room: Needs | None = None) -> dict[str, Needs]:
+    """Return what each node of an engine's cluster has, as far as `room` goes; empty where it has no nodes, or does not say."""
+    from joulewise.launching.slurm import Slurm
+    from joulewise.vocabulary.errors import EngineError
+    from joulewise.vocabulary.ticket import Needs
+
+    if not isinstance(engine, Slurm):
+        return {}
+    try:
+        told = engine.nodes()
+    except EngineError:
+        return {}
+    nodes, left = {}, room.cpus if room else sum(has.cpus for has in told.values())
+    for name, has in told.items():
+        cpus = min(has.cpus, left)
+        if cpus > 0:
+            nodes[name] = Needs(cpus, has.gpus, has.memory_bytes or 0)
+        left -= cpus
+    return nodes
+
+
 def _kubernetes() -> Engine:
     image = os.environ.get("JOULEWISE_KUBERNETES_IMAGE")
     if not image:
@@ -177,7 +198,8 @@ def submit(ticket: Ticket, histories: Mapping[str, str] | None = None, *, late: 
     ledger = queue_store()
     try:
         ahead = may_hand_over(ledger, chosen)
-        done = submit_to(ledger, ticket, grid, now, late=late, pausing=not ahead)
+        nodes = tuple(engine_nodes(chosen).values())
+        done = submit_to(ledger, ticket, grid, now, late=late, pausing=not ahead, nodes=nodes)
         if not ahead:
             return done
         handle = hand_over(ledger, chosen, _passing(ledger), done.id, now, recorded)
@@ -195,9 +217,13 @@ def _passing(ledger: Store) -> Leases:
 
 
 def catch_up(ledger: Store) -> list[str]:
-    """Write down how jobs do that a cluster has and no worker looks after; return what there is to say, a line each."""
+    """Write down how jobs do that a cluster has and no worker looks after, and plan anew what has not begun.
+
+    Returns what there is to say, a line each.
+    """
     from joulewise.ledger.leases import holders, workers
     from joulewise.scheduling.handing import BOUND
+    from joulewise.scheduling.moving import move_handed
     from joulewise.scheduling.worker import Post, Worker
     from joulewise.vocabulary.errors import EngineError
     from joulewise.vocabulary.ticket import Needs
@@ -207,23 +233,27 @@ def catch_up(ledger: Store) -> list[str]:
     for name in {h.line.engine for h in holders(ledger)} - looked_after - BOUND:
         passing = _passing(ledger)
         try:
-            post = Post(passing.worker, jobs_place(), Needs(0))
-            Worker(
-                ledger, engine(name), post, SystemClock(), wrap=recorded, say=told.append, leases=passing
-            ).catch_up()
+            post, there, clock = Post(passing.worker, jobs_place(), Needs(0)), engine(name), SystemClock()
+            worker = Worker(ledger, there, post, clock, wrap=recorded, say=told.append, leases=passing)
+            worker.catch_up()
+            told += move_handed(ledger, there, passing, _at_hand, clock.now_utc())
         except (EngineError, UsageError) as error:
             told.append(f"{name} cannot be asked: {error}")
     return told
+
+
+def _at_hand(zones: Sequence[str], start: datetime, end: datetime) -> Grid:
+    return planning_grid(zones, start, end, {})
 
 
 def renew_queue(ledger: Store) -> Renewed:
     """Plan what waits in the queue anew, by the best outlook at hand."""
     from joulewise.scheduling.queue_plan import renew
 
-    def grid_of(zones: Sequence[str], start: datetime, end: datetime) -> Grid:
-        return planning_grid(zones, start, end, {})
+    def nodes_of(name: str) -> tuple[Needs, ...]:
+        return tuple(engine_nodes(engine(name)).values()) if name == "slurm" else ()
 
-    return renew(ledger, grid_of, SystemClock().now_utc())
+    return renew(ledger, _at_hand, SystemClock().now_utc(), nodes_of=nodes_of)
 
 
 def recorded(ticket: Ticket, key: str) -> list[str]:

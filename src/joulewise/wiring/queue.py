@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from joulewise.ledger.store import Store
     from joulewise.scheduling.plan import Grid
     from joulewise.scheduling.queue_plan import Renewed
+    from joulewise.scheduling.sharing import Usage
     from joulewise.scheduling.submitting import Submitted
     from joulewise.vocabulary.job import Duration
     from joulewise.vocabulary.ticket import Needs, Ticket
@@ -246,14 +247,20 @@ def _at_hand(zones: Sequence[str], start: datetime, end: datetime) -> Grid:
     return planning_grid(zones, start, end, {})
 
 
-def renew_queue(ledger: Store) -> Renewed:
-    """Plan what waits in the queue anew, by the best outlook at hand."""
+def renew_queue(ledger: Store, *, apart: bool = False) -> Renewed:
+    """Plan what waits in the queue anew, by the best outlook at hand; `apart` counts all jobs as what they ask for."""
     from joulewise.scheduling.queue_plan import renew
+    from joulewise.wiring.sharing import usual
+
+    def usage_of(ticket: Ticket) -> Usage | None:
+        return usual(ledger, ticket)
 
     def nodes_of(name: str) -> tuple[Needs, ...]:
         return tuple(engine_nodes(engine(name)).values()) if name == "slurm" else ()
 
-    return renew(ledger, _at_hand, SystemClock().now_utc(), nodes_of=nodes_of)
+    return renew(
+        ledger, _at_hand, SystemClock().now_utc(), nodes_of=nodes_of, usage_of=None if apart else usage_of
+    )
 
 
 def recorded(ticket: Ticket, key: str) -> list[str]:

@@ -8,7 +8,9 @@ from joulewise.launching.slurm_states import status_of
 
 
 def row(state, code="0", restarts="0", priority="4294901758", reason="None", task="N/A"):
-    found = _row(f"7|7|{task}|{state}|{code}|{restarts}|{priority}|{reason}|n[1-2]|joulewise:a-1 zone=DE|x|")
+    found = _row(
+        f"7|7|{task}|{state}|{code}|{restarts}|{priority}|{reason}|n[1-2]|1790000000|1790000060|joulewise:a-1 zone=DE|x|"
+    )
     assert found is not None
     return found
 
@@ -46,6 +48,16 @@ def test_nodes(text, names):
     """A list of nodes as Slurm writes it is taken apart; a job says where it runs."""
     assert hosts(text) == names
     assert status_of([row("RUNNING")]).nodes == ("n1", "n2")
+
+
+def test_times():
+    """What has ended says from when to when it ran; of what waits Slurm only guesses, and that is not told."""
+    ended = status_of([row("COMPLETED"), row("FAILED", code="256")])
+
+    assert (ended.ended_utc - ended.began_utc).total_seconds() == 60
+    assert status_of([row("RUNNING")]).began_utc
+    assert status_of([row("RUNNING")]).ended_utc is None
+    assert status_of([row("PENDING")]).began_utc is None
 
 
 def test_held():

@@ -96,13 +96,18 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What an engine says about a job: `exit_code` as a shell would (128 + n where signal n killed it), the nodes it is on."""
+    """What an engine says about a job: `exit_code` as a shell would (128 + n where signal n killed it), the nodes it is on.
+
+    `began_utc` and `ended_utc` are when it last began and when it ended, where the engine keeps that.
+    """
 
     state: State
     exit_code: int | None = None
     reason: str = ""
     restarts: int = 0
     nodes: tuple[str, ...] = ()
+    began_utc: datetime | None = None
+    ended_utc: datetime | None = None
 
     @property
     def live(self) -> bool:

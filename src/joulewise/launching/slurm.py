@@ -95,6 +95,13 @@ class Slurm:
                 self._remember(folder, job, order)
         return f"{job}/{os.path.basename(folder)}"
 
+    def check(self, order: Order) -> None:
+        """Refuse what this cluster would refuse, in its own words; nothing is submitted."""
+        if is_sbatch(order.argv):
+            self._try([*self._options, f"--chdir={order.cwd}", *order.argv[1:]])
+        else:
+            self._try([*self._options, *_resources(order), "--wrap=true"])
+
     def find(self, key: str) -> str | None:
         """Return the handle of the job submitted under `key`, or None."""
         folder = self._path(key)

@@ -26,6 +26,8 @@ _FIELDS = (
     "PriorityLong",
     "Reason",
     "NodeList",
+    "StartTime",
+    "EndTime",
     "Comment",
 )
 _AWAY = re.compile(
@@ -51,14 +53,16 @@ class Row:
     reason: str
     comment: str
     nodes: tuple[str, ...] = ()
+    began_s: float | None = None
+    ended_s: float | None = None
 
 
 @final
 class SlurmCommands:
-    """Runs Slurm's commands with `environment` laid over ours (SLURM_CONF, say)."""
+    """Runs Slurm's commands with `environment` laid over ours (SLURM_CONF, say). Times are asked for in seconds since 1970."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        self._environment = dict(environment)
+        self._environment = {"SLURM_TIME_FORMAT": "%s", **environment}
         self._rows: dict[str, list[Row]] = {}
         self._asked_s = float("-inf")
 
@@ -117,7 +121,7 @@ def _row(line: str) -> Row | None:
     words = line.split("|", len(_FIELDS) - 1)
     if len(words) < len(_FIELDS):
         return None
-    job, array, task, state, code, restarts, priority, reason, nodes, comment = words
+    job, array, task, state, code, restarts, priority, reason, nodes, begun, over, comment = words
     return Row(
         job,
         array,
@@ -129,6 +133,8 @@ def _row(line: str) -> Row | None:
         reason,
         comment.rstrip("|"),
         hosts(nodes),
+        float(begun) if begun.isdigit() else None,
+        float(over) if over.isdigit() else None,
     )
 
 

@@ -346,15 +346,26 @@ def withdraw(store: Store, job_id: str) -> None:
 
 
 def start_delays(store: Store, engine: str, most: int = 100) -> list[float]:
-    """Return the seconds from handing a job to an engine until it ran, of the last attempts that are over; in growing order."""
+    """Return the seconds from handing a job to an engine until it ran, of the last attempts that are over; in growing order.
+
+    Of one that was handed over ahead, from its planned start on.
+    """
     rows = store.query(
-        "SELECT job_attempts.begun_utc, job_attempts.ran FROM job_attempts JOIN jobs ON jobs.id = job_attempts.job "
-        "WHERE jobs.engine = :engine AND job_attempts.ended_utc <> '' "
+        "SELECT job_attempts.begun_utc, job_attempts.ran, jobs.start_utc FROM job_attempts "
+        "JOIN jobs ON jobs.id = job_attempts.job WHERE jobs.engine = :engine AND job_attempts.ended_utc <> '' "
         "ORDER BY job_attempts.ended_utc DESC LIMIT :most",
         {"engine": engine, "most": most},
     )
-    begins = [(datetime.fromisoformat(r["begun_utc"]), stretches(r["ran"])) for r in rows]
-    return sorted(max(0.0, (ran[0][0] - begun).total_seconds()) for begun, ran in begins if ran)
+    found = []
+    for row in rows:
+        ran = stretches(row["ran"])
+        if ran:
+            began, begun, start = (
+                ran[0][0],
+                *(datetime.fromisoformat(row[c]) for c in ("begun_utc", "start_utc")),
+            )
+            found.append(max(0.0, (began - (start if begun < start <= began else begun)).total_seconds()))
+    return sorted(found)
 
 
 def make_promise(store: Store, job_id: str) -> None:

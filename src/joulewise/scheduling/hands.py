@@ -189,6 +189,8 @@ class Hands:
         return True
 
     def _ended(self, hand: Hand, status: Status, now: datetime) -> None:
+        if not hand.ran and status.began_utc and status.ended_utc:  # nobody looked while it ran
+            hand.ran = [(status.began_utc, status.ended_utc)]
         self._end(hand, outcome(hand.held.line, hand.ticket, status, hand.ran_s(now)), now)
 
     def _end(self, hand: Hand, end: Outcome, now: datetime) -> None:

@@ -245,6 +245,12 @@ class QueueContract:
 
         assert jobs.start_delays(store, "local") == [10.0, 30.0]
         assert jobs.start_delays(store, "slurm") == []
+        ahead = add(store)
+        mine.claim(ahead, 0, "its hour", NOW)
+        jobs.replace_placement(store, ahead, 1, {}, NOW, NOW + 5 * HOUR)
+        ran = [(NOW + 5 * HOUR + timedelta(seconds=20), NOW + 6 * HOUR)]
+        mine.finish(ahead, 1, Stage.DONE, "done", ran, NOW + 6 * HOUR)
+        assert jobs.start_delays(store, "local") == [10.0, 20.0, 30.0]
 
     def test_plans(self, store: Store) -> None:
         """A plan moves what waits and nothing else; the first is the promise; the story says what moved and why."""

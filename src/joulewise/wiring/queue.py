@@ -190,6 +190,7 @@ def submit(ticket: Ticket, histories: Mapping[str, str] | None = None, *, late: 
 
     A cluster's scheduler that starts jobs at their hour is handed the job at once where no worker is there.
     """
+    from joulewise.ledger import jobs as queue
     from joulewise.scheduling.handing import hand_over, may_hand_over
     from joulewise.scheduling.submitting import submit as submit_to
 
@@ -198,15 +199,36 @@ def submit(ticket: Ticket, histories: Mapping[str, str] | None = None, *, late: 
     grid = planning_grid(ticket.job.zones, now, ticket.job.deadline_utc, histories or {})
     ledger = queue_store()
     try:
+        require_accepted(chosen, ticket)
         ahead = may_hand_over(ledger, chosen)
         nodes = tuple(engine_nodes(chosen).values())
         done = submit_to(ledger, ticket, grid, now, late=late, pausing=not ahead, nodes=nodes)
         if not ahead:
             return done
         handle = hand_over(ledger, chosen, _passing(ledger), done.id, now, recorded)
-        return replace(done, handed=f"{chosen.name} job {handle.partition('/')[0]}" if handle else "")
+        waits = queue.find(ledger, done.id).reason
+        return replace(
+            done,
+            handed=f"{chosen.name} job {handle.partition('/')[0]}" if handle else "",
+            reason=done.reason if handle else waits,
+        )
     finally:
         ledger.close()
+
+
+def require_accepted(engine: Engine, ticket: Ticket) -> None:
+    """Raise UsageError where a cluster says that it would refuse a job; one that does not answer is asked when it starts."""
+    from joulewise.launching.port import Refused, Unreachable
+    from joulewise.launching.slurm import Slurm
+    from joulewise.scheduling.handing import order_of
+
+    if isinstance(engine, Slurm):
+        try:
+            engine.check(order_of(engine, ticket, "check", recorded))
+        except Unreachable:
+            return
+        except Refused as error:
+            raise UsageError(f"{ticket.job.name}: {error}") from error
 
 
 def _passing(ledger: Store) -> Leases:

@@ -229,6 +229,13 @@ class TestLookingAhead:
         assert acts([], [], Needs(4), NOW, soon=two) == [("start", "a")]
         assert acts([], [], Needs(6), NOW, soon=two) == []
 
+    def test_slow_looks(self):
+        """Where the next look may come late, a job that must start before it starts now."""
+        soon = line("a", start_utc=NOW, latest_utc=NOW + HOUR / 4, deadline_utc=NOW + HOUR)
+
+        assert acts([], [], Needs(1), NOW, soon=[soon]) == []
+        assert acts([], [], Needs(1), NOW, soon=[soon], patience_s=1000.0) == [("start", "a")]
+
     def test_not_before_it_may(self):
         """A job that may start later only keeps its room and does not start."""
         later = line("l", start_utc=NOW + HOUR, latest_utc=NOW + HOUR, deadline_utc=NOW + 2 * HOUR)

@@ -33,7 +33,7 @@ from joulewise.vocabulary.ticket import Needs
 
 LEAST_PAUSE_S = 600.0  # a shorter gap in the plan is no pause
 SOON = 64  # so many jobs, the most pressing, are looked ahead for
-_PATIENCE_S = 180.0  # a job is started early where a look that much later would make somebody late
+PATIENCE_S = 180.0  # a job is started early where a look that much later would make somebody late
 _TRIALS = 16  # so many jobs a look are tried out against the schedule
 
 
@@ -78,14 +78,16 @@ def decide(
     now_utc: datetime,
     used: Mapping[str, float] | None = None,
     soon: Sequence[Line] = (),
+    patience_s: float = PATIENCE_S,
 ) -> tuple[Action, ...]:
     """Return what a worker with `room` (a machine's, or each node's of a cluster) does now.
 
     `waiting` are the jobs that are due, `used` the seconds had by owner. `soon` are jobs whose hour has not come and whose
-    `start_utc` says when they may start at the earliest: room is kept for them, and they start early where they must.
+    `start_utc` says when they may start at the earliest: room is kept for them, and they start early where they must, since the
+    next look may come `patience_s` from now.
     """
     nodes = (room,) if isinstance(room, Needs) else tuple(room)
-    return _Desk(waiting, going, nodes, now_utc, soon).decide(dict(used or {}))
+    return _Desk(waiting, going, nodes, now_utc, soon, patience_s).decide(dict(used or {}))
 
 
 class _Desk:
@@ -98,8 +100,9 @@ class _Desk:
         nodes: Sequence[Needs],
         now_utc: datetime,
         soon: Sequence[Line],
+        patience_s: float,
     ) -> None:
-        self.now = now_utc
+        self.now, self.patience_s = now_utc, patience_s
         self.table = Timetable(nodes)
         self.actions: list[Action] = []
         self.runs: dict[str, tuple[Going, Slot]] = {}
@@ -235,13 +238,13 @@ class _Desk:
 
         Where it `relieves` those who run beside it, only its own deadline counts.
         """
-        before = self._foreseen(from_s=LEAST_PAUSE_S)
+        before = self._foreseen(from_s=max(LEAST_PAUSE_S, self.patience_s))
         table, claims = self.table, dict(self.claims)
         _, slot = self.runs.pop(one.line.id)
         self.table = table.copy()
         self.table.give(Amount.of(one.line.needs), 0.0, one.left_s(self.now), slot.nodes)
         self._rests(one, due=due, nodes=slot.nodes)
-        then = self._foreseen(from_s=LEAST_PAUSE_S)
+        then = self._foreseen(from_s=max(LEAST_PAUSE_S, self.patience_s))
         if one.line.id in then.late if relieves else then.worse_than(before):
             self.table, self.claims = table, claims
             self.runs[one.line.id] = one, slot
@@ -265,9 +268,9 @@ class _Desk:
             (max(self.claims[job].wish.latest_s, 0.0) - slot.begin_s for job, slot in base.slots.items()),
             default=inf,
         )
-        if spare_s < _PATIENCE_S:
+        if spare_s < self.patience_s:
             wishes = [self.claims[job].wish for job in base.slots]
-            later = foresee(self.table, wishes, _PATIENCE_S, base)
+            later = foresee(self.table, wishes, self.patience_s, base)
             served = list(base.slots)
             hurt = [
                 n

@@ -14,6 +14,7 @@ Deciding is queue.py's, planning queue_plan.py's (in a process of its own, so th
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -34,7 +35,7 @@ from joulewise.scheduling.going import Going
 from joulewise.scheduling.hand import Hand
 from joulewise.scheduling.handing import BOUND, Wrap
 from joulewise.scheduling.hands import Hands
-from joulewise.scheduling.queue import SOON, Act, Action, decide
+from joulewise.scheduling.queue import PATIENCE_S, SOON, Act, Action, decide
 from joulewise.scheduling.sharing import WHOLE, room_of
 from joulewise.vocabulary.clock import Clock
 from joulewise.vocabulary.errors import LedgerError
@@ -42,7 +43,9 @@ from joulewise.vocabulary.ticket import Needs, Ticket
 
 IDLE_REST_S = 3600.0  # how long a job whose GPU idled stands still
 PLAN_EVERY_S = 15.0  # new jobs are planned within this time
-PATIENCE_S = 60.0  # how long jobs that need not start yet wait for a planning that is due
+PLAN_WITHIN_S = 60.0  # how long jobs that need not start yet wait for a planning that is due
+GAPS = 64  # so many looks, the last, tell how long the next may take
+MOST_PATIENCE_S = 1800.0
 LOOK_AHEAD_S = 15.0  # how often the jobs that must start before long are looked up
 FAIR_S = 7 * 86400.0  # how far back fair shares look
 
@@ -96,6 +99,8 @@ class Worker:
         self._used: dict[str, float] = {}
         self._lag_s = 0.0  # what 19 of 20 starts here stay below: a resumption may take as long
         self._turned_s: float | None = None
+        self._looked_s: float | None = None
+        self._gaps_s = deque([0.0], GAPS)  # between two looks: a slow cluster's commands, a crowded machine
         self._silent = ""
 
     @property
@@ -133,6 +138,9 @@ class Worker:
 
     def _round(self) -> None:
         now, now_s = self._clock.now_utc(), self._clock.monotonic_s()
+        if self._looked_s is not None and self._hands.jobs:  # without jobs it looks less often on purpose
+            self._gaps_s.append(now_s - self._looked_s)
+        self._looked_s = now_s
         if now_s >= self._renew_at:
             post = self._post
             self._leases.enrol(post.zone, self._engine.name, post.owners, post.room, now)
@@ -154,7 +162,10 @@ class Worker:
             going = [self._going(h, now) for h in self._hands.jobs.values() if not h.begins_later(now)]
             lines = {line.id: line for line in (*soon, *waiting)}
             counted, ahead = self._counted(waiting, soon)
-            for action in decide(counted, going, self._rooms, now, self._shares(now, now_s), ahead):
+            patience_s = min(MOST_PATIENCE_S, max(PATIENCE_S, *self._gaps_s))
+            for action in decide(
+                counted, going, self._rooms, now, self._shares(now, now_s), ahead, patience_s
+            ):
                 unplanned = action.act is Act.START and lines[action.job].planned_utc is None
                 if fresh or action.act is Act.PAUSE or action.pressing or unplanned:
                     self._act(action, lines, now)
@@ -223,7 +234,7 @@ class Worker:
             self._turned_s = None
         elif self._turned_s is None:
             self._turned_s = now_s
-        return self._turned_s is None or now_s - self._turned_s >= PATIENCE_S
+        return self._turned_s is None or now_s - self._turned_s >= PLAN_WITHIN_S
 
     def _going(self, hand: Hand, now: datetime) -> Going:
         ticket, abilities = hand.ticket, self._engine.abilities

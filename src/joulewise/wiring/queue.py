@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 
 ENGINES = ("local", "slurm", "ray", "kubernetes")
+CLUSTERS = ("slurm", "ray")  # those that say what each of their nodes has
 
 
 SHARES_FILES = frozenset(
@@ -77,11 +78,12 @@ def engine_room(engine: Engine) -> Needs | None:
 
 def engine_nodes(engine: Engine, room: Needs | None = None) -> dict[str, Needs]:
     """Return what each node of an engine's cluster has, as far as `room` goes; empty where it has no nodes, or does not say."""
+    from joulewise.launching.ray import Ray
     from joulewise.launching.slurm import Slurm
     from joulewise.vocabulary.errors import EngineError
     from joulewise.vocabulary.ticket import Needs
 
-    if not isinstance(engine, Slurm):
+    if not isinstance(engine, Slurm | Ray):
         return {}
     try:
         told = engine.nodes()
@@ -219,10 +221,11 @@ def submit(ticket: Ticket, histories: Mapping[str, str] | None = None, *, late: 
 def require_accepted(engine: Engine, ticket: Ticket) -> None:
     """Raise UsageError where a cluster says that it would refuse a job; one that does not answer is asked when it starts."""
     from joulewise.launching.port import Refused, Unreachable
+    from joulewise.launching.ray import Ray
     from joulewise.launching.slurm import Slurm
     from joulewise.scheduling.handing import order_of
 
-    if isinstance(engine, Slurm):
+    if isinstance(engine, Slurm | Ray):
         try:
             engine.check(order_of(engine, ticket, "check", recorded))
         except Unreachable:
@@ -278,7 +281,7 @@ def renew_queue(ledger: Store, *, apart: bool = False) -> Renewed:
         return usual(ledger, ticket)
 
     def nodes_of(name: str) -> tuple[Needs, ...]:
-        return tuple(engine_nodes(engine(name)).values()) if name == "slurm" else ()
+        return tuple(engine_nodes(engine(name)).values()) if name in CLUSTERS else ()
 
     return renew(
         ledger, _at_hand, SystemClock().now_utc(), nodes_of=nodes_of, usage_of=None if apart else usage_of

@@ -229,6 +229,15 @@ class TestLookingAhead:
         assert acts([], [], Needs(4), NOW, soon=two) == [("start", "a")]
         assert acts([], [], Needs(6), NOW, soon=two) == []
 
+    def test_no_room_idles_where_not_all_can_be_met(self):
+        """Of jobs that cannot all be met as many start as fit, though none is due."""
+        three = [
+            line(n, needs=Needs(2), start_utc=NOW, latest_utc=NOW + HOUR, deadline_utc=NOW + 3 * HOUR)
+            for n in "abc"
+        ]
+
+        assert acts([], [], Needs(2), NOW, soon=three) == [("start", "a")]
+
     def test_slow_looks(self):
         """Where the next look may come late, a job that must start before it starts now."""
         soon = line("a", start_utc=NOW, latest_utc=NOW + HOUR / 4, deadline_utc=NOW + HOUR)

@@ -34,6 +34,7 @@ from joulewise.vocabulary.ticket import Needs
 LEAST_PAUSE_S = 600.0  # a shorter gap in the plan is no pause
 SOON = 64  # so many jobs, the most pressing, are looked ahead for
 PATIENCE_S = 180.0  # a job is started early where a look that much later would make somebody late
+WAITED = "others would be late if it waited"
 _TRIALS = 16  # so many jobs a look are tried out against the schedule
 
 
@@ -111,9 +112,7 @@ class _Desk:
         due = {line.id for line in waiting}
         for line in whole:
             self.claims.setdefault(line.id, self._waits(line, due=line.id in due))
-        placed = sorted(
-            going, key=lambda g: not g.nodes
-        )  # those whose node is known leave the others the rest
+        placed = sorted(going, key=lambda g: not g.nodes)  # those whose node is known first
         for one in placed:
             if not one.paused:
                 self._runs(one)
@@ -125,7 +124,6 @@ class _Desk:
             until = one.rests_until(now_utc)
             if not one.paused and one.pausable and until is not None and self._may_rest(one, until):
                 self._pause(one, f"stands still until {until:%Y-%m-%d %H:%M} UTC, as planned", due=False)
-
         self._relieve()
 
     def decide(self, had: dict[str, float]) -> tuple[Action, ...]:
@@ -141,7 +139,7 @@ class _Desk:
                 del self.claims[claim.line.id]
         base = self._foreseen()
         trials = _TRIALS
-        candidates = [c for c in self.claims.values() if c.due]
+        candidates = [c for c in self.claims.values() if c.due] + self._early(base)
         while candidates:
             candidates.sort(key=lambda c: _order(c, had))
             claim = candidates.pop(0)
@@ -156,18 +154,25 @@ class _Desk:
                 self._go(claim, had, slot)
                 continue
             trials -= 1
-            if trials < 0:
-                break
-            trial = self.table.copy()
-            claim.wish.take(trial, slot)
-            after_it = self._foreseen(base, trial, without=claim)
-            if not after_it.worse_than(base, but=self._below(claim, base)):
-                self._go(claim, had, slot)
-                base = after_it
-            elif ahead.begin_s <= 0:
+            if trials >= 0:
+                trial = self.table.copy()
+                claim.wish.take(trial, slot)
+                after_it = self._foreseen(base, trial, without=claim)
+                if not after_it.worse_than(base, but=self._below(claim, base)):
+                    self._go(claim, had, slot)
+                    base = after_it
+                    continue
+            if ahead.begin_s <= 0:
                 self._go(claim, had, ahead)
         order = {Act.PAUSE: 0, Act.RESUME: 1, Act.START: 2}
         return tuple(sorted(self.actions, key=lambda a: order[a.act]))
+
+    def _early(self, base: Foreseen) -> list[_Claim]:
+        """Return whose hour has not come, but who come before somebody that is late already: no room idles then."""
+        served = list(base.slots)
+        last = max((n for n, job in enumerate(served) if job in base.late), default=-1)
+        first = [self.claims[job] for job in served[: last + 1] if base.slots[job].begin_s <= 0]
+        return [replace(c, why=WAITED) for c in first if not c.due]
 
     def _below(self, claim: _Claim, base: Foreseen) -> Collection[str]:
         """Return who may be late for a job: nobody, or where it is late itself otherwise, those of lower priority."""
@@ -178,9 +183,7 @@ class _Desk:
     def _waits(self, line: Line, *, due: bool) -> _Claim:
         latest_s = (line.latest_utc - self.now).total_seconds()
         length_s = (line.deadline_utc - line.latest_utc).total_seconds()
-        if (
-            length_s <= 0
-        ):  # its length is unknown: it may take all the time until its deadline, and is promised nothing
+        if length_s <= 0:  # not known: it may take all the time until its deadline, and is promised nothing
             length_s = max(60.0, (line.deadline_utc - self.now).total_seconds())
             latest_s = latest_s if latest_s <= 0 else inf
         opens_s = 0.0 if due else max(0.0, (line.start_utc - self.now).total_seconds())
@@ -200,20 +203,12 @@ class _Desk:
         where = (nodes or one.nodes or self.table.fullest(Amount.of(one.at_rest))) if keeps else None
         if where:
             self.table.take(Amount.of(one.at_rest), 0.0, inf, where)
-        spare_s = one.spare_s(self.now)
-        wish = Wish(
-            one.line.id,
-            one.line.needs,
-            one.left_s(self.now) + one.resume_s,
-            spare_s,
-            kept=one.at_rest,
-            nodes=where,
+        wish = self._again(one, where)
+        presses, comes = (
+            "goes on: its reserve needs the time that is left",
+            "its hour has come, and there is room",
         )
-        why = (
-            "goes on: its reserve needs the time that is left"
-            if spare_s <= 0
-            else "its hour has come, and there is room"
-        )
+        why = presses if wish.latest_s <= 0 else comes
         self.claims[one.line.id] = _Claim(one.line, wish, due, why, one)
 
     def _may_rest(self, one: Going, until: datetime) -> bool:
@@ -280,9 +275,7 @@ class _Desk:
             before = served[: max(hurt, default=-1) + 1]
             pressing |= {job for job in before if base.slots[job].begin_s <= 0}
         found = [self.claims[job] for job in pressing]
-        found = [
-            c if c.due or c.pressing else replace(c, why="others would be late if it waited") for c in found
-        ]
+        found = [c if c.due or c.pressing else replace(c, why=WAITED) for c in found]
         return sorted(found, key=lambda c: (c.line.deadline_utc, -c.line.priority, c.line.id))
 
     def _go(self, claim: _Claim, had: dict[str, float], slot: Slot, *, pressing: bool = False) -> None:
@@ -350,18 +343,15 @@ class _Desk:
         table, chosen = self._fewest([one for _spare_s, one in may], wish, node)
         if not chosen:
             return None
-        paused = []
-        for one in chosen:
-            wished = Wish(
-                one.line.id,
-                one.line.needs,
-                one.left_s(self.now) + one.resume_s,
-                one.spare_s(self.now),
-                kept=one.at_rest,
-                nodes=(node,),
-            )
-            paused.append(_Claim(one.line, wished, due=True, why="", going=one))
+        paused = [_Claim(one.line, self._again(one, (node,)), True, "", one) for one in chosen]
         return table, paused
+
+    def _again(self, one: Going, nodes: tuple[int, ...] | None) -> Wish:
+        """Return what a job wishes for that stands still, or is to."""
+        length_s = one.left_s(self.now) + one.resume_s
+        return Wish(
+            one.line.id, one.line.needs, length_s, one.spare_s(self.now), kept=one.at_rest, nodes=nodes
+        )
 
     def _fewest(self, may: Sequence[Going], wish: Wish, node: int) -> tuple[Timetable, list[Going]]:
         """Return who makes room together, the first who does so alone if there is one, and the room without them."""

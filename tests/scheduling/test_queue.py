@@ -34,11 +34,11 @@ def going(
 ) -> Going:
     stretches = given.pop("stretches", ())
     pausable = given.pop("pausable", False)
-    nodes = given.pop("nodes", ())
+    nodes, later = given.pop("nodes", ()), given.pop("later", False)
     one = line(name, stage=Stage.PAUSED if paused else Stage.RUNNING, **given)
     return Going(
-        one, paused, ran_h * 3600, reserve_h * 3600, stretches, pausable, one.needs.at_rest, 0.0, nodes
-    )
+        one, paused, ran_h * 3600, reserve_h * 3600, stretches, pausable, one.needs.at_rest, 0.0, nodes, later=later
+    )  # fmt: skip
 
 
 def acts(*args: Any, **options: Any) -> list[tuple[str, str]]:
@@ -237,6 +237,17 @@ class TestLookingAhead:
         ]
 
         assert acts([], [], Needs(2), NOW, soon=three) == [("start", "a")]
+
+    def test_held_before_it_began(self):
+        """A job that an engine has and has not begun keeps its room, too: nothing is started that would make it late."""
+        held = going("h", paused=True, later=True, deadline_utc=NOW + 4 * HOUR)
+        long = line("s", deadline_utc=NOW + 23 * HOUR)
+
+        assert acts([long], [held], Needs(1), NOW) == []
+        assert acts([long], [held], Needs(2), NOW) == [("start", "s")]
+        assert acts(
+            [], [going("h", paused=True, later=True, deadline_utc=NOW + 2 * HOUR)], Needs(1), NOW
+        ) == [("resume", "h")]
 
     def test_slow_looks(self):
         """Where the next look may come late, a job that must start before it starts now."""

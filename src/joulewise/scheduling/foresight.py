@@ -87,8 +87,8 @@ def foresee(
     return best
 
 
-def _badness(found: Foreseen) -> int:
-    return len(found.late)
+def _badness(found: Foreseen) -> tuple[int, float]:
+    return len(found.late), sum(found.late.values())
 
 
 def _promoted(row: Sequence[Wish], found: Foreseen) -> list[Wish]:

@@ -20,7 +20,8 @@ class Going:
     """A job that the worker has: whether it stands still, how long it ran, its plan, and what it keeps while paused.
 
     `reserve_s` is all that it may take (0: nobody knows), `resume_s` what going on after a pause costs, `nodes` where it
-    is (empty: not known), `since_s` how long it has been running without a pause.
+    is (empty: not known), `since_s` how long it has been running without a pause. `later` says that it has not begun and
+    its hour has not come.
     """
 
     line: Line
@@ -33,6 +34,7 @@ class Going:
     resume_s: float = 0.0
     nodes: tuple[int, ...] = ()
     since_s: float = inf
+    later: bool = False
 
     def left_s(self, now_utc: datetime) -> float:
         """Return how long it may still run; of one that is over its time a share of it, of an unknown one all until its deadline."""

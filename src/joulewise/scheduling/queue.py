@@ -119,7 +119,7 @@ class _Desk:
         for one in placed:
             if one.paused:
                 until = one.rests_until(now_utc)
-                self._rests(one, due=not one.pausable or until is None)
+                self._rests(one, due=not one.later and (not one.pausable or until is None))
         for one in placed:
             until = one.rests_until(now_utc)
             if not one.paused and one.pausable and until is not None and self._may_rest(one, until):
@@ -130,7 +130,9 @@ class _Desk:
         """Return the actions: pauses first, then what they make room for."""
         base = self._foreseen()
         for claim in self._urgent(base):
-            slot = claim.wish.first(self.table)
+            slot = base.slots[claim.wish.id]  # they fit together there, and not wherever each first fits
+            if slot.begin_s > 0:
+                slot = claim.wish.first(self.table)
             if slot.begin_s <= 0:
                 self._go(claim, had, slot, pressing=True)
             elif claim.pressing and not self._displace(claim, had, base):
@@ -233,14 +235,19 @@ class _Desk:
 
         Where it `relieves` those who run beside it, only its own deadline counts.
         """
-        before = self._foreseen(from_s=max(LEAST_PAUSE_S, self.patience_s))
+        from_s = max(LEAST_PAUSE_S, self.patience_s)
+        before = self._foreseen(from_s=from_s)
         table, claims = self.table, dict(self.claims)
         _, slot = self.runs.pop(one.line.id)
         self.table = table.copy()
         self.table.give(Amount.of(one.line.needs), 0.0, one.left_s(self.now), slot.nodes)
         self._rests(one, due=due, nodes=slot.nodes)
-        then = self._foreseen(from_s=max(LEAST_PAUSE_S, self.patience_s))
-        if one.line.id in then.late if relieves else then.worse_than(before):
+        wish = self.claims[one.line.id].wish
+        if relieves:
+            late = wish.first(self.table, from_s).begin_s > wish.latest_s
+        else:
+            late = self._foreseen(from_s=from_s).worse_than(before)
+        if late:
             self.table, self.claims = table, claims
             self.runs[one.line.id] = one, slot
             return
@@ -258,7 +265,7 @@ class _Desk:
 
     def _urgent(self, base: Foreseen) -> list[_Claim]:
         """Return who has to start now: those that press, and those without whom somebody else would be late."""
-        pressing = {c.line.id for c in self.claims.values() if c.pressing}
+        pressing = {job for job in base.slots if self.claims[job].pressing}
         spare_s = min(
             (max(self.claims[job].wish.latest_s, 0.0) - slot.begin_s for job, slot in base.slots.items()),
             default=inf,
@@ -276,7 +283,15 @@ class _Desk:
             pressing |= {job for job in before if base.slots[job].begin_s <= 0}
         found = [self.claims[job] for job in pressing]
         found = [c if c.due or c.pressing else replace(c, why=WAITED) for c in found]
-        return sorted(found, key=lambda c: (c.line.deadline_utc, -c.line.priority, c.line.id))
+        return sorted(
+            found,
+            key=lambda c: (
+                base.slots[c.wish.id].begin_s > 0,
+                c.line.deadline_utc,
+                -c.line.priority,
+                c.line.id,
+            ),
+        )
 
     def _go(self, claim: _Claim, had: dict[str, float], slot: Slot, *, pressing: bool = False) -> None:
         """Let a job run from now on; where an engine that picks the first node with room would take another, say not there."""

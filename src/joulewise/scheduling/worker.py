@@ -159,7 +159,7 @@ class Worker:
         looked_s = self._soon_at
         soon = self._look_ahead(now_s, waiting)
         if waiting or self._hands.jobs or (soon and self._soon_at > looked_s):
-            going = [self._going(h, now) for h in self._hands.jobs.values() if not h.begins_later(now)]
+            going = [self._going(h, now) for h in self._hands.jobs.values()]
             lines = {line.id: line for line in (*soon, *waiting)}
             counted, ahead = self._counted(waiting, soon)
             patience_s = min(MOST_PATIENCE_S, max(PATIENCE_S, *self._gaps_s))
@@ -257,6 +257,7 @@ class Worker:
             pause_s + self._lag_s,
             () if hand.requeued else tuple(self._nodes.index(n) for n in hand.nodes if n in self._nodes),
             (now - hand.ran[-1][0]).total_seconds() if begun else inf,
+            hand.begins_later(now),
         )
 
     def _act(self, action: Action, waiting: dict[str, queue.Line], now: datetime) -> None:

@@ -46,6 +46,9 @@ class Act(StrEnum):
     RESUME = "resume"
 
 
+_TURN = (Act.PAUSE, Act.RESUME, Act.START)  # pauses first, then what they make room for
+
+
 @dataclass(frozen=True, slots=True)
 class Action:
     """One thing to do now, and why; `away` are nodes that are not for it, though they have room now."""
@@ -127,7 +130,7 @@ class _Desk:
         self._relieve()
 
     def decide(self, had: dict[str, float]) -> tuple[Action, ...]:
-        """Return the actions: pauses first, then what they make room for."""
+        """Return the actions."""
         base = self._foreseen()
         for claim in self._urgent(base):
             slot = base.slots[claim.wish.id]  # they fit together there, and not wherever each first fits
@@ -166,8 +169,7 @@ class _Desk:
                     continue
             if ahead.begin_s <= 0:
                 self._go(claim, had, ahead)
-        order = {Act.PAUSE: 0, Act.RESUME: 1, Act.START: 2}
-        return tuple(sorted(self.actions, key=lambda a: order[a.act]))
+        return tuple(sorted(self.actions, key=lambda a: _TURN.index(a.act)))
 
     def _early(self, base: Foreseen) -> list[_Claim]:
         """Return whose hour has not come, but who come before somebody that is late already: no room idles then."""
@@ -220,14 +222,9 @@ class _Desk:
 
     def _relieve(self) -> None:
         """Where what runs takes more than there is (jobs that shared a machine count in full again), let some stand still."""
-        may = [
-            one
-            for one, _slot in self.runs.values()
-            if one.pausable and one.spare_s(self.now) >= LEAST_PAUSE_S
-        ]
-        may.sort(key=lambda one: (one.line.priority, -one.spare_s(self.now), one.line.id))
-        for one in may:
-            if self.table.crowded(self.runs[one.line.id][1].nodes):
+        may = [one for one, _slot in self.runs.values() if one.pausable]
+        for one in sorted(may, key=lambda one: (one.line.priority, -one.spare_s(self.now), one.line.id)):
+            if one.spare_s(self.now) >= LEAST_PAUSE_S and self.table.crowded(self.runs[one.line.id][1].nodes):
                 self._pause(one, "more runs than there is room for", due=False, relieves=True)
 
     def _pause(self, one: Going, reason: str, *, due: bool, relieves: bool = False) -> None:

@@ -143,7 +143,8 @@ def _act(there: Sequence[Work], nodes: Sequence[int], now_s: float) -> None:
         one.runs = True
         if one.node is None:
             free = [n - sum(w.cpus for w in live if w.runs and w.node == at) for at, n in enumerate(nodes)]
-            one.node = next(at for at, n in enumerate(free) if n >= one.cpus and at not in action.away)
+            fits = [at for at, n in enumerate(free) if n >= one.cpus and at not in action.away]
+            one.node = fits[-1]  # a cluster fills its nodes in an order of its own
     for at, has in enumerate(nodes):
         assert sum(w.cpus for w in live if w.runs and w.node == at) <= has
 

@@ -35,6 +35,7 @@ LEAST_PAUSE_S = 600.0  # a shorter gap in the plan is no pause
 SOON = 64  # so many jobs, the most pressing, are looked ahead for
 PATIENCE_S = 180.0  # a job is started early where a look that much later would make somebody late
 WAITED = "others would be late if it waited"
+_PINNED = 8  # of more nodes than these a cluster may take any: there is room on another
 _TRIALS = 16  # so many jobs a look are tried out against the schedule
 
 
@@ -270,12 +271,8 @@ class _Desk:
         if spare_s < self.patience_s:
             wishes = [self.claims[job].wish for job in base.slots]
             later = foresee(self.table, wishes, self.patience_s, base)
-            served = list(base.slots)
-            hurt = [
-                n
-                for n, job in enumerate(served)
-                if job in later.late and job not in pressing | base.late.keys()
-            ]
+            served, met = list(base.slots), pressing | base.late.keys()
+            hurt = [n for n, job in enumerate(served) if job in later.late and job not in met]
             before = served[: max(hurt, default=-1) + 1]
             pressing |= {job for job in before if base.slots[job].begin_s <= 0}
         found = [self.claims[job] for job in pressing]
@@ -291,12 +288,13 @@ class _Desk:
         )
 
     def _go(self, claim: _Claim, had: dict[str, float], slot: Slot, *, pressing: bool = False) -> None:
-        """Let a job run from now on; where an engine that picks the first node with room would take another, say not there."""
+        """Let a job run from now on; of several nodes that have room say which are not for it: which one a cluster takes is its own."""
         away: tuple[int, ...] = ()
-        while claim.wish.nodes is None and (other := claim.wish.first(self.table, away=away)) != slot:
+        while claim.wish.nodes is None and len(self.table.nodes) <= _PINNED:
+            other = claim.wish.first(self.table, away=(*away, *slot.nodes))
             if other.begin_s > 0:
                 break
-            away += tuple(n for n in other.nodes if n not in slot.nodes)
+            away += other.nodes
         claim.wish.take(self.table, slot)
         self.claims.pop(claim.line.id, None)
         needs = claim.line.needs

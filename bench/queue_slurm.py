@@ -210,9 +210,10 @@ def one_day(zone: str, date: datetime, *, simulated: bool) -> dict[str, Any]:
             cluster = stack.enter_context(private_slurm(2, cpus=ROOM.cpus // 2))
             engine = Counted(Slurm(folder / "jobs", environment=cluster.environment))
             clock = ScaledClock(date)
+        nodes = {} if simulated else {name: Needs(has.cpus) for name, has in engine.nodes().items()}
         worker = Worker(
-            store, engine, Post("w", "here/1", ROOM, lease_s=36000.0), clock,
-            plan=lambda: renew(store, grid_of, clock.now_utc()),
+            store, engine, Post("w", "here/1", ROOM, lease_s=36000.0, nodes=nodes), clock,
+            plan=lambda: renew(store, grid_of, clock.now_utc(), nodes_of=lambda _engine: tuple(nodes.values())),
             leases=Leases(store, "w", "here/1", clock=lease_clock),
         )  # fmt: skip
         waiting, ids = list(came), {}

@@ -97,6 +97,17 @@ def test_plan(joulewise, waiting):
     assert "grid DE: " in shown.stdout
 
 
+def test_apart_is_for_planning(joulewise, waiting):
+    """--apart says how to plan, and nothing else."""
+    wrong = joulewise("queue", "--apart")
+
+    assert (wrong.returncode, wrong.stderr) == (
+        2,
+        "joulewise: --apart says how to plan; write it with --plan\n",
+    )
+    assert joulewise("queue", "--plan", "--apart").returncode == 0
+
+
 def test_cancel(joulewise, waiting):
     """`cancel` takes jobs out of the queue; one unknown name among them cancels none."""
     assert joulewise("cancel", waiting[0], "nobody").returncode == 2

@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 import os
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from joulewise.ledger.leases import Leases
+from joulewise.scheduling.moving import move_handed
+from joulewise.scheduling.plan import Grid
 from joulewise.testing.slurm import private_slurm, slurm_missing
-from joulewise.wiring import queue_store
+from joulewise.vocabulary.signal import Signal
+from joulewise.vocabulary.ticket import Needs
+from joulewise.wiring import engine, queue_store
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(300)]
 SCRIPT = """#!/bin/bash
@@ -87,3 +93,55 @@ def test_without_a_worker(joulewise, cluster):
     joulewise("cancel", "later")
     assert json.loads(joulewise("queue", "later", "--json").stdout)["stage"] == "cancelled"
     assert len(json.loads(joulewise("queue", "--json").stdout)["jobs"]) == 0
+
+
+def test_refused_beside_a_worker(joulewise, cluster, home):
+    """What the cluster would refuse is refused at once where a worker is there, too: nothing is half-submitted."""
+    (home / "job.sh").write_text(SCRIPT)
+    store = queue_store()
+    Leases(store, "w", "here/1", 600.0).enrol("", "slurm", "", Needs(8), datetime.now(UTC))
+    told = ("submit", "--engine", "slurm", "--zone", "DE", "--duration", "1h", "--deadline", "+9h")
+    for line, says in (
+        (("sbatch", "--partition=none", "job.sh"), "invalid partition"),
+        (("sbatch", "--cpus-per-task=99", "job.sh"), "not available"),
+    ):
+        refused = joulewise(*told, "--", *line)
+        assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+        assert says in refused.stderr
+    assert joulewise(*told, "--cpus", "5", "--", "true").returncode == 2  # two nodes of four hold no five
+    assert json.loads(joulewise("queue", "--json").stdout)["jobs"] == []
+    store.close()
+
+
+def test_moved_without_a_worker(joulewise, cluster):
+    """What Slurm has and has not begun follows a newer forecast: its own start time is another then."""
+    told = (
+        "submit",
+        "--engine",
+        "slurm",
+        "--zone",
+        "DE",
+        "--duration",
+        "1h",
+        "--start",
+        "+1h",
+        "--deadline",
+        "+9h",
+    )
+    asked = joulewise(*told, "--name", "later", "--", "true")
+    assert asked.returncode == 0, asked.stderr
+    store = queue_store()
+    now = datetime.now(UTC)
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    newer = Grid({"DE": Signal.of("DE", [500.0] * 4 + [10.0] * 2 + [600.0] * 42, hour)})
+
+    (said,) = move_handed(store, engine("slurm"), Leases(store, "crontab", "here/1"), lambda *_: newer, now)
+    clean = hour + timedelta(hours=4)
+    assert said.endswith(f"moved to {clean:%Y-%m-%d %H:%M} UTC: a newer forecast")
+    told_start = cluster.command("squeue", "-h", "-o", "%S").strip()
+    assert abs(datetime.fromisoformat(told_start).astimezone(UTC) - clean) < timedelta(seconds=5)
+    shown = json.loads(joulewise("queue", "later", "--json").stdout)
+    assert shown["start_utc"] == clean.isoformat()
+    assert [d["what"] for d in shown["story"]][-1] == "moved"
+    joulewise("cancel", "later")
+    store.close()

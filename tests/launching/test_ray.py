@@ -105,6 +105,18 @@ def test_several_nodes(rig):
         rig.engine.start(Order("wide-1", ("true",), "/", resources=Resources(nodes=2)))
 
 
+def test_nodes(rig):
+    """Each node says what it has, and what no node holds is refused when the cluster is asked, before anything is submitted."""
+    nodes = rig.engine.nodes()
+    most = max(has.cpus for has in nodes.values())
+
+    assert len(nodes) == 2
+    assert rig.engine.room().cpus == sum(has.cpus for has in nodes.values())
+    with pytest.raises(Refused, match="no node of the Ray cluster has"):
+        rig.engine.check(Order("big-1", ("true",), "/", resources=Resources(cpus=most + 1)))
+    rig.engine.check(Order("fits-1", ("true",), "/", resources=Resources(cpus=most)))
+
+
 def test_no_head(tmp_path):
     """A cluster that does not answer is said to be away, and an address that is none is refused."""
     with pytest.raises(Unreachable, match="does not answer"):

@@ -417,3 +417,34 @@ def test_no_shell_sees_the_words(rig):
 def test_room(rig):
     """A worker is told what the cluster has in all."""
     assert rig.engine.room() == Resources(8, 8000 << 20, 0, 2)
+
+
+def test_nodes(rig):
+    """Each node says what it has; a job says on which it is, and one that is kept off a node runs on the other."""
+    assert {name: has.cpus for name, has in rig.engine.nodes().items()} == {"n1": 4, "n2": 4}
+    handle = order(rig, "sleep", "30", away=("n1",))
+    rig.await_state(handle, State.RUNNING)
+
+    told = rig.engine.status(handle)
+    assert told.nodes == ("n2",)
+    assert told.began_utc is not None
+    assert abs((datetime.now(UTC) - told.began_utc).total_seconds()) < 300
+
+
+@pytest.mark.parametrize(
+    ("argv", "fields", "says"),
+    [
+        (("sbatch", "--partition=none", "job.sh"), {}, "partition"),
+        (("true",), {"resources": Resources(cpus=99)}, "not available"),
+        (("true",), {"resources": Resources(cpus=5)}, "not available"),  # more than a node has
+    ],
+)
+def test_asked_before(rig, cluster, argv, fields, says):
+    """What the cluster would refuse is refused in its own words when it is asked, and nothing is submitted; the rest is not."""
+    (rig.folder / "job.sh").write_text("#!/bin/sh\ntrue\n")
+    with pytest.raises(Refused, match=says):
+        rig.engine.check(Order("k", argv, str(rig.folder), **fields))
+    rig.engine.check(Order("k", ("true",), str(rig.folder)))
+    rig.engine.check(Order("k", ("sbatch", "job.sh"), str(rig.folder)))
+
+    assert rig.engine.find("k") is None

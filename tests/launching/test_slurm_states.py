@@ -3,12 +3,14 @@ from __future__ import annotations
 import pytest
 
 from joulewise.launching.port import State
-from joulewise.launching.slurm_commands import _exit_code, _first_line, _row
+from joulewise.launching.slurm_commands import _exit_code, _first_line, _row, hosts
 from joulewise.launching.slurm_states import status_of
 
 
 def row(state, code="0", restarts="0", priority="4294901758", reason="None", task="N/A"):
-    found = _row(f"7|7|{task}|{state}|{code}|{restarts}|{priority}|{reason}|joulewise:a-1 zone=DE|x|")
+    found = _row(
+        f"7|7|{task}|{state}|{code}|{restarts}|{priority}|{reason}|n[1-2]|1790000000|1790000060|joulewise:a-1 zone=DE|x|"
+    )
     assert found is not None
     return found
 
@@ -31,6 +33,31 @@ def row(state, code="0", restarts="0", priority="4294901758", reason="None", tas
 def test_states(state, becomes):
     """Every state of Slurm is one of ours; one that is not known counts as living, so nobody starts a second copy."""
     assert status_of([row(state)]).state is becomes
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("", ()),
+        ("n1", ("n1",)),
+        ("n[01-03,7],m1", ("n01", "n02", "n03", "n7", "m1")),
+        ("a[1-2]b", ("a1b", "a2b")),
+    ],
+)
+def test_nodes(text, names):
+    """A list of nodes as Slurm writes it is taken apart; a job says where it runs."""
+    assert hosts(text) == names
+    assert status_of([row("RUNNING")]).nodes == ("n1", "n2")
+
+
+def test_times():
+    """What has ended says from when to when it ran; of what waits Slurm only guesses, and that is not told."""
+    ended = status_of([row("COMPLETED"), row("FAILED", code="256")])
+
+    assert (ended.ended_utc - ended.began_utc).total_seconds() == 60
+    assert status_of([row("RUNNING")]).began_utc
+    assert status_of([row("RUNNING")]).ended_utc is None
+    assert status_of([row("PENDING")]).began_utc is None
 
 
 def test_held():

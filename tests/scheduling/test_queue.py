@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from joulewise.ledger.jobs import Line
-from joulewise.scheduling.queue import NOTHING, Act, Going, decide
+from joulewise.scheduling.foresight import NOTHING
+from joulewise.scheduling.going import Going
+from joulewise.scheduling.queue import Act, decide
 from joulewise.vocabulary.job import Stretch
 from joulewise.vocabulary.ticket import Needs, Stage
 
@@ -32,8 +34,11 @@ def going(
 ) -> Going:
     stretches = given.pop("stretches", ())
     pausable = given.pop("pausable", False)
+    nodes, later = given.pop("nodes", ()), given.pop("later", False)
     one = line(name, stage=Stage.PAUSED if paused else Stage.RUNNING, **given)
-    return Going(one, paused, ran_h * 3600, reserve_h * 3600, stretches, pausable, one.needs.at_rest)
+    return Going(
+        one, paused, ran_h * 3600, reserve_h * 3600, stretches, pausable, one.needs.at_rest, 0.0, nodes, later=later
+    )  # fmt: skip
 
 
 def acts(*args: Any, **options: Any) -> list[tuple[str, str]]:
@@ -125,9 +130,46 @@ class TestPausing:
         """A pressing job, and one of higher priority, let a pausable one stand still; one of equal priority does not."""
         running = going("r", pausable=True)
 
-        assert acts([line("p", latest_utc=NOW)], [running], Needs(1), NOW) == [("pause", "r"), ("start", "p")]
+        pressing = line("p", latest_utc=NOW, deadline_utc=NOW + 4 * HOUR)
+
+        assert acts([pressing], [running], Needs(1), NOW) == [("pause", "r"), ("start", "p")]
         assert acts([line("p", priority=1)], [running], Needs(1), NOW) == [("pause", "r"), ("start", "p")]
         assert acts([line("p")], [running], Needs(1), NOW) == []
+
+    def test_not_at_its_own_deadline(self):
+        """Nobody stands still for another, pressing or not, where that other may take longer than its own time allows."""
+        running = going("r", pausable=True, deadline_utc=NOW + 5 * HOUR)
+        long = line("p", latest_utc=NOW, deadline_utc=NOW + 3 * HOUR)
+
+        assert acts([long], [running], Needs(1), NOW) == []
+        assert acts([long], [going("r", pausable=True, deadline_utc=NOW + 6 * HOUR)], Needs(1), NOW) == [
+            ("pause", "r"),
+            ("start", "p"),
+        ]
+
+    def test_pressed_stays_pressed(self):
+        """What was started at its latest start is not displaced later on, however long it ran."""
+        for ran_h in (0.0, 0.5, 1.9):
+            left = timedelta(hours=2 - ran_h, seconds=60 + 0.05 * 7200)
+            running = going("r", pausable=True, ran_h=ran_h, deadline_utc=NOW + left)
+
+            assert acts([line("p", priority=9, deadline_utc=NOW + 21 * HOUR)], [running], Needs(1), NOW) == []
+
+    def test_only_where_it_helps(self):
+        """Nobody stands still for a job that cannot run in that room all the same."""
+        stays = going("s", needs=Needs(3))
+        running = going("r", pausable=True)
+        wide = line("p", needs=Needs(4), latest_utc=NOW, deadline_utc=NOW + 3 * HOUR)
+
+        assert acts([wide], [stays, running], Needs(4), NOW) == []
+
+    def test_no_more_than_needed(self):
+        """Of those that may stand still, as few as make the room do."""
+        small = [going(f"s{n}", pausable=True) for n in range(3)]
+        large = going("l", pausable=True, needs=Needs(3))
+        wide = line("p", needs=Needs(3), latest_utc=NOW, deadline_utc=NOW + 3 * HOUR)
+
+        assert acts([wide], [*small, large], Needs(6), NOW) == [("pause", "l"), ("start", "p")]
 
     def test_suspended_keeps_its_memory(self):
         """What stands still keeps its memory and its GPUs: they are no room for another."""
@@ -135,6 +177,91 @@ class TestPausing:
 
         assert acts([line("b", needs=Needs(1, 0, 50))], [paused], Needs(2, 1, 100), NOW) == []
         assert acts([line("b", needs=Needs(1, 0, 40))], [paused], Needs(2, 1, 100), NOW) == [("start", "b")]
+
+
+class TestNodes:
+    def test_one_node_holds_it(self):
+        """Room on two nodes is none for a job that needs it on one; a node that has it is found."""
+        here = [going("a", needs=Needs(4), nodes=(0,)), going("b", needs=Needs(3), nodes=(1,))]
+        four = line("c", needs=Needs(4))
+
+        assert acts([four], here, (Needs(6), Needs(6)), NOW) == []
+        assert acts([four], here[:1], (Needs(6), Needs(6)), NOW) == [("start", "c")]
+
+    def test_larger_than_a_node(self):
+        """A job that no node holds takes several."""
+        wide = line("w", needs=Needs(10))
+
+        assert acts([wide], [], (Needs(6), Needs(6)), NOW) == [("start", "w")]
+        assert acts([wide], [going("a", needs=Needs(2), nodes=(0,))], (Needs(6), Needs(6)), NOW) == []
+
+    def test_suspended_goes_on_where_it_is(self):
+        """What stands still goes on on its own node, when that has room."""
+        rests = going("r", paused=True, pausable=True, needs=Needs(4), nodes=(0,))
+        there = going("a", needs=Needs(4), nodes=(0,))
+
+        assert acts([], [rests, there], (Needs(6), Needs(6)), NOW) == []
+        assert acts([], [rests], (Needs(6), Needs(6)), NOW) == [("resume", "r")]
+
+
+class TestLookingAhead:
+    def test_room_is_kept(self):
+        """What would still run when a job must start is not started in its room; what is over by then is."""
+        wide = line(
+            "w", needs=Needs(4), start_utc=NOW, latest_utc=NOW + 2 * HOUR, deadline_utc=NOW + 4 * HOUR
+        )
+        runs = going("r", needs=Needs(2), reserve_h=1.5)
+
+        def small(length_h: float) -> Line:
+            return line("s", deadline_utc=NOW + (20 + length_h) * HOUR)
+
+        assert acts([small(1)], [runs], Needs(4), NOW, soon=[wide]) == [("start", "s")]
+        assert acts([small(3)], [runs], Needs(4), NOW, soon=[wide]) == []
+        assert acts([small(3)], [runs], Needs(4), NOW) == [("start", "s")]
+
+    def test_early_where_others_follow(self):
+        """Of two that share a latest start and no room, one starts before its hour has come."""
+        two = [
+            line(n, needs=Needs(3), start_utc=NOW, latest_utc=NOW + HOUR, deadline_utc=NOW + 2 * HOUR)
+            for n in "ab"
+        ]
+
+        assert acts([], [], Needs(4), NOW, soon=two) == [("start", "a")]
+        assert acts([], [], Needs(6), NOW, soon=two) == []
+
+    def test_no_room_idles_where_not_all_can_be_met(self):
+        """Of jobs that cannot all be met as many start as fit, though none is due."""
+        three = [
+            line(n, needs=Needs(2), start_utc=NOW, latest_utc=NOW + HOUR, deadline_utc=NOW + 3 * HOUR)
+            for n in "abc"
+        ]
+
+        assert acts([], [], Needs(2), NOW, soon=three) == [("start", "a")]
+
+    def test_held_before_it_began(self):
+        """A job that an engine has and has not begun keeps its room, too: nothing is started that would make it late."""
+        held = going("h", paused=True, later=True, deadline_utc=NOW + 4 * HOUR)
+        long = line("s", deadline_utc=NOW + 23 * HOUR)
+
+        assert acts([long], [held], Needs(1), NOW) == []
+        assert acts([long], [held], Needs(2), NOW) == [("start", "s")]
+        assert acts(
+            [], [going("h", paused=True, later=True, deadline_utc=NOW + 2 * HOUR)], Needs(1), NOW
+        ) == [("resume", "h")]
+
+    def test_slow_looks(self):
+        """Where the next look may come late, a job that must start before it starts now."""
+        soon = line("a", start_utc=NOW, latest_utc=NOW + HOUR / 4, deadline_utc=NOW + HOUR)
+
+        assert acts([], [], Needs(1), NOW, soon=[soon]) == []
+        assert acts([], [], Needs(1), NOW, soon=[soon], patience_s=1000.0) == [("start", "a")]
+
+    def test_not_before_it_may(self):
+        """A job that may start later only keeps its room and does not start."""
+        later = line("l", start_utc=NOW + HOUR, latest_utc=NOW + HOUR, deadline_utc=NOW + 2 * HOUR)
+
+        assert acts([], [], Needs(1), NOW, soon=[later]) == []
+        assert acts([line("s", deadline_utc=NOW + 22 * HOUR)], [], Needs(1), NOW, soon=[later]) == []
 
 
 JOBS = st.lists(

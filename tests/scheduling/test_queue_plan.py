@@ -15,10 +15,11 @@ from joulewise.ledger import jobs
 from joulewise.ledger.leases import Leases
 from joulewise.ledger.memory import open_memory
 from joulewise.ledger.store import Store
+from joulewise.scheduling.going import margin_s
 from joulewise.scheduling.plan import Grid
-from joulewise.scheduling.queue import margin_s
 from joulewise.scheduling.queue_plan import planned_alone, renew
 from joulewise.scheduling.saved import placement_from_json
+from joulewise.scheduling.sharing import Usage
 from joulewise.testing.queue_contract import HOUR, NOW, ticket
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.job import Checkpoint, Duration
@@ -51,6 +52,43 @@ def enrol(store: Store, room: Needs) -> Leases:
     mine = Leases(store, "w", "here/1")
     mine.enrol("DE", "local", "", room, NOW)
     return mine
+
+
+@pytest.mark.skipif(find_spec("numpy") is None, reason="planning under a capacity needs the extra `schedule`")
+class TestRoom:
+    """Three jobs of four processors and five hours; the clean hours are six."""
+
+    def starts(self, store: Store, **options) -> list[float]:
+        ids = [add(store, ticket(f"j{n}", 5.0, needs=Needs(4))) for n in range(3)]
+        renew(store, always(grid()), NOW, **options)
+        return sorted((jobs.find(store, i).start_utc - NOW) / HOUR for i in ids)
+
+    def test_a_job_fits_on_one_node(self, store):
+        """Twelve processors on two nodes are room for two such jobs at once; on one machine for three."""
+        enrol(store, Needs(12))
+        assert self.starts(store, nodes_of=lambda _: (Needs(6), Needs(6)))[2] > 8
+
+    def test_one_machine(self, store):
+        """On one machine all three run in the clean hours."""
+        enrol(store, Needs(12))
+        assert all(6 <= hour <= 7 for hour in self.starts(store))
+
+    def test_each_worker_is_a_node(self, store):
+        """Two workers of six processors are no machine of twelve."""
+        for name in "ab":
+            Leases(store, name, f"{name}/1").enrol("DE", "local", "", Needs(6), NOW)
+        assert self.starts(store)[2] > 8
+
+    def test_by_what_like_runs_used(self, store):
+        """Jobs that ask for four processors and use one are planned beside each other; with --apart they are not."""
+        enrol(store, Needs(4))
+        assert all(6 <= hour <= 7 for hour in self.starts(store, usage_of=lambda _: Usage(1.0, 0.0)))
+
+    def test_apart(self, store):
+        """Where nobody knows what they use, one after another."""
+        enrol(store, Needs(4))
+        found = self.starts(store, usage_of=lambda _: None)
+        assert all(b - a >= 5 for a, b in itertools.pairwise(found))
 
 
 class TestAlone:

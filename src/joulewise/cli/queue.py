@@ -59,6 +59,9 @@ _HEADS = ("job", "name", "owner", "stage", "start", "deadline", "CPUs", "zone", 
 @click.option(
     "--plan", "renew", is_flag=True, help="Plan what waits anew, now (workers do it by themselves)."
 )
+@click.option(
+    "--apart", is_flag=True, help="With --plan: count each job as what it asks for, as `worker --apart` does."
+)
 @json_option
 def command(
     job: str | None,
@@ -69,6 +72,7 @@ def command(
     output: bool,
     chart: bool,
     renew: bool,
+    apart: bool,
     as_json: bool,
 ) -> int:
     """Show what waits and runs; with a JOB (id or its beginning, name, latest) its story, step by step, with reasons."""
@@ -76,10 +80,12 @@ def command(
 
     if output and job is None:
         raise UsageError("--output is for one job; name it: joulewise queue JOB --output")
+    if apart and not renew:
+        raise UsageError("--apart says how to plan; write it with --plan")
     store = wiring.queue_store()
     try:
         if renew:
-            return _renew(store, as_json)
+            return _renew(store, as_json, apart=apart)
         if show_workers:
             return _workers(store, as_json)
         if job is not None:
@@ -279,10 +285,12 @@ def _output(store: Store, text: str) -> int:
     return 0
 
 
-def _renew(store: Store, as_json: bool) -> int:
+def _renew(store: Store, as_json: bool, *, apart: bool) -> int:
     from joulewise import wiring
 
-    done = wiring.renew_queue(store)
+    for said in wiring.catch_up(store):
+        click.echo(plain(said, 300), err=True)
+    done = wiring.renew_queue(store, apart=apart)
     if as_json:
         echo_json(
             {

@@ -75,11 +75,12 @@ def command(**options: Any) -> int:
         zone,
         "" if options["everybody"] else getpass.getuser(),
         idle_s=_IDLE_SERVER_S if store.shared else _IDLE_S,
+        nodes=wiring.engine_nodes(engine, room),
     )
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
-    planner = Planner()
+    planner = Planner("--apart") if options["apart"] else Planner()
 
     def say(line: str) -> None:
         if not options["quiet"]:
@@ -107,14 +108,15 @@ def command(**options: Any) -> int:
 class Planner:
     """The planner's process: started when there is something to plan, at most one at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, *options: str) -> None:
+        self._options = options
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start a planning, unless one runs."""
         if self._process is None:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "joulewise", "queue", "--plan"],
+                [sys.executable, "-m", "joulewise", "queue", "--plan", *self._options],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,

@@ -77,7 +77,8 @@ class Order:
     """A command to start. `key` (job id and fencing token) names this one attempt, for ever and on every host.
 
     `env` is laid over the environment that the engine gives. `checkpointing` None: the program cannot save its
-    state, so it is never requeued. `tags` are what a cluster shows beside the job (a comment, labels).
+    state, so it is never requeued. `tags` are what a cluster shows beside the job (a comment, labels). `away` names nodes
+    that it is not to run on, where the engine has several.
     """
 
     key: str
@@ -90,16 +91,23 @@ class Order:
     resources: Resources = field(default_factory=Resources)
     checkpointing: Checkpointing | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    away: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What an engine says about a job. `exit_code` is a shell's: 128 + n where signal n killed it."""
+    """What an engine says about a job: `exit_code` as a shell would (128 + n where signal n killed it), the nodes it is on.
+
+    `began_utc` and `ended_utc` are when it last began and when it ended, where the engine keeps that.
+    """
 
     state: State
     exit_code: int | None = None
     reason: str = ""
     restarts: int = 0
+    nodes: tuple[str, ...] = ()
+    began_utc: datetime | None = None
+    ended_utc: datetime | None = None
 
     @property
     def live(self) -> bool:

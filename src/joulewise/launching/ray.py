@@ -165,11 +165,21 @@ class Ray:
 
     def room(self) -> Resources:
         """Return what the cluster's nodes have in all."""
-        nodes = self._api.nodes()
-        cpus, gpus, memory = (
-            int(sum(node.get(what, 0) for node in nodes)) for what in ("CPU", "GPU", "memory")
-        )
-        return Resources(cpus, memory, gpus, len(nodes))
+        nodes = self.nodes().values()
+        memory = sum(n.memory_bytes or 0 for n in nodes)
+        return Resources(sum(n.cpus for n in nodes), memory, sum(n.gpus for n in nodes), len(nodes))
+
+    def nodes(self) -> dict[str, Resources]:
+        """Return what each node has that has processors, by number: Ray does not say on which a job is."""
+        told = [n for n in self._api.nodes() if n.get("CPU", 0) >= 1]
+        return {
+            str(n): Resources(int(has["CPU"]), int(has.get("memory", 0)), int(has.get("GPU", 0)))
+            for n, has in enumerate(told)
+        }
+
+    def check(self, order: Order) -> None:
+        """Refuse what no node of the cluster could hold; nothing is submitted."""
+        self._refuse_impossible(order)
 
     def _refuse_impossible(self, order: Order) -> None:
         needs = order.resources

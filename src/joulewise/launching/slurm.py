@@ -95,6 +95,13 @@ class Slurm:
                 self._remember(folder, job, order)
         return f"{job}/{os.path.basename(folder)}"
 
+    def check(self, order: Order) -> None:
+        """Refuse what this cluster would refuse, in its own words; nothing is submitted."""
+        if is_sbatch(order.argv):
+            self._try([*self._options, f"--chdir={order.cwd}", *order.argv[1:]])
+        else:
+            self._try([*self._options, *_resources(order), "--wrap=true"])
+
     def find(self, key: str) -> str | None:
         """Return the handle of the job submitted under `key`, or None."""
         folder = self._path(key)
@@ -223,11 +230,22 @@ class Slurm:
 
     def room(self) -> Resources:
         """Return what the cluster has in all: others use it, too, and Slurm lets jobs wait for it."""
+        nodes = self.nodes().values()
+        memory = sum(n.memory_bytes or 0 for n in nodes)
+        return Resources(sum(n.cpus for n in nodes), memory or None, sum(n.gpus for n in nodes), len(nodes))
+
+    def nodes(self) -> dict[str, Resources]:
+        """Return what each node has, in the order in which Slurm fills them: that of slurm.conf."""
         told = self._commands.run("sinfo", "-h", "-N", "-o", "%n|%N|%c|%m|%G").splitlines()
-        nodes = {words[1]: words for words in (line.split("|") for line in told) if len(words) == 5}
-        gpus = sum(int(n) for w in nodes.values() for n in re.findall(r"gpu(?::[^:,(]+)?:(\d+)", w[4]))
-        cpus, memory = (sum(int(w[at].rstrip("+")) for w in nodes.values()) for at in (2, 3))
-        return Resources(cpus, (memory << 20) or None, gpus, len(nodes))
+        rows = {words[1]: words for words in (line.split("|") for line in told) if len(words) == 5}
+        return {
+            name: Resources(
+                int(words[2].rstrip("+")),
+                (int(words[3].rstrip("+")) << 20) or None,
+                sum(int(n) for n in re.findall(r"gpu(?::[^:,(]+)?:(\d+)", words[4])),
+            )
+            for name, words in rows.items()
+        }
 
     def _submit(self, order: Order, folder: str, held: int) -> str:
         options = ["--parsable", f"--comment={_comment(folder, order)}"]
@@ -245,6 +263,7 @@ class Slurm:
         else:
             require_names(order.env)
             write_text(folder, "script", script(order, folder))
+            options += [f"--exclude={','.join(order.away)}"] if order.away else []
             options += [
                 f"--job-name={order.name or 'joulewise'}",
                 f"--output={folder}/output",

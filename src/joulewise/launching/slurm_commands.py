@@ -25,6 +25,9 @@ _FIELDS = (
     "RestartCnt",
     "PriorityLong",
     "Reason",
+    "NodeList",
+    "StartTime",
+    "EndTime",
     "Comment",
 )
 _AWAY = re.compile(
@@ -49,14 +52,17 @@ class Row:
     held: bool
     reason: str
     comment: str
+    nodes: tuple[str, ...] = ()
+    began_s: float | None = None
+    ended_s: float | None = None
 
 
 @final
 class SlurmCommands:
-    """Runs Slurm's commands with `environment` laid over ours (SLURM_CONF, say)."""
+    """Runs Slurm's commands with `environment` laid over ours (SLURM_CONF, say). Times are asked for in seconds since 1970."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        self._environment = dict(environment)
+        self._environment = {"SLURM_TIME_FORMAT": "%s", **environment}
         self._rows: dict[str, list[Row]] = {}
         self._asked_s = float("-inf")
 
@@ -115,7 +121,7 @@ def _row(line: str) -> Row | None:
     words = line.split("|", len(_FIELDS) - 1)
     if len(words) < len(_FIELDS):
         return None
-    job, array, task, state, code, restarts, priority, reason, comment = words
+    job, array, task, state, code, restarts, priority, reason, nodes, begun, over, comment = words
     return Row(
         job,
         array,
@@ -126,7 +132,23 @@ def _row(line: str) -> Row | None:
         priority == "0",
         reason,
         comment.rstrip("|"),
+        hosts(nodes),
+        float(begun) if begun.isdigit() else None,
+        float(over) if over.isdigit() else None,
     )
+
+
+def hosts(text: str) -> tuple[str, ...]:
+    """Return the nodes of a list as Slurm writes it: `n[01-03,7],m1`."""
+    found: list[str] = []
+    for name, inside, rest in re.findall(r"([^,\[]+)(?:\[([^\]]*)\])?([^,\[]*)", text.strip()):
+        for part in inside.split(",") if inside else [""]:
+            first, _dash, last = part.partition("-")
+            if last.isdigit() and first.isdigit():
+                found += [f"{name}{n:0{len(first)}d}{rest}" for n in range(int(first), int(last) + 1)]
+            else:
+                found.append(f"{name}{part}{rest}")
+    return tuple(found)
 
 
 def _exit_code(told: str) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
-from joulewise.launching.port import State, Status
+from joulewise.launching.port import LIVE, State, Status
 from joulewise.launching.slurm_commands import Row
 
 _STATES = {
@@ -58,7 +59,11 @@ def status_of(rows: Sequence[Row]) -> Status:
     reason = f"{ended} of {len(told)} tasks have ended" + (f"; {first.reason}" if first.reason else "")
     codes = [status.exit_code for status in told if status.exit_code is not None]
     restarts = max(status.restarts for status in told)
-    return Status(first.state, max(codes, default=None) if not first.live else None, reason, restarts)
+    nodes = tuple(dict.fromkeys(node for status in told if status.live for node in status.nodes))
+    began = min((s.began_utc for s in told if s.began_utc), default=None)
+    over = max((s.ended_utc for s in told if s.ended_utc), default=None) if not first.live else None
+    code = max(codes, default=None) if not first.live else None
+    return Status(first.state, code, reason, restarts, nodes, began, over)
 
 
 def _status(row: Row) -> Status:
@@ -67,4 +72,12 @@ def _status(row: Row) -> Status:
         state = State.HELD if row.held else State.QUEUED
     reason = _WORDS.get(row.state, "" if row.reason in ("None", "NonZeroExitCode") else row.reason)
     code = row.exit_code if state in (State.FINISHED, State.CANCELLED) and row.state != "CANCELLED" else None
-    return Status(state, code, "" if state is State.FINISHED and not code else reason, row.restarts)
+    ran = state not in (State.QUEUED, State.HELD)  # of what waits Slurm tells an estimate
+    began = _moment(row.began_s) if ran else None
+    over = _moment(row.ended_s) if state not in LIVE else None
+    told = "" if state is State.FINISHED and not code else reason
+    return Status(state, code, told, row.restarts, row.nodes, began, over)
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

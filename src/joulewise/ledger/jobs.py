@@ -10,13 +10,32 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+from joulewise.ledger.job_rows import (
+    Attempt,
+    Decision,
+    Line,
+    Planned,
+    Work,
+    attempt,
+    iso,
+    line,
+    ran_s,
+    stretches,
+    stretches_as_text,
+)
 from joulewise.ledger.store import Store, insert
 from joulewise.vocabulary.errors import UnknownName, UsageError
 from joulewise.vocabulary.ticket import OPEN, Needs, Stage, Ticket, ticket_as_json, ticket_from_json
+
+__all__ = [
+    "LINE", "Attempt", "Decision", "Line", "Planned", "Work", "add", "attempt", "attempts", "cancel", "count",
+    "decide", "find", "iso", "line", "lines", "make_promise", "open_work", "placement", "placements", "promise",
+    "ran_s", "replace_placement", "rows", "start_delays", "story", "stretches", "stretches_as_text", "ticket",
+    "tickets", "used", "withdraw", "write_plans",
+]  # fmt: skip
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # 32 letters, none taken for another (Crockford)
 _LINE = (
@@ -33,86 +52,6 @@ _DECIDE = (
     "INSERT INTO job_decisions (job, number, at_utc, what, reason, who) "
     "SELECT :job, COALESCE(MAX(number), 0) + 1, :at_utc, :what, :reason, :who FROM job_decisions WHERE job = :job"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One job as lists and workers see it. `start_utc` is when it is planned to start, `latest_utc` when it must."""
-
-    id: str
-    name: str
-    owner: str
-    engine: str
-    zone: str
-    stage: Stage
-    priority: int
-    needs: Needs
-    submitted_utc: datetime
-    deadline_utc: datetime
-    start_utc: datetime
-    latest_utc: datetime
-    fence: int
-    failures: int
-    wanted: str
-    reason: str
-    exit_code: int | None
-    ended_utc: datetime | None
-    planned_utc: datetime | None
-
-    @property
-    def late(self) -> bool:
-        """Whether it ended after its deadline."""
-        return self.ended_utc is not None and self.ended_utc > self.deadline_utc
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """An open job as others see it: what it takes, when it must start and be done, and since when it runs (None: it waits)."""
-
-    needs: Needs
-    latest_utc: datetime
-    deadline_utc: datetime
-    begun_utc: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """What a plan says of one job: where and when it starts, the latest start, and the placement as plain values."""
-
-    job: str
-    zone: str
-    start_utc: datetime
-    latest_utc: datetime
-    reason: str
-    placement: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """One entry of a job's story."""
-
-    at_utc: datetime
-    what: str
-    reason: str
-    who: str
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One try to run a job: who had it, the engine's handle, its GPUs, when it ran (None: it still does), how it ended."""
-
-    fence: int
-    worker: str
-    host: str
-    boot: str
-    handle: str
-    devices: tuple[int, ...]
-    begun_utc: datetime
-    ended_utc: datetime | None
-    end_state: str
-    exit_code: int | None
-    reason: str
-    ran: tuple[tuple[datetime, datetime | None], ...]
 
 
 def add(store: Store, ticket: Ticket, planned: Planned, now_utc: datetime, *, who: str = "") -> str:
@@ -283,14 +222,22 @@ def write_plans(store: Store, planned: Sequence[Planned], now_utc: datetime, *, 
 
 
 def replace_placement(
-    store: Store, job_id: str, fence: int, told: Mapping[str, Any], now_utc: datetime
+    store: Store,
+    job_id: str,
+    fence: int,
+    told: Mapping[str, Any],
+    now_utc: datetime,
+    start_utc: datetime | None = None,
 ) -> bool:
-    """Write another plan for a job that a worker has; False where that attempt is over."""
+    """Write another plan, and where it has not begun another start, for a job that is with a worker or an engine.
+
+    False where that attempt is over.
+    """
     with store.transaction():
         changed = store.execute(
-            "UPDATE jobs SET planned_utc = :now "
+            "UPDATE jobs SET planned_utc = :now, start_utc = CASE WHEN :start = '' THEN start_utc ELSE :start END "
             "WHERE id = :id AND fence = :fence AND stage IN ('running', 'paused')",
-            {"now": iso(now_utc), "id": job_id, "fence": fence},
+            {"now": iso(now_utc), "start": iso(start_utc) if start_utc else "", "id": job_id, "fence": fence},
         )
         if changed:
             store.execute(
@@ -361,18 +308,18 @@ def used(store: Store, since_utc: datetime, now_utc: datetime) -> dict[str, floa
     return sums
 
 
-def open_work(store: Store, engine: str, zone: str, most: int = 1000) -> list[Work]:
+def open_work(store: Store, engine: str, zone: str, now_utc: datetime, most: int = 1000) -> list[Work]:
     """Return the open jobs of an engine in a zone; of those that wait the most pressing `most`."""
     columns = "cpus, gpus, memory_bytes, latest_utc, deadline_utc, stage"
     where = {"engine": engine, "zone": zone}
     rows = store.query(
-        f"SELECT {columns}, begun_utc FROM jobs JOIN job_attempts "  # noqa: S608 - names of ours
+        f"SELECT {columns}, worker, ran FROM jobs JOIN job_attempts "  # noqa: S608 - names of ours
         "ON job_attempts.job = jobs.id AND job_attempts.fence = jobs.fence "
         "WHERE stage IN ('running', 'paused') AND engine = :engine AND zone = :zone",
         where,
     )
     rows += store.query(
-        f"SELECT {columns}, '' AS begun_utc FROM jobs "  # noqa: S608 - names of ours
+        f"SELECT {columns}, '' AS worker, NULL AS ran FROM jobs "  # noqa: S608 - names of ours
         "WHERE stage = 'queued' AND engine = :engine AND zone = :zone ORDER BY latest_utc LIMIT :most",
         {**where, "most": most},
     )
@@ -381,7 +328,9 @@ def open_work(store: Store, engine: str, zone: str, most: int = 1000) -> list[Wo
             Needs(r["cpus"], r["gpus"], r["memory_bytes"]),
             datetime.fromisoformat(r["latest_utc"]),
             datetime.fromisoformat(r["deadline_utc"]),
-            _moment(r["begun_utc"]) if r["stage"] == "running" else None,
+            None if r["ran"] is None else ran_s(stretches(r["ran"]), now_utc),
+            Stage(r["stage"]),
+            r["worker"],
         )
         for r in rows
     ]
@@ -397,75 +346,26 @@ def withdraw(store: Store, job_id: str) -> None:
 
 
 def start_delays(store: Store, engine: str, most: int = 100) -> list[float]:
-    """Return the seconds from handing a job to an engine until it ran, of the last attempts that are over; in growing order."""
+    """Return the seconds from handing a job to an engine until it ran, of the last attempts that are over; in growing order.
+
+    Of one that was handed over ahead, from its planned start on.
+    """
     rows = store.query(
-        "SELECT job_attempts.begun_utc, job_attempts.ran FROM job_attempts JOIN jobs ON jobs.id = job_attempts.job "
-        "WHERE jobs.engine = :engine AND job_attempts.ended_utc <> '' "
+        "SELECT job_attempts.begun_utc, job_attempts.ran, jobs.start_utc FROM job_attempts "
+        "JOIN jobs ON jobs.id = job_attempts.job WHERE jobs.engine = :engine AND job_attempts.ended_utc <> '' "
         "ORDER BY job_attempts.ended_utc DESC LIMIT :most",
         {"engine": engine, "most": most},
     )
-    begins = [(datetime.fromisoformat(r["begun_utc"]), stretches(r["ran"])) for r in rows]
-    return sorted(max(0.0, (ran[0][0] - begun).total_seconds()) for begun, ran in begins if ran)
-
-
-def line(row: Mapping[str, Any]) -> Line:
-    """Return the line that a row of the table is."""
-    return Line(
-        row["id"],
-        row["name"],
-        row["owner"],
-        row["engine"],
-        row["zone"],
-        Stage(row["stage"]),
-        row["priority"],
-        Needs(row["cpus"], row["gpus"], row["memory_bytes"]),
-        datetime.fromisoformat(row["submitted_utc"]),
-        datetime.fromisoformat(row["deadline_utc"]),
-        datetime.fromisoformat(row["start_utc"]),
-        datetime.fromisoformat(row["latest_utc"]),
-        row["fence"],
-        row["failures"],
-        row["wanted"],
-        row["reason"],
-        row["exit_code"],
-        _moment(row["ended_utc"]),
-        _moment(row["planned_utc"]),
-    )
-
-
-def attempt(row: Mapping[str, Any]) -> Attempt:
-    """Return the attempt that a row of the table is."""
-    return Attempt(
-        row["fence"],
-        row["worker"],
-        row["host"],
-        row["boot"],
-        row["handle"],
-        tuple(int(d) for d in row["devices"].split(",") if d),
-        datetime.fromisoformat(row["begun_utc"]),
-        _moment(row["ended_utc"]),
-        row["end_state"],
-        row["exit_code"],
-        row["reason"],
-        stretches(row["ran"]),
-    )
-
-
-def stretches(text: str) -> tuple[tuple[datetime, datetime | None], ...]:
-    """Return the stretches of running that a row holds; the last end is None while it runs."""
-    return tuple(
-        (datetime.fromisoformat(a), datetime.fromisoformat(b) if b else None) for a, b in json.loads(text)
-    )
-
-
-def stretches_as_text(ran: Sequence[tuple[datetime, datetime | None]]) -> str:
-    """Return stretches as a row holds them."""
-    return json.dumps([[iso(a), iso(b) if b else None] for a, b in ran])
-
-
-def iso(moment: datetime) -> str:
-    """Return a time as the tables hold it: UTC, to the millisecond, so that text sorts as time does."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds")
+    found = []
+    for row in rows:
+        ran = stretches(row["ran"])
+        if ran:
+            began, begun, start = (
+                ran[0][0],
+                *(datetime.fromisoformat(row[c]) for c in ("begun_utc", "start_utc")),
+            )
+            found.append(max(0.0, (began - (start if begun < start <= began else begun)).total_seconds()))
+    return sorted(found)
 
 
 def make_promise(store: Store, job_id: str) -> None:
@@ -490,10 +390,6 @@ def _texts(store: Store, column: str, ids: Sequence[str]) -> dict[str, str]:
 def _in(column: str, values: Iterable[str]) -> tuple[str, dict[str, str]]:
     named = {f"v{n}": value for n, value in enumerate(values)}
     return f"{column} IN ({', '.join(':' + name for name in named) or 'NULL'})", named
-
-
-def _moment(text: str) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
 
 
 def _json(value: Mapping[str, Any]) -> str:

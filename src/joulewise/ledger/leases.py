@@ -377,8 +377,19 @@ def due(store: Store, engine: str, zone: str, owners: str, now_utc: datetime, li
 
     `zone` "" takes those of every zone, `owners` "" those of everybody.
     """
-    where = "stage = 'queued' AND engine = :engine AND (start_utc <= :now OR latest_utc <= :now)"
-    values: dict[str, Any] = {"engine": engine, "now": iso(now_utc)}
+    come = " AND (start_utc <= :now OR latest_utc <= :now)"
+    return _waiting(store, engine, zone, owners, come, {"now": iso(now_utc)}, limit)
+
+
+def pending(store: Store, engine: str, zone: str, owners: str, limit: int) -> list[Line]:
+    """Return jobs that wait, due or not, the most pressing first; `zone` and `owners` as for `due`."""
+    return _waiting(store, engine, zone, owners, "", {}, limit)
+
+
+def _waiting(
+    store: Store, engine: str, zone: str, owners: str, come: str, values: dict[str, Any], limit: int
+) -> list[Line]:
+    where, values = f"stage = 'queued' AND engine = :engine{come}", {**values, "engine": engine}
     for column, value in (("zone", zone), ("owner", owners)):
         if value:
             where, values = f"{where} AND {column} = :{column}", {**values, column: value}

@@ -56,17 +56,19 @@ def plan_fleet(
     terms: Terms,
     places: Mapping[str, Place],
     taken: Sequence[Taken] = (),
+    nodes: Mapping[str, Sequence[int]] | None = None,
 ) -> Plan:
     """Return a plan that holds every place's capacity in every step; what found no room is left out with the reason.
 
-    `taken` is capacity that is not to be had: what runs already.
+    `taken` is capacity that is not to be had: what runs already. `nodes` are the capacities of a zone's nodes: there each job
+    has to fit on one of them, and stays on it.
     """
     out = [Unplaced(job, why) for job in jobs if (why := refusal(job, grid, at_utc))]
     refused = {id(u.job) for u in out}
     kept = [job for job in jobs if id(job) not in refused]
     if not kept:
         return Plan(at_utc, terms.objective, (), tuple(out), grid.said(), grid.currency, 0.0, "fleet")
-    board = _Board(kept, grid, at_utc, terms, places, taken)
+    board = _Board(kept, grid, at_utc, terms, places, taken, nodes or {})
     small = len(kept) <= _SMALL
     packing = pack(board.fleet, iterations=120 if small else 60, passes=8 if small else 4)
     packing = board.joined(packing)
@@ -96,14 +98,18 @@ class _Board:
         at_utc: datetime,
         terms: Terms,
         places: Mapping[str, Place],
-        taken: Sequence[Taken] = (),
+        taken: Sequence[Taken],
+        nodes: Mapping[str, Sequence[int]],
     ) -> None:
         self.jobs, self.grid, self.terms = jobs, grid, terms
         self.step_s = min(s.step_s for s in grid.carbon.values())
         since = int(utc(at_utc).timestamp())
         self.origin = datetime.fromtimestamp(-(-since // self.step_s) * self.step_s, UTC)
         count = max(1, ceil((max(j.deadline_utc for j in jobs) - self.origin).total_seconds() / self.step_s))
-        self.zones = [z for z in grid.carbon if any(z in j.zones for j in jobs)]
+        named = [z for z in grid.carbon if any(z in j.zones for j in jobs)]
+        whole = {z: places[z].capacity if z in places else None for z in named}
+        rooms = [(z, room) for z in named for room in nodes.get(z) or (whole[z],)]
+        self.zones = [z for z, _room in rooms]  # a row for each node
         end = self.origin + timedelta(seconds=count * self.step_s)
         self.slots = {z: self._slots(z, end, count, places.get(z)) for z in self.zones}
         self.notes = tuple(
@@ -112,10 +118,7 @@ class _Board:
         self.gram = np.array([[s.g_per_j for s in self.slots[z]] for z in self.zones])
         self.money = np.array([[s.money_per_j for s in self.slots[z]] for z in self.zones])
         self.rates = self._rates(count)
-        capacity = [
-            (places[z].capacity if z in places and places[z].capacity is not None else _UNLIMITED)
-            for z in self.zones
-        ]
+        capacity = [_UNLIMITED if room is None else room for _zone, room in rooms]
         length = np.array([self._length(j) for j in jobs])
         release = np.array([self._release(j) for j in jobs])
         deadline = np.array([min(count, self._deadline(j)) for j in jobs])
@@ -188,7 +191,7 @@ class _Board:
         needed_s = expected + pause.dead_s * (len(runs) - 1)
         stretches: list[Stretch] = []
         used: list[tuple[int, float, float]] = []
-        moves = len(set(zones)) > 1
+        moves = len({self.zones[zone] for zone in zones}) > 1
         for zone, first, count in runs:
             begin_s = float(first * self.step_s)
             run_s = min(float(count * self.step_s), needed_s)
@@ -227,7 +230,7 @@ class _Board:
         job, fleet = self.jobs[j], self.fleet
         zones = fleet.allowed[j]
         hours = format_duration(float(fleet.length[j] * self.step_s))
-        names = ", ".join(z for z, may in zip(self.zones, zones, strict=True) if may)
+        names = ", ".join(dict.fromkeys(z for z, may in zip(self.zones, zones, strict=True) if may))
         if int(fleet.capacity[zones].max(initial=0)) < job.units:
             return f"it takes {job.units} units, but {names} have at most {int(fleet.capacity[zones].max(initial=0))}"
         if fleet.deadline[j] - fleet.release[j] < fleet.length[j]:
@@ -239,13 +242,17 @@ class _Board:
 
     def _free(self, capacity: Ints, taken: Sequence[Taken]) -> Ints:
         """Return the capacity less what is taken in every step that it touches; never below 0."""
-        for held in taken:
-            if held.zone in self.zones:
+        for held in sorted(taken, key=lambda t: -t.units):
+            rows = [row for row, zone in enumerate(self.zones) if zone == held.zone]
+            if rows:
                 first, last = (
                     (t - self.origin).total_seconds() / self.step_s for t in (held.start_utc, held.end_utc)
                 )
                 steps = slice(max(0, int(first + _EPS)), max(0, ceil(last - _EPS)))
-                capacity[self.zones.index(held.zone), steps] -= held.units
+                least = [int(capacity[row, steps].min(initial=_UNLIMITED)) for row in rows]
+                # nobody says which node it is on: the first with room, as schedulers fill them
+                fits = next((n for n, room in enumerate(least) if room >= held.units), int(np.argmax(least)))
+                capacity[rows[fits], steps] -= held.units
         return np.maximum(capacity, 0)
 
     def _slots(self, zone: str, end: datetime, count: int, there: Place | None) -> list[Slot]:

@@ -3,7 +3,8 @@
 A cluster's scheduler can start a job at its hour by itself. Where no worker looks after an engine that can (`--begin` of
 Slurm), `submit` gives it the job at once, to begin when the plan says. The job stands paused in the queue until
 somebody looks: the next worker adopts it, and so do `joulewise queue` and `joulewise cancel` (`Worker.catch_up`).
-Nothing can pause it before a worker is there, so it is planned to run in one go.
+Nothing can pause it before a worker is there, so it is planned to run in one go. Until it begins, whoever looks once the
+hour has turned plans it anew on the newest forecast and moves its begin (moving.py): a crontab is worker enough.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ def order_of(
     wrap: Wrap,
     devices: Sequence[int] = (),
     begin_utc: datetime | None = None,
+    away: Sequence[str] = (),
 ) -> Order:
-    """Return what an engine is told of a job; `devices` are the GPUs that it gets on this machine."""
+    """Return what an engine is told of a job: the GPUs that it gets on this machine, the nodes that it is not to run on."""
     env = dict(ticket.env)
     if engine.name in BOUND and (devices or ticket.needs.gpus == 0):  # a cluster hands out its own
         env.setdefault("CUDA_VISIBLE_DEVICES", ",".join(map(str, devices)))
@@ -50,6 +52,7 @@ def order_of(
         resources=Resources(needs.cpus, needs.memory_bytes or None, needs.gpus),
         checkpointing=saving,
         tags={"joulewise": key, "owner": ticket.owner},
+        away=tuple(away),
     )
 
 

@@ -6,11 +6,13 @@ alone, and workers hold the capacity. What is left of a job that runs and may st
 that must save its state keeps its plan unless a newer forecast is worth that (`plan.replan`). Steps are as fine as the number of jobs allows, so that short jobs do not take whole hours.
 
 What a machine has is counted in one unit, a processor: a job that takes a larger share of the GPUs or of the memory
-counts as that share of the processors. So what is planned fits, whichever of the three is scarce.
+counts as that share of the processors. So what is planned fits, whichever of the three is scarce. Where workers place jobs
+beside each other by what like runs used (sharing.py), plans count them alike, in hundredths.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -21,15 +23,20 @@ from joulewise.ledger import jobs as queue
 from joulewise.ledger.jobs import Line, Planned
 from joulewise.ledger.leases import Held, WorkerLine, holders, workers
 from joulewise.ledger.store import Store
-from joulewise.scheduling.plan import DEFAULT_TERMS, Grid, Terms, place, replan
-from joulewise.scheduling.queue import NOTHING, margin_s
-from joulewise.scheduling.saved import placement_as_json, placement_from_json
+from joulewise.scheduling.foresight import NOTHING
+from joulewise.scheduling.going import margin_s
+from joulewise.scheduling.handing import BOUND
+from joulewise.scheduling.plan import DEFAULT_TERMS, Grid, Terms, place
+from joulewise.scheduling.running import Running
+from joulewise.scheduling.saved import placement_as_json
+from joulewise.scheduling.sharing import Usage, count, room_of
+from joulewise.scheduling.units import nodes_within, units_of
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.job import Duration, Job, Place, Placement, Unplaced, after
 from joulewise.vocabulary.ticket import Needs, Stage, Ticket
 
 if TYPE_CHECKING:
-    from joulewise.scheduling.fleet_plan import Taken
+    pass
 
 _CELLS = 1_500_000  # jobs times steps of their windows; more takes longer than a re-plan may
 _STEPS_S = (300, 900, 1800, 3600)
@@ -38,9 +45,13 @@ _PAUSABLE_STEPS = 2  # a job of fewer steps of the signal wins little by a pause
 # they would all press at once (measured: without it 2 of 640 deadlines missed, each by over half an hour)
 _EARLY = 0.1
 _TELLING = 5  # starts that tell how long an engine takes
-_OVERRUN_S = 900.0  # what a job that is over its time is given in plans
+_COMMANDS = 50  # of so many commands, the most frequent, a planning looks up what they used
+
+_NODES = 8  # of more nodes than these the sum is planned: what is free is seldom in pieces then
 
 GridOf = Callable[[Sequence[str], datetime, datetime], Grid]
+NodesOf = Callable[[str], Sequence[Needs]]
+UsageOf = Callable[[Ticket], Usage | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +64,18 @@ class Renewed:
     grid: Mapping[str, str] = field(default_factory=dict)
 
 
-def renew(store: Store, grid_of: GridOf, now_utc: datetime, terms: Terms = DEFAULT_TERMS) -> Renewed:
+def renew(
+    store: Store,
+    grid_of: GridOf,
+    now_utc: datetime,
+    terms: Terms = DEFAULT_TERMS,
+    nodes_of: NodesOf = lambda _engine: (),
+    usage_of: UsageOf | None = None,
+) -> Renewed:
     """Plan all that waits, and all that runs and may pause, anew; write it, and return what it came to.
+
+    `nodes_of` says what each node of an engine's cluster has; where it says nothing, each worker is a node. `usage_of` says
+    what like runs of a job used, where its engine's workers let jobs share a machine by it (those of this kind of host).
 
     Within the hour of the last plan only what has come since is planned, into the room that the others leave: a plan
     that is made anew for every job would shuffle all of them each time. Where that leaves one out, all are planned.
@@ -69,11 +90,14 @@ def renew(store: Store, grid_of: GridOf, now_utc: datetime, terms: Terms = DEFAU
     grid = grid_of(zones, now_utc, max(until, after(now_utc, 3600.0)))
     pool = [w for w in workers(store) if w.alive]
     planned: list[Planned] = []
-    running: list[_Running] = []
+    running: list[Running] = []
     for engine in dict.fromkeys(t.engine for t in tickets.values()):
         here_only = [w for w in pool if w.engine == engine]
-        board = _Room(grid, now_utc, terms, here_only, _lag(store, engine))
         here = [x for x in waiting if x.engine == engine]
+        usage = None
+        if usage_of is not None and engine in BOUND:
+            usage = _looked_up(usage_of, [t for t in tickets.values() if t.engine == engine])
+        board = _Room(grid, now_utc, terms, here_only, _lag(store, engine), nodes_of(engine), usage)
         made, going = _renewed(store, board, here, [h for h in held if h.line.engine == engine], tickets)
         planned += made
         running.append(going)
@@ -82,20 +106,28 @@ def renew(store: Store, grid_of: GridOf, now_utc: datetime, terms: Terms = DEFAU
     return Renewed(written, changed, sum(p.placement is None for p in planned), grid.said())
 
 
+def _looked_up(usage_of: UsageOf, tickets: Sequence[Ticket]) -> dict[tuple[str, ...], Usage]:
+    """Return by command what like runs used, of those that are known."""
+    first = {t.argv: t for t in reversed(tickets)}
+    often = Counter(t.argv for t in tickets).most_common(_COMMANDS)
+    found = {argv: usage_of(first[argv]) for argv, _count in often}
+    return {argv: usage for argv, usage in found.items() if usage is not None}
+
+
 def _renewed(
     store: Store, board: _Room, waiting: Sequence[Line], held: Sequence[Held], tickets: Mapping[str, Ticket]
-) -> tuple[list[Planned], _Running]:
+) -> tuple[list[Planned], Running]:
     """Return the plans of what waits for one engine, and what runs there with its plans."""
     hour = board.now.replace(minute=0, second=0, microsecond=0)
     settled = [x for x in waiting if x.planned_utc is not None and x.planned_utc >= hour]
-    going = _Running(store, held, tickets, board)
+    going = Running(store, held, tickets, board)
     if settled and len(settled) < len(waiting):
         going.keep(settled)
         kept = {x.id for x in settled}
         planned = board.plan({x.id: tickets[x.id] for x in waiting if x.id not in kept}, going)
         if not any(p.placement is None and tickets[p.job].job.duration.known for p in planned):
             return planned, going
-        going = _Running(store, held, tickets, board)
+        going = Running(store, held, tickets, board)
     going.renew(held)
     return board.plan({x.id: tickets[x.id] for x in waiting}, going), going
 
@@ -119,16 +151,6 @@ def _lag(store: Store, engine: str) -> _Lag:
     return _Lag(told[len(told) // 2], told[min(len(told) - 1, ceil(0.95 * len(told)))])
 
 
-def units_of(needs: Needs, room: Needs) -> int:
-    """Return how many processors a job counts as where there is `room`: its largest share of what there is."""
-    units = max(1, needs.cpus)
-    if needs.gpus:
-        units = max(units, ceil(needs.gpus / max(1, room.gpus) * room.cpus))
-    if needs.memory_bytes and room.memory_bytes:
-        units = max(units, ceil(needs.memory_bytes / room.memory_bytes * room.cpus - 1e-9))
-    return units
-
-
 def planned_alone(ticket: Ticket, grid: Grid, now_utc: datetime, terms: Terms = DEFAULT_TERMS) -> Planned:
     """Return where one job goes if nobody else wants room; UsageError where its deadline cannot be met.
 
@@ -147,13 +169,26 @@ class _Room:
     """The planning of all that one engine has: the grid, the units of each zone's workers, and what a start takes."""
 
     def __init__(
-        self, grid: Grid, now_utc: datetime, terms: Terms, pool: Sequence[WorkerLine], lag: _Lag
+        self,
+        grid: Grid,
+        now_utc: datetime,
+        terms: Terms,
+        pool: Sequence[WorkerLine],
+        lag: _Lag,
+        nodes: Sequence[Needs] = (),
+        usage: Mapping[tuple[str, ...], Usage] | None = None,
     ) -> None:
+        self.usage = usage or {}  # where nothing is known of any, the unit is a processor
         self.grid, self.now, self.terms, self.lag = grid, now_utc, terms, lag
-        self.room = {z: sum((w.capacity for w in pool if w.zone in ("", z)), NOTHING) for z in grid.carbon}
+        there = {z: [self._has(w.capacity) for w in pool if w.zone in ("", z)] for z in grid.carbon}
+        self.room = {z: sum(each, NOTHING) for z, each in there.items()}
         self.room = {z: room for z, room in self.room.items() if room.cpus}
+        self.nodes = {
+            z: nodes_within(room.cpus, [self._has(n) for n in nodes] or there[z])
+            for z, room in self.room.items()
+        }
 
-    def plan(self, waiting: Mapping[str, Ticket], going: _Running) -> list[Planned]:
+    def plan(self, waiting: Mapping[str, Ticket], going: Running) -> list[Planned]:
         """Return the plan of what waits; `going` learns the plan of what runs."""
         known = {key: t for key, t in waiting.items() if t.job.duration.known and self._has_signal(t.job)}
         planned = [_at_once(key, t.job, self.now) for key, t in waiting.items() if key not in known]
@@ -163,11 +198,15 @@ class _Room:
             plan_fleet = None  # type: ignore[assignment]
         if plan_fleet is None or not self.room or not (known or going.pausable):
             return planned + [self._alone(key, t) for key, t in known.items()]
-        jobs = [self._counted(key, t.job, t.needs, self.lag) for key, t in known.items()]
+        jobs = [self._counted(key, t.job, self.needs(t), self.lag) for key, t in known.items()]
         jobs += [self._counted(key, job, needs) for key, (job, needs) in going.pausable.items()]
         fine = self._finer(jobs)
         places = {z: Place(z, room.cpus) for z, room in self.room.items()}
-        made = plan_fleet(jobs, fine, self.now, self.terms, places, going.taken())
+        most = {z: max((j.units for j in jobs if z in j.zones), default=0) for z in self.room}
+        nodes = {
+            z: each for z, each in self.nodes.items() if 1 < len(each) <= _NODES and most[z] <= max(each)
+        }  # a job that takes several nodes is planned by their sum
+        made = plan_fleet(jobs, fine, self.now, self.terms, places, going.taken(), nodes)
         step_s = min(s.step_s for s in fine.carbon.values())
         for placed in made.placements:
             key = placed.job.name
@@ -183,6 +222,18 @@ class _Room:
         ]
         return planned
 
+    @property
+    def start_s(self) -> float:
+        """What 19 of 20 starts stay below."""
+        return self.lag.most_s
+
+    def needs(self, ticket: Ticket) -> Needs:
+        """Return what a job counts as: what it asks for, or what like runs used (in hundredths, as the room is then)."""
+        return count(ticket.needs, self.usage.get(ticket.argv)) if self.usage else ticket.needs
+
+    def _has(self, room: Needs) -> Needs:
+        return room_of(room) if self.usage else room
+
     def units(self, zone: str, needs: Needs) -> int:
         """Return how many processors a job counts as in a zone: its largest share of what there is."""
         room = self.room.get(zone)
@@ -190,7 +241,7 @@ class _Room:
 
     def _alone(self, key: str, ticket: Ticket) -> Planned:
         job = ticket.job
-        placed = place(self._counted(key, job, ticket.needs, self.lag), self.grid, self.now, self.terms)
+        placed = place(self._counted(key, job, self.needs(ticket), self.lag), self.grid, self.now, self.terms)
         if isinstance(placed, Unplaced):
             return _without_room(key, job, placed.reason, self.now, self.lag.most_s)
         return _planned(key, _as_asked(placed, job), self.grid, self.lag.most_s)
@@ -225,7 +276,8 @@ class _Room:
             if step_s >= coarsest:
                 break
             if window_s / step_s <= _CELLS and all(s.step_s % step_s == 0 for s in signals.values()):
-                return Grid({z: s.aligned(step_s) for z, s in signals.items()}, self.grid.prices)
+                steps = {z: s.aligned(step_s) for z, s in signals.items()}
+                return Grid(steps, self.grid.prices, self.grid.trust)
         return self.grid
 
     def _from_now(self, placed: Placement, step_s: int) -> Placement:
@@ -239,80 +291,6 @@ class _Room:
         if now is not None and then is not None and (now.value or 0.0) > (then.value or 0.0):
             return placed
         return replace(placed, stretches=(replace(first, start_utc=self.now), *placed.stretches[1:]))
-
-
-class _Running:
-    """What runs now: what of it may be planned anew, and the room that the rest takes."""
-
-    def __init__(
-        self, store: Store, held: Sequence[Held], tickets: Mapping[str, Ticket], board: _Room
-    ) -> None:
-        self._store, self._board = store, board
-        self._lines = {h.line.id: h.line for h in held}
-        self._tickets = tickets
-        told = queue.placements(store, list(self._lines))
-        self._plans = {key: placement_from_json(value) for key, value in told.items()}
-        self.fresh: dict[str, Placement] = {}
-        self.pausable: dict[str, tuple[Job, Needs]] = {}
-
-    def keep(self, settled: Sequence[Line]) -> None:
-        """Let jobs that wait keep their plan: it is room that others cannot have."""
-        self._lines |= {x.id: x for x in settled}
-        told = queue.placements(self._store, [x.id for x in settled])
-        self._plans |= {key: placement_from_json(value) for key, value in told.items()}
-
-    def renew(self, held: Sequence[Held]) -> None:
-        """Let what is left of jobs that may stand still be planned anew."""
-        for one in held:
-            ticket = self._tickets[one.line.id]
-            if ticket.pausable and ticket.job.duration.known and one.line.zone in self._board.grid.carbon:
-                self._renew(one, ticket)
-
-    def taken(self) -> list[Taken]:
-        """Return the room that is not to be had."""
-        from joulewise.scheduling.fleet_plan import Taken
-
-        now, found = self._board.now, []
-        for key, line in self._lines.items():
-            if key in self.pausable:
-                continue
-            units = self._board.units(line.zone, self._tickets[key].needs)
-            rest = self._plans[key].remaining_from(now) if key in self._plans else ()
-            found += [Taken(line.zone, s.start_utc, s.end_utc, units) for s in rest]
-            if key not in self._plans:
-                found.append(Taken(line.zone, now, max(line.deadline_utc, after(now, 3600.0)), units))
-            elif not rest:  # it overruns, nobody knows for how long
-                found.append(Taken(line.zone, now, after(now, _OVERRUN_S), units))
-        return found
-
-    def write(self) -> int:
-        """Write the new plans of what runs; return how many changed."""
-        changed = 0
-        for key, placed in self.fresh.items():
-            line, before = self._lines[key], self._plans.get(key)
-            if before is None or placed.stretches != before.remaining_from(self._board.now):
-                told = placement_as_json(replace(placed, job=self._tickets[key].job))
-                told["signal"] = self._board.grid.said()[placed.zone]
-                changed += queue.replace_placement(self._store, key, line.fence, told, self._board.now)
-        return changed
-
-    def _renew(self, one: Held, ticket: Ticket) -> None:
-        """Let the fleet plan what is left of a job whose pauses are cheap; one that must save its state, only if that pays."""
-        job, line, now = ticket.job, one.line, self._board.now
-        pause, before = job.interruptible, self._plans.get(line.id)
-        ran_s = sum(((end or now) - begin).total_seconds() for begin, end in one.attempt.ran)
-        if ticket.checkpoint and pause and before is not None:
-            fresh = replan(before, self._board.grid, now, pause, self._board.terms)
-            if fresh is not before:
-                self._plans[line.id] = self.fresh[line.id] = fresh
-            return
-        expected_s, reserve_s = job.duration.expected_s or 0.0, job.duration.reserve_s or 0.0
-        rest_s = max(60.0, expected_s - ran_s)
-        margin = max(0.0, (reserve_s - ran_s) / rest_s - 1)
-        if after(now, rest_s * (1 + margin)) >= line.deadline_utc:
-            return  # it has to go on
-        rest = replace(job, duration=Duration.of(rest_s, margin), release_utc=now, zones=(line.zone,))
-        self.pausable[line.id] = (rest, ticket.needs)
 
 
 def _as_asked(placed: Placement, job: Job) -> Placement:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -12,13 +12,14 @@ from joulewise.ledger import jobs as queue
 from joulewise.ledger.leases import workers
 from joulewise.ledger.store import Store
 from joulewise.scheduling.admission import Admission, Booked, admit
+from joulewise.scheduling.foresight import NOTHING
 from joulewise.scheduling.plan import DEFAULT_TERMS, Grid, Terms
-from joulewise.scheduling.queue import NOTHING
-from joulewise.scheduling.queue_plan import planned_alone, units_of
+from joulewise.scheduling.queue_plan import planned_alone
 from joulewise.scheduling.saved import placement_from_json
+from joulewise.scheduling.units import nodes_within, units_of
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.job import Placement, after
-from joulewise.vocabulary.ticket import Ticket
+from joulewise.vocabulary.ticket import Needs, Stage, Ticket
 
 # of the submitter's environment; everything else is the worker's, or named (--env): a ledger is no place for secrets
 CARRIED = ("PATH", "VIRTUAL_ENV", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL",
@@ -48,18 +49,20 @@ def submit(
     *,
     late: bool = False,
     pausing: bool = True,
+    nodes: Sequence[Needs] = (),
 ) -> Submitted:
     """Put a job into the queue and return its id and its first plan; the planner packs it with the others later.
 
     UsageError, with nothing written, where its deadline cannot be met, alone or beside all that is queued (the earliest
     finish is said; with `late` it is taken all the same), or where its command or folder is not there (asked only for
-    the engine `local`: a cluster's nodes have their own). Without `pausing` it is planned to run in one go.
+    the engine `local`: a cluster's nodes have their own). Without `pausing` it is planned to run in one go. `nodes` are what
+    each node of the engine's cluster has.
     """
     if ticket.engine == "local":
         require_command(ticket.argv[0], ticket.cwd, ticket.env)
     whole = ticket if pausing else replace(ticket, job=replace(ticket.job, interruptible=None))
     planned = planned_alone(whole, grid, now_utc, terms)
-    beside = admission(store, ticket, planned.zone, now_utc)
+    beside = admission(store, ticket, planned.zone, now_utc, nodes)
     if beside is not None and not beside.admitted:
         crowded = _crowded(ticket, beside, now_utc)
         if not late:
@@ -74,7 +77,9 @@ def submit(
     return Submitted(job_id, planned.reason, placement_from_json(told), told["signal"])
 
 
-def admission(store: Store, ticket: Ticket, zone: str, now_utc: datetime) -> Admission | None:
+def admission(
+    store: Store, ticket: Ticket, zone: str, now_utc: datetime, nodes: Sequence[Needs] = ()
+) -> Admission | None:
     """Return whether a job meets its deadline beside all that waits and runs where it would run; None where nobody knows.
 
     Nobody does where its length is unknown, or no worker of its engine is there. Jobs of unknown length are not counted,
@@ -87,20 +92,24 @@ def admission(store: Store, ticket: Ticket, zone: str, now_utc: datetime) -> Adm
     room = sum((w.capacity for w in pool), NOTHING)
     if not any(ticket.needs.within(w.capacity) or not w.capacity.memory_bytes for w in pool):
         return Admission(False, float("inf"))
+    names = [] if nodes else [w.name for w in pool]  # a worker is a node
     booked = []
-    for work in queue.open_work(store, ticket.engine, zone):
+    for work in queue.open_work(store, ticket.engine, zone, now_utc):
         length_s = (work.deadline_utc - work.latest_utc).total_seconds()
-        if work.begun_utc is not None:
-            length_s = max(60.0, length_s - (now_utc - work.begun_utc).total_seconds())
+        if work.ran_s is not None:
+            length_s = max(60.0, length_s - work.ran_s)
         if length_s > 0:
             due_s = (work.deadline_utc - now_utc).total_seconds()
-            booked.append(Booked(units_of(work.needs, room), length_s, due_s, work.begun_utc is not None))
+            node = names.index(work.worker) if work.worker in names else -1
+            taken = units_of(work.needs, room)
+            booked.append(Booked(taken, length_s, due_s, work.stage is Stage.RUNNING, node))
     reserve_s = max(job.duration.reserve_s or 0.0, job.duration.expected_s or 0.0)
     due_s = (job.deadline_utc - now_utc).total_seconds()
     from_s = max(0.0, (job.release_utc - now_utc).total_seconds())
     # a job whose window does not hold its reserve is taken at its risk: it is booked for what is likely
     length_s = reserve_s if reserve_s <= due_s - from_s else job.duration.expected_s or reserve_s
-    return admit(Booked(units_of(ticket.needs, room), length_s, due_s), booked, room.cpus, from_s)
+    units = nodes_within(room.cpus, nodes or [w.capacity for w in pool])
+    return admit(Booked(units_of(ticket.needs, room), length_s, due_s), booked, units, from_s)
 
 
 def _crowded(ticket: Ticket, told: Admission, now_utc: datetime) -> str:

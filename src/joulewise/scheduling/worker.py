@@ -14,46 +14,48 @@ Deciding is queue.py's, planning queue_plan.py's (in a process of its own, so th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from math import inf
 from typing import final
 
 from joulewise.launching.port import (
-    BEGIN,
     REQUEUE,
     SUSPEND,
     Engine,
-    Refused,
-    State,
-    Status,
-    Unreachable,
 )
 from joulewise.ledger import jobs as queue
-from joulewise.ledger.leases import LEASE_S, Held, Leases, due
+from joulewise.ledger.leases import LEASE_S, Leases, due, pending, workers
 from joulewise.ledger.store import Store
 from joulewise.scheduling.floor import Floor, Sharing
-from joulewise.scheduling.handing import BOUND, Wrap, order_of
-from joulewise.scheduling.outcome import Outcome, outcome
-from joulewise.scheduling.queue import NOTHING, Act, Action, Going, decide
-from joulewise.scheduling.saved import placement_from_json
-from joulewise.scheduling.sharing import WHOLE
+from joulewise.scheduling.foresight import NOTHING
+from joulewise.scheduling.going import Going
+from joulewise.scheduling.hand import Hand
+from joulewise.scheduling.handing import BOUND, Wrap
+from joulewise.scheduling.hands import Hands
+from joulewise.scheduling.queue import PATIENCE_S, SOON, Act, Action, decide
+from joulewise.scheduling.sharing import WHOLE, room_of
 from joulewise.vocabulary.clock import Clock
-from joulewise.vocabulary.errors import EngineError, LedgerError
-from joulewise.vocabulary.job import Placement, Stretch
-from joulewise.vocabulary.ticket import Needs, Stage, Ticket
+from joulewise.vocabulary.errors import LedgerError
+from joulewise.vocabulary.ticket import Needs, Ticket
 
-REQUEUE_FROM_S = 600.0  # a shorter pause is not worth saving the state for
 IDLE_REST_S = 3600.0  # how long a job whose GPU idled stands still
 PLAN_EVERY_S = 15.0  # new jobs are planned within this time
-PATIENCE_S = 60.0  # how long jobs that need not start yet wait for a planning that is due
+PLAN_WITHIN_S = 60.0  # how long jobs that need not start yet wait for a planning that is due
+GAPS = 64  # so many looks, the last, tell how long the next may take
+MOST_PATIENCE_S = 1800.0
+LOOK_AHEAD_S = 15.0  # how often the jobs that must start before long are looked up
 FAIR_S = 7 * 86400.0  # how far back fair shares look
 
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """What a worker is: its name, the place whose jobs it may judge, whose jobs of which zone it takes, and its room."""
+    """What a worker is: its name, the place whose jobs it may judge, whose jobs of which zone it takes, and its room.
+
+    `nodes` are a cluster's by name, in the order in which its scheduler fills them: a job has to fit on one of them.
+    """
 
     name: str
     place: str
@@ -63,42 +65,7 @@ class Post:
     lease_s: float = LEASE_S
     poll_s: float = 1.0
     idle_s: float = 2.0
-
-
-@dataclass(slots=True)
-class _Hand:
-    """A job in this worker's hands."""
-
-    held: Held
-    ticket: Ticket
-    placement: Placement | None
-    handle: str
-    ran: list[tuple[datetime, datetime | None]]
-    requeued: bool = False
-    asked: bool = False
-    idle_until: datetime | None = None  # its GPU was taken back until then
-    sure: bool = False  # whether the ledger says what the engine was last told
-    awaited: bool = False  # the engine has it and has not begun: nothing of it has run yet
-    told: set[str] = field(default_factory=set)
-
-    @property
-    def key(self) -> str:
-        return f"{self.held.line.id}-{self.held.line.fence}"
-
-    @property
-    def paused(self) -> bool:
-        return self.held.line.stage is Stage.PAUSED
-
-    @property
-    def devices(self) -> tuple[int, ...]:
-        return () if self.requeued else self.held.attempt.devices
-
-    def begins_later(self, now_utc: datetime) -> bool:
-        """Whether it was handed over ahead, and its engine begins it at an hour that has not come."""
-        return self.paused and not self.ran and self.held.line.start_utc > now_utc
-
-    def ran_s(self, now_utc: datetime) -> float:
-        return sum(((end or now_utc) - begin).total_seconds() for begin, end in self.ran)
+    nodes: Mapping[str, Needs] = field(default_factory=dict)
 
 
 @final
@@ -119,22 +86,27 @@ class Worker:
         sharing: Sharing | None = None,
     ) -> None:
         self._store, self._engine, self._post, self._clock = store, engine, post, clock
-        self._wrap, self._plan, self._say = wrap, plan, say
+        self._plan, self._say = plan, say
         self._leases = leases or Leases(store, post.name, post.place, post.lease_s)
         self._floor = Floor(post.room, sharing)
+        self._nodes = tuple(post.nodes)
+        self._rooms = tuple(map(room_of, post.nodes.values())) or (self._floor.room,)
+        self._soon: list[queue.Line] = []
+        self._soon_at = float("-inf")
         self._tickets: dict[str, Ticket] = {}
-        self._hands: dict[str, _Hand] = {}
+        self._hands = Hands(store, engine, self._leases, self._floor, clock, wrap, say)
         self._renew_at = self._adopt_at = self._plan_at = self._used_at = float("-inf")
         self._used: dict[str, float] = {}
         self._lag_s = 0.0  # what 19 of 20 starts here stay below: a resumption may take as long
         self._turned_s: float | None = None
+        self._looked_s: float | None = None
+        self._gaps_s = deque([0.0], GAPS)  # between two looks: a slow cluster's commands, a crowded machine
         self._silent = ""
-        self._unsure = True  # whether a claim may have been written whose answer was lost
 
     @property
     def busy(self) -> int:
         """How many jobs it has."""
-        return len(self._hands)
+        return len(self._hands.jobs)
 
     def round(self) -> float:
         """Look at everything once; return the seconds after which the next look should come."""
@@ -146,18 +118,18 @@ class Worker:
         except LedgerError as error:
             if str(error) != self._silent:
                 self._say(f"{error}; what runs, runs on")
-            self._silent, self._unsure = str(error), True
+            self._silent, self._hands.unsure = str(error), True
             return max(self._post.poll_s, 5.0)
-        return self._post.poll_s if self._hands else self._post.idle_s
+        return self._post.poll_s if self._hands.jobs else self._post.idle_s
 
     def catch_up(self) -> None:
         """Write down how jobs without a worker do, end those that are to be ended, and leave; nothing is started or paused."""
         now = self._clock.now_utc()
         for held in self._leases.orphans(self._engine.name, bound=self._engine.name in BOUND):
             if self._leases.adopt(held, now, said=False):
-                self._take(replace(held, worker=self._post.name))
-        for hand in list(self._hands.values()):
-            self._look(hand, now)
+                self._hands.take(replace(held, worker=self._post.name))
+        for hand in list(self._hands.jobs.values()):
+            self._hands.look(hand, now)
         self.leave()
 
     def leave(self) -> None:
@@ -166,44 +138,74 @@ class Worker:
 
     def _round(self) -> None:
         now, now_s = self._clock.now_utc(), self._clock.monotonic_s()
+        if self._looked_s is not None and self._hands.jobs:  # without jobs it looks less often on purpose
+            self._gaps_s.append(now_s - self._looked_s)
+        self._looked_s = now_s
         if now_s >= self._renew_at:
             post = self._post
             self._leases.enrol(post.zone, self._engine.name, post.owners, post.room, now)
-            if self._hands:
+            if self._hands.jobs:
                 self._leases.renew()
             self._renew_at = now_s + post.lease_s / 3
-        if now_s >= self._adopt_at or self._unsure:
-            self._adopt(now)
+        if now_s >= self._adopt_at or self._hands.unsure:
+            self._hands.adopt(now)
             self._adopt_at = now_s + self._post.lease_s / 6
-        self._take_stock()
-        for hand in list(self._hands.values()):
-            self._look(hand, now)
+        self._hands.take_stock()
+        for hand in list(self._hands.jobs.values()):
+            self._hands.look(hand, now)
         self._watch(now, now_s)
         fresh = self._planned(now, now_s)
         waiting = due(self._store, self._engine.name, self._post.zone, self._post.owners, now)
-        if waiting or self._hands:
-            going = [self._going(h, now) for h in self._hands.values() if not h.begins_later(now)]
-            lines = {line.id: line for line in waiting}
-            counted = self._counted(waiting)
-            for action in decide(counted, going, self._floor.room, now, self._shares(now, now_s)):
+        looked_s = self._soon_at
+        soon = self._look_ahead(now_s, waiting)
+        if waiting or self._hands.jobs or (soon and self._soon_at > looked_s):
+            going = [self._going(h, now) for h in self._hands.jobs.values()]
+            lines = {line.id: line for line in (*soon, *waiting)}
+            counted, ahead = self._counted(waiting, soon)
+            patience_s = min(MOST_PATIENCE_S, max(PATIENCE_S, *self._gaps_s))
+            for action in decide(
+                counted, going, self._rooms, now, self._shares(now, now_s), ahead, patience_s
+            ):
                 unplanned = action.act is Act.START and lines[action.job].planned_utc is None
                 if fresh or action.act is Act.PAUSE or action.pressing or unplanned:
                     self._act(action, lines, now)
 
-    def _counted(self, waiting: list[queue.Line]) -> list[queue.Line]:
+    def _look_ahead(self, now_s: float, waiting: Sequence[queue.Line]) -> list[queue.Line]:
+        """Return the jobs that must start before long, with the earliest time at which they may; looked up now and then.
+
+        Where several workers share the jobs of an engine nobody knows whose room they will need: then there are none.
+        """
+        if now_s >= self._soon_at:
+            self._soon_at = now_s + LOOK_AHEAD_S
+            engine, post = self._engine.name, self._post
+            alone = sum(w.alive and w.engine == engine for w in workers(self._store)) <= 1
+            found = pending(self._store, engine, post.zone, post.owners, SOON) if alone else []
+            self._know(found)
+            opens = {line.id: self._tickets[line.id].job.release_utc for line in found}
+            self._soon = [replace(line, start_utc=opens[line.id]) for line in found]
+        there = {line.id for line in waiting} | self._hands.jobs.keys()
+        return [line for line in self._soon if line.id not in there]
+
+    def _know(self, lines: Sequence[queue.Line]) -> None:
+        """Read the tickets of jobs that wait, of those that are not known yet."""
+        fresh = [line.id for line in lines if line.id not in self._tickets]
+        self._tickets |= queue.tickets(self._store, fresh) if fresh else {}
+
+    def _counted(self, *waiting: Sequence[queue.Line]) -> list[list[queue.Line]]:
         """Return the lines of jobs that wait with what they count as here."""
-        if not self._floor.measures:
-            return [self._floor.counted(line, None) for line in waiting]
-        fresh = [line.id for line in waiting if line.id not in self._tickets]
-        known = self._tickets | (queue.tickets(self._store, fresh) if fresh else {})
-        self._tickets = {line.id: known[line.id] for line in waiting}
-        return [self._floor.counted(line, self._tickets[line.id]) for line in waiting]
+        if self._floor.measures:
+            self._know([line for lines in waiting for line in lines])
+        wait = {line.id for lines in waiting for line in lines}
+        self._tickets = {job: ticket for job, ticket in self._tickets.items() if job in wait}
+        return [
+            [self._floor.counted(line, self._tickets.get(line.id)) for line in lines] for lines in waiting
+        ]
 
     def _watch(self, now: datetime, now_s: float) -> None:
         """Write down who is slowed by whom, and take an idle GPU back where its job can save its state."""
-        begun = {job: hand for job, hand in self._hands.items() if hand.handle and hand.ran}
+        begun = {job: hand for job, hand in self._hands.jobs.items() if hand.handle and hand.ran}
         for word in self._floor.look(begun, now_s):
-            hand = self._hands[word.job]
+            hand = self._hands.jobs[word.job]
             can = word.idle and bool(hand.ticket.checkpoint) and REQUEUE in self._engine.abilities
             told = (
                 word.reason
@@ -232,178 +234,30 @@ class Worker:
             self._turned_s = None
         elif self._turned_s is None:
             self._turned_s = now_s
-        return self._turned_s is None or now_s - self._turned_s >= PATIENCE_S
+        return self._turned_s is None or now_s - self._turned_s >= PLAN_WITHIN_S
 
-    def _take_stock(self) -> None:
-        """Bring what this worker has up to date with the ledger; let go of what is no longer its own."""
-        if not self._hands:
-            return
-        mine = {held.line.id: held for held in self._leases.held()}
-        for job_id, hand in list(self._hands.items()):
-            held = mine.get(job_id)
-            if held is None or held.line.fence != hand.held.line.fence:
-                self._let_go(hand)
-                continue
-            if held.line.planned_utc != hand.held.line.planned_utc:
-                hand.placement = self._placement(job_id)
-            hand.held = held
-
-    def _let_go(self, hand: _Hand) -> None:
-        """Another has this job, or it is over; if a newer attempt exists, the copy that this one started must end."""
-        line = queue.find(self._store, hand.held.line.id)
-        if line.fence != hand.held.line.fence and hand.handle:
-            self._ask(hand, lambda: self._engine.cancel(hand.handle))
-        self._hands.pop(line.id, None)
-        self._say(f"{line.id} is no longer this worker's")
-
-    def _adopt(self, now: datetime) -> None:
-        if self._unsure:
-            for held in self._leases.held():
-                if held.line.id not in self._hands:
-                    self._take(held)
-            self._unsure = False
-        bound = self._engine.name in BOUND
-        for held in self._leases.orphans(self._engine.name, bound=bound):
-            if self._leases.adopt(held, now):
-                self._take(replace(held, worker=self._post.name))
-                self._say(f"{held.line.id} ({held.line.name}) adopted from {held.worker}")
-        for job_id, fence in self._leases.strays(self._engine.name, bound=bound):
-            self._stop(job_id, fence)
-
-    def _stop(self, job_id: str, fence: int) -> None:
-        """End the copy of a job that was given up, if it is found alive here after all."""
-        try:
-            handle = self._engine.find(f"{job_id}-{fence}")
-            if handle is not None and self._engine.status(handle).live:
-                self._engine.cancel(handle)
-                self._say(f"{job_id} was given up, but runs here: asked to end")
-                return
-        except EngineError as error:
-            self._say(f"{job_id} was given up: {error}")
-            return
-        self._leases.bury(job_id, fence)
-
-    def _take(self, held: Held) -> _Hand:
-        ticket = queue.ticket(self._store, held.line.id)
-        hand = _Hand(held, ticket, self._placement(held.line.id), held.attempt.handle, list(held.attempt.ran))
-        self._hands[held.line.id] = hand
-        return hand
-
-    def _placement(self, job_id: str) -> Placement | None:
-        told = queue.placement(self._store, job_id)
-        return None if told is None else placement_from_json(told)
-
-    def _look(self, hand: _Hand, now: datetime) -> None:
-        """See how a job does: start it where that was not done, write how it ended, ask for its end if that is wanted."""
-        if not hand.handle and not self._start(hand, now):
-            return
-        try:
-            status = self._engine.status(hand.handle)
-        except Unreachable as error:
-            self._tell(hand, f"{hand.held.line.id}: {error}")
-            return
-        except EngineError as error:
-            self._end(hand, Outcome(Stage.FAILED, f"nobody can say how it does: {error}"), now)
-            return
-        if not status.live:
-            self._ended(hand, status, now)
-        elif hand.held.line.wanted and not hand.asked:
-            hand.asked = self._ask(hand, lambda: self._engine.cancel(hand.handle))
-        else:
-            hand.requeued = status.state is State.HELD
-            began = (
-                hand.paused and not hand.ran and status.state is State.RUNNING
-            )  # its engine began it by itself
-            if not hand.sure or began:
-                self._agree(hand, status, now)
-            self._await(hand, status, now)
-
-    def _await(self, hand: _Hand, status: Status, now: datetime) -> None:
-        """Let a stretch begin when the engine says that it runs: waiting for a cluster's room is no running."""
-        if hand.paused or not hand.ran or hand.ran[-1][1] is not None:
-            return
-        if status.state is State.QUEUED:
-            hand.ran[-1], hand.awaited = (now, None), True
-        elif status.state is State.RUNNING and hand.awaited:
-            line = hand.held.line
-            hand.awaited = False
-            self._leases.mark(line.id, line.fence, Stage.RUNNING, hand.handle, hand.ran, now)
-
-    def _agree(self, hand: _Hand, status: Status, now: datetime) -> None:
-        """Write what a worker told the engine and did not live, or had no ledger, to write: a pause, or its end."""
-        rests = status.state in (State.SUSPENDED, State.HELD)
-        if rests and not hand.paused:
-            begin = hand.ran[-1][0] if hand.ran else now
-            planned = [s.end_utc for s in hand.placement.stretches] if hand.placement else []
-            _close(hand.ran, max((end for end in planned if begin <= end <= now), default=now))
-            self._mark(hand, Stage.PAUSED, "paused", "found standing still", now)
-        elif status.state is State.RUNNING and hand.paused:
-            if not hand.ran or hand.ran[-1][1] is not None:
-                hand.ran.append((now, None))
-            self._mark(hand, Stage.RUNNING, "resumed", "found running", now)
-        hand.sure = True
-
-    def _start(self, hand: _Hand, now: datetime) -> bool:
-        line = hand.held.line
-        try:
-            order = order_of(self._engine, hand.ticket, hand.key, self._wrap, hand.held.attempt.devices)
-            if self._engine.name in BOUND:
-                own = self._floor.environment(hand.ticket, hand.held.attempt.devices)
-                order = replace(order, env={**order.env, **own})
-            handle = self._engine.start(order)
-        except Unreachable as error:
-            self._tell(hand, f"{line.id}: {error}; asked again with the same key")
-            return False
-        except EngineError as error:
-            self._end(hand, Outcome(Stage.FAILED, f"it could not be started: {error}"), now)
-            return False
-        now = self._clock.now_utc()  # a cluster's commands take their time: it did not run meanwhile
-        ran = hand.ran or [(now, None)]
-        said = ("started", line.reason)
-        if not self._leases.mark(line.id, line.fence, Stage.RUNNING, handle, ran, now, said):
-            hand.handle = handle
-            self._let_go(hand)
-            return False
-        hand.handle, hand.ran = handle, ran
-        self._say(f"{line.id} ({line.name}) started: {line.reason}")
-        return True
-
-    def _ended(self, hand: _Hand, status: Status, now: datetime) -> None:
-        self._end(hand, outcome(hand.held.line, hand.ticket, status, hand.ran_s(now)), now)
-
-    def _end(self, hand: _Hand, end: Outcome, now: datetime) -> None:
-        line = hand.held.line
-        _close(hand.ran, now)
-        self._leases.finish(
-            line.id,
-            line.fence,
-            end.stage,
-            end.reason,
-            hand.ran,
-            now,
-            exit_code=end.exit_code,
-            failed=end.failed,
-        )
-        self._hands.pop(line.id, None)
-        self._say(f"{line.id} ({line.name}) {end.stage}: {end.reason}")
-
-    def _going(self, hand: _Hand, now: datetime) -> Going:
+    def _going(self, hand: Hand, now: datetime) -> Going:
         ticket, abilities = hand.ticket, self._engine.abilities
         duration = ticket.job.duration
         may_rest = SUSPEND in abilities or (bool(ticket.checkpoint) and REQUEUE in abilities)
         ready = bool(hand.handle) and not hand.held.line.wanted
         needs = self._floor.counts(ticket)
-        stretches = hand.placement.stretches if hand.placement else ()
-        if hand.idle_until is not None and hand.idle_until > now:
-            stretches = (Stretch(hand.idle_until, hand.held.line.deadline_utc),)
+        reserve_s = max(duration.reserve_s or 0.0, duration.expected_s or 0.0)
+        pause_s = ticket.job.interruptible.dead_s if ticket.job.interruptible else 0.0
+        resumed = max(0, len(hand.ran) - 1)
+        begun = hand.ran and hand.ran[-1][1] is None and not hand.awaited
         return Going(
             replace(hand.held.line, needs=needs),
             hand.paused,
             hand.ran_s(now),
-            max(duration.reserve_s or 0.0, duration.expected_s or 0.0) + self._lag_s,
-            stretches,
+            reserve_s + self._lag_s + resumed * pause_s if duration.known else 0.0,
+            hand.stretches(now),
             ticket.pausable and duration.known and may_rest and ready,
             NOTHING if hand.requeued else needs.at_rest,
+            pause_s + self._lag_s,
+            () if hand.requeued else tuple(self._nodes.index(n) for n in hand.nodes if n in self._nodes),
+            (now - hand.ran[-1][0]).total_seconds() if begun else inf,
+            hand.begins_later(now),
         )
 
     def _act(self, action: Action, waiting: dict[str, queue.Line], now: datetime) -> None:
@@ -416,74 +270,20 @@ class Worker:
             if fence is not None:
                 for held in self._leases.held():
                     if held.line.id == line.id:
-                        self._start(self._take(held), now)
+                        hand = self._hands.take(held)
+                        hand.away = tuple(self._nodes[n] for n in action.away)
+                        self._hands.start(hand, now)
         elif action.act is Act.PAUSE:
-            self._pause(self._hands[action.job], action.reason, now)
+            self._hands.pause(self._hands.jobs[action.job], action.reason, now)
         else:
-            self._resume(self._hands[action.job], action.reason, now)
+            self._hands.resume(self._hands.jobs[action.job], action.reason, now)
 
     def _devices(self, line: queue.Line) -> tuple[int, ...] | None:
         """Return the GPUs for a job that is to start; None where none has room for it."""
         if not line.needs.gpus or self._engine.name not in BOUND:  # a cluster hands out its own
             return ()
         ticket = self._tickets.get(line.id) or queue.ticket(self._store, line.id)
-        return self._floor.devices(ticket, self._hands.values())
-
-    def _pause(self, hand: _Hand, reason: str, now: datetime) -> None:
-        abilities = self._engine.abilities
-        until = self._going(hand, now).rests_until(now)
-        long = until is None or (until - now).total_seconds() >= REQUEUE_FROM_S
-        requeue = bool(hand.ticket.checkpoint) and REQUEUE in abilities and (long or SUSPEND not in abilities)
-        act = self._engine.requeue if requeue else self._engine.suspend
-        if hand.awaited:  # nothing of it runs yet: the cluster lets it wait for room
-            requeue, act = True, self._engine.hold
-        hand.sure = False
-        if self._ask(hand, lambda: act(hand.handle)):
-            _close(hand.ran, now)
-            hand.requeued = requeue
-            how = "saves its state and ends for now" if requeue else "keeps its memory"
-            if hand.awaited:
-                hand.ran.pop()
-                hand.awaited, how = False, "it had not begun"
-            self._mark(hand, Stage.PAUSED, "paused", f"{reason}; {how}", now)
-        hand.sure = True
-
-    def _resume(self, hand: _Hand, reason: str, now: datetime) -> None:
-        act = self._engine.release if hand.requeued else self._engine.resume
-        others = (h for h in self._hands.values() if h is not hand)
-        if hand.requeued and not self._floor.holds(hand.ticket, hand.held.attempt.devices, others):
-            return  # its GPU is another's now
-        if (
-            not hand.ran and not hand.requeued and BEGIN in self._engine.abilities
-        ):  # handed over ahead, and not begun
-            act = partial(self._engine.begin, when_utc=now)
-        hand.sure = False
-        if self._ask(hand, lambda: act(hand.handle)):
-            now = self._clock.now_utc()  # as for a start
-            hand.ran.append((now, None))
-            hand.requeued = False
-            self._mark(hand, Stage.RUNNING, "resumed", reason, now)
-        hand.sure = True
-
-    def _mark(self, hand: _Hand, stage: Stage, what: str, reason: str, now: datetime) -> None:
-        line = hand.held.line
-        if self._leases.mark(line.id, line.fence, stage, hand.handle, hand.ran, now, (what, reason)):
-            hand.held = replace(hand.held, line=replace(line, stage=stage))
-            self._say(f"{line.id} ({line.name}) {what}: {reason}")
-
-    def _ask(self, hand: _Hand, act: Callable[[], None]) -> bool:
-        """Ask the engine for something; False where it refused or did not answer, which is said once."""
-        try:
-            act()
-        except (Refused, EngineError) as error:
-            self._tell(hand, f"{hand.held.line.id}: {error}")
-            return False
-        return True
-
-    def _tell(self, hand: _Hand, text: str) -> None:
-        if text not in hand.told:
-            hand.told.add(text)
-            self._say(text)
+        return self._floor.devices(ticket, self._hands.jobs.values())
 
     def _shares(self, now: datetime, now_s: float) -> dict[str, float]:
         if now_s >= self._used_at:
@@ -503,9 +303,3 @@ class Worker:
         hour = queue.iso(now.astimezone(UTC).replace(minute=0, second=0, microsecond=0))
         planned = rows[0]["planned"]
         return bool(rows[0]["count"]) and rows[0]["oldest"] == "", planned is not None and planned < hour
-
-
-def _close(ran: list[tuple[datetime, datetime | None]], now: datetime) -> None:
-    """Let the stretch that is open end now."""
-    if ran and ran[-1][1] is None:
-        ran[-1] = (ran[-1][0], now)

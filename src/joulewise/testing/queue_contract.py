@@ -220,14 +220,18 @@ class QueueContract:
         assert store.query("SELECT * FROM job_papers") == store.query("SELECT * FROM job_decisions") == []
 
     def test_open_work(self, store: Store) -> None:
-        """Open work is told by engine and zone, what runs with the time it began."""
+        """Open work is told by engine and zone, what was begun with how long it ran and with whom."""
         waits, runs = add(store), add(store, needs=Needs(2))
-        leases(store, "w1", LeaseClock()).claim(runs, 0, "its hour", NOW + HOUR)
+        worker = leases(store, "w1", LeaseClock())
+        worker.claim(runs, 0, "its hour", NOW + HOUR)
+        ran = [(NOW + HOUR, NOW + 2 * HOUR), (NOW + 4 * HOUR, None)]
+        worker.mark(runs, 1, Stage.RUNNING, "7", ran, NOW + 4 * HOUR)
 
-        told = [(work.needs.cpus, work.begun_utc) for work in jobs.open_work(store, "local", "DE")]
-        assert told == [(2, NOW + HOUR), (1, None)]
+        told = jobs.open_work(store, "local", "DE", NOW + 5 * HOUR)
+        assert [(w.needs.cpus, w.ran_s, w.worker) for w in told] == [(2, 7200.0, "w1"), (1, None, "")]
+        assert [w.stage for w in told] == [Stage.RUNNING, Stage.QUEUED]
         assert jobs.find(store, waits).stage is Stage.QUEUED
-        assert jobs.open_work(store, "slurm", "DE") == jobs.open_work(store, "local", "FR") == []
+        assert jobs.open_work(store, "slurm", "DE", NOW) == jobs.open_work(store, "local", "FR", NOW) == []
 
     def test_start_delays(self, store: Store) -> None:
         """What an engine takes to start a job is learnt from attempts that are over."""
@@ -241,6 +245,12 @@ class QueueContract:
 
         assert jobs.start_delays(store, "local") == [10.0, 30.0]
         assert jobs.start_delays(store, "slurm") == []
+        ahead = add(store)
+        mine.claim(ahead, 0, "its hour", NOW)
+        jobs.replace_placement(store, ahead, 1, {}, NOW, NOW + 5 * HOUR)
+        ran = [(NOW + 5 * HOUR + timedelta(seconds=20), NOW + 6 * HOUR)]
+        mine.finish(ahead, 1, Stage.DONE, "done", ran, NOW + 6 * HOUR)
+        assert jobs.start_delays(store, "local") == [10.0, 20.0, 30.0]
 
     def test_plans(self, store: Store) -> None:
         """A plan moves what waits and nothing else; the first is the promise; the story says what moved and why."""

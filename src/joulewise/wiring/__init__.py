@@ -31,6 +31,7 @@ from joulewise.wiring.queue import (
     SHARES_FILES,
     catch_up,
     engine,
+    engine_nodes,
     engine_room,
     jobs_folder,
     jobs_place,
@@ -55,4 +56,4 @@ from joulewise.wiring.studies import checkpoints, metered, needs_search, optuna_
 from joulewise.wiring.team import push, send_later, team_store, team_store_place
 from joulewise.wiring.totals import budget_used, joules, landings, look_into, read_old, targets, totals
 
-__all__ = ["ENGINES", "FAMILIES", "INSIDE", "ON_DEMAND", "REMEDIES", "SHARES_FILES", "Family", "account", "actual", "advice", "budget_used", "cached", "catch_up", "checkpoints", "compress", "engine", "engine_room", "families", "find", "findings", "grid_sources", "grid_zone", "jobs_folder", "jobs_place", "joules", "landings", "learnt", "load_ipython_extension", "look_into", "metered", "needs_search", "online_store", "open_recording", "optuna_plug", "outlook", "place", "planning_grid", "prices", "push", "queue_store", "read_old", "reader", "recorded", "recorded_energy", "recorder", "recordings", "refresh", "remedied", "renew_queue", "repeats", "report", "search", "send_later", "serving_period", "settings", "sharing", "store", "submit", "summarise", "survey", "targets", "team_store", "team_store_place", "totals", "track", "watch"]  # fmt: skip
+__all__ = ["ENGINES", "FAMILIES", "INSIDE", "ON_DEMAND", "REMEDIES", "SHARES_FILES", "Family", "account", "actual", "advice", "budget_used", "cached", "catch_up", "checkpoints", "compress", "engine", "engine_nodes", "engine_room", "families", "find", "findings", "grid_sources", "grid_zone", "jobs_folder", "jobs_place", "joules", "landings", "learnt", "load_ipython_extension", "look_into", "metered", "needs_search", "online_store", "open_recording", "optuna_plug", "outlook", "place", "planning_grid", "prices", "push", "queue_store", "read_old", "reader", "recorded", "recorded_energy", "recorder", "recordings", "refresh", "remedied", "renew_queue", "repeats", "report", "search", "send_later", "serving_period", "settings", "sharing", "store", "submit", "summarise", "survey", "targets", "team_store", "team_store_place", "totals", "track", "watch"]  # fmt: skip

@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from joulewise.ledger.store import Store
     from joulewise.scheduling.plan import Grid
     from joulewise.scheduling.queue_plan import Renewed
+    from joulewise.scheduling.sharing import Usage
     from joulewise.scheduling.submitting import Submitted
     from joulewise.vocabulary.job import Duration
     from joulewise.vocabulary.ticket import Needs, Ticket
 
 
 ENGINES = ("local", "slurm", "ray", "kubernetes")
+CLUSTERS = ("slurm", "ray")  # those that say what each of their nodes has
 
 
 SHARES_FILES = frozenset(
@@ -72,6 +74,28 @@ def engine_room(engine: Engine) -> Needs | None:
         return None
     has = engine.room()
     return Needs(has.cpus, has.gpus, has.memory_bytes or 0)
+
+
+def engine_nodes(engine: Engine, room: Needs | None = None) -> dict[str, Needs]:
+    """Return what each node of an engine's cluster has, as far as `room` goes; empty where it has no nodes, or does not say."""
+    from joulewise.launching.ray import Ray
+    from joulewise.launching.slurm import Slurm
+    from joulewise.vocabulary.errors import EngineError
+    from joulewise.vocabulary.ticket import Needs
+
+    if not isinstance(engine, Slurm | Ray):
+        return {}
+    try:
+        told = engine.nodes()
+    except EngineError:
+        return {}
+    nodes, left = {}, room.cpus if room else sum(has.cpus for has in told.values())
+    for name, has in told.items():
+        cpus = min(has.cpus, left)
+        if cpus > 0:
+            nodes[name] = Needs(cpus, has.gpus, has.memory_bytes or 0)
+        left -= cpus
+    return nodes
 
 
 def _kubernetes() -> Engine:
@@ -168,6 +192,7 @@ def submit(ticket: Ticket, histories: Mapping[str, str] | None = None, *, late: 
 
     A cluster's scheduler that starts jobs at their hour is handed the job at once where no worker is there.
     """
+    from joulewise.ledger import jobs as queue
     from joulewise.scheduling.handing import hand_over, may_hand_over
     from joulewise.scheduling.submitting import submit as submit_to
 
@@ -176,14 +201,37 @@ def submit(ticket: Ticket, histories: Mapping[str, str] | None = None, *, late: 
     grid = planning_grid(ticket.job.zones, now, ticket.job.deadline_utc, histories or {})
     ledger = queue_store()
     try:
+        require_accepted(chosen, ticket)
         ahead = may_hand_over(ledger, chosen)
-        done = submit_to(ledger, ticket, grid, now, late=late, pausing=not ahead)
+        nodes = tuple(engine_nodes(chosen).values())
+        done = submit_to(ledger, ticket, grid, now, late=late, pausing=not ahead, nodes=nodes)
         if not ahead:
             return done
         handle = hand_over(ledger, chosen, _passing(ledger), done.id, now, recorded)
-        return replace(done, handed=f"{chosen.name} job {handle.partition('/')[0]}" if handle else "")
+        waits = queue.find(ledger, done.id).reason
+        return replace(
+            done,
+            handed=f"{chosen.name} job {handle.partition('/')[0]}" if handle else "",
+            reason=done.reason if handle else waits,
+        )
     finally:
         ledger.close()
+
+
+def require_accepted(engine: Engine, ticket: Ticket) -> None:
+    """Raise UsageError where a cluster says that it would refuse a job; one that does not answer is asked when it starts."""
+    from joulewise.launching.port import Refused, Unreachable
+    from joulewise.launching.ray import Ray
+    from joulewise.launching.slurm import Slurm
+    from joulewise.scheduling.handing import order_of
+
+    if isinstance(engine, Slurm | Ray):
+        try:
+            engine.check(order_of(engine, ticket, "check", recorded))
+        except Unreachable:
+            return
+        except Refused as error:
+            raise UsageError(f"{ticket.job.name}: {error}") from error
 
 
 def _passing(ledger: Store) -> Leases:
@@ -195,9 +243,13 @@ def _passing(ledger: Store) -> Leases:
 
 
 def catch_up(ledger: Store) -> list[str]:
-    """Write down how jobs do that a cluster has and no worker looks after; return what there is to say, a line each."""
+    """Write down how jobs do that a cluster has and no worker looks after, and plan anew what has not begun.
+
+    Returns what there is to say, a line each.
+    """
     from joulewise.ledger.leases import holders, workers
     from joulewise.scheduling.handing import BOUND
+    from joulewise.scheduling.moving import move_handed
     from joulewise.scheduling.worker import Post, Worker
     from joulewise.vocabulary.errors import EngineError
     from joulewise.vocabulary.ticket import Needs
@@ -207,23 +259,33 @@ def catch_up(ledger: Store) -> list[str]:
     for name in {h.line.engine for h in holders(ledger)} - looked_after - BOUND:
         passing = _passing(ledger)
         try:
-            post = Post(passing.worker, jobs_place(), Needs(0))
-            Worker(
-                ledger, engine(name), post, SystemClock(), wrap=recorded, say=told.append, leases=passing
-            ).catch_up()
+            post, there, clock = Post(passing.worker, jobs_place(), Needs(0)), engine(name), SystemClock()
+            worker = Worker(ledger, there, post, clock, wrap=recorded, say=told.append, leases=passing)
+            worker.catch_up()
+            told += move_handed(ledger, there, passing, _at_hand, clock.now_utc())
         except (EngineError, UsageError) as error:
             told.append(f"{name} cannot be asked: {error}")
     return told
 
 
-def renew_queue(ledger: Store) -> Renewed:
-    """Plan what waits in the queue anew, by the best outlook at hand."""
+def _at_hand(zones: Sequence[str], start: datetime, end: datetime) -> Grid:
+    return planning_grid(zones, start, end, {})
+
+
+def renew_queue(ledger: Store, *, apart: bool = False) -> Renewed:
+    """Plan what waits in the queue anew, by the best outlook at hand; `apart` counts all jobs as what they ask for."""
     from joulewise.scheduling.queue_plan import renew
+    from joulewise.wiring.sharing import usual
 
-    def grid_of(zones: Sequence[str], start: datetime, end: datetime) -> Grid:
-        return planning_grid(zones, start, end, {})
+    def usage_of(ticket: Ticket) -> Usage | None:
+        return usual(ledger, ticket)
 
-    return renew(ledger, grid_of, SystemClock().now_utc())
+    def nodes_of(name: str) -> tuple[Needs, ...]:
+        return tuple(engine_nodes(engine(name)).values()) if name in CLUSTERS else ()
+
+    return renew(
+        ledger, _at_hand, SystemClock().now_utc(), nodes_of=nodes_of, usage_of=None if apart else usage_of
+    )
 
 
 def recorded(ticket: Ticket, key: str) -> list[str]:

@@ -1,0 +1,112 @@
+"""`foresee`: when each job would begin if all were served from now on; pure.
+
+Every job is put where it first fits, for as long as it may take, on top of what runs: nobody gives way. The earliest
+deadline comes first. Where that makes one late, the same is tried with nobody overtaking, since a gap that is filled can
+make another wait longer, and then with those that would be late at the front. Whether a deadline can still be met, and
+whether something may be started or paused beside it, are questions to this one schedule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from joulewise.scheduling.timetable import NEVER, Amount, Slot, Timetable
+from joulewise.vocabulary.ticket import Needs
+
+NOTHING = Needs(0)
+_HAIR_S = 1.0
+_TRIES = 4  # orders with a late job at the front
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A job that is to have room: how much and for how long, from when on it may begin and by when it must.
+
+    `kept` is what it holds while it stands still, on `nodes` (None: it may run anywhere). Seconds count from now.
+    """
+
+    id: str
+    needs: Needs
+    length_s: float
+    latest_s: float
+    opens_s: float = 0.0
+    kept: Needs = NOTHING
+    nodes: tuple[int, ...] | None = None
+
+    @property
+    def due_s(self) -> float:
+        """When it must be over."""
+        return self.latest_s + self.length_s
+
+    def first(self, table: Timetable, from_s: float = 0.0, away: Sequence[int] = ()) -> Slot:
+        """Return where it first fits, not on the nodes `away`; NEVER where it does not."""
+        return table.first(Amount.of(self.needs, self.kept), self.length_s, from_s, self.nodes, away)
+
+    def take(self, table: Timetable, slot: Slot) -> None:
+        """Take its room; what it kept until then it gives back when it is over."""
+        end_s = slot.begin_s + self.length_s
+        table.take(Amount.of(self.needs, self.kept), slot.begin_s, end_s, slot.nodes)
+        table.give(Amount.of(self.kept), end_s, float("inf"), slot.nodes)
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """When and where each job begins, in the order in which they were served, and by how much each is late that is."""
+
+    slots: dict[str, Slot]
+    late: dict[str, float]
+
+    def worse_than(self, other: Foreseen, but: Collection[str] = ()) -> bool:
+        """Whether somebody (not one of `but`) is late here who is not there, or later by more than a hair."""
+        return any(
+            late > other.late.get(job, 0.0) + _HAIR_S for job, late in self.late.items() if job not in but
+        )
+
+
+def foresee(
+    table: Timetable, wishes: Sequence[Wish], from_s: float = 0.0, like: Foreseen | None = None
+) -> Foreseen:
+    """Return how jobs would be served on `table` (which stays as it is) from a time on: none late, or as few as are found.
+
+    With `like` in the order of that one, so that the two can be compared; those it does not know come last.
+    """
+    row = sorted(wishes, key=lambda w: (w.due_s, w.id))
+    if like is not None:
+        rank = {job: n for n, job in enumerate(like.slots)}
+        row.sort(key=lambda w: rank.get(w.id, len(rank)))
+        return _served(table.copy(), row, from_s)
+    best = _served(table.copy(), row, from_s)
+    if best.late:
+        best = min(best, _served(table.copy(), row, from_s, overtaking=False), key=_badness)
+    for _ in range(_TRIES):
+        if not best.late:
+            break
+        row = _promoted(row, best)
+        best = min(best, _served(table.copy(), row, from_s), key=_badness)
+    return best
+
+
+def _badness(found: Foreseen) -> tuple[int, float]:
+    return len(found.late), sum(found.late.values())
+
+
+def _promoted(row: Sequence[Wish], found: Foreseen) -> list[Wish]:
+    """Return the row with the first of those that are late at the front."""
+    first = next((w for w in row if w.id in found.late), row[0])
+    return [first, *(w for w in row if w is not first)]
+
+
+def _served(table: Timetable, row: Sequence[Wish], from_s: float, *, overtaking: bool = True) -> Foreseen:
+    slots: dict[str, Slot] = {}
+    late: dict[str, float] = {}
+    for wish in row:
+        slot = wish.first(table, max(from_s, wish.opens_s))
+        if slot is not NEVER:
+            wish.take(table, slot)
+            if not overtaking:
+                from_s = max(from_s, slot.begin_s if not wish.opens_s else 0.0)
+        slots[wish.id] = slot
+        if slot.begin_s > max(wish.latest_s, 0.0) + _HAIR_S:
+            late[wish.id] = slot.begin_s - max(wish.latest_s, 0.0)
+    return Foreseen(slots, late)

@@ -32,3 +32,12 @@ def test_seeded_estimators():
     """With a number as its random state such an estimator gives the same model again."""
     seeded = replace(FIT, estimator="RandomForestClassifier", seeded=True)
     assert causes(view(preparations=(seeded,))) == ["repeated_experiments"]
+
+
+def test_already_handed_out():
+    """Where `run --with cache` handed out the fits, their number is no waste any more; another estimator's is."""
+    handed = ("cache: SVC.fit of equal input and settings came out the same twice: from then on it is handed out",)
+    assert causes(view(preparations=(FIT,), changed=handed)) == []
+
+    other = replace(FIT, estimator="LinearSVC")
+    assert causes(view(preparations=(FIT, other), changed=handed)) == ["repeated_experiments"]

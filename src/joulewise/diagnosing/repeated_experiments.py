@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from joulewise.diagnosing.case import Case, Estimate, around
+from joulewise.diagnosing.case import Case, Estimate, around, is_remedied
 from joulewise.vocabulary.finding import Cause, Remedy, RemedyKind
 from joulewise.vocabulary.observed import ProcessView
 
@@ -31,6 +31,7 @@ def _of(view: ProcessView) -> Estimate | None:
         p
         for p in view.preparations
         if p.method == "fit" and p.calls >= _LEAST_CALLS and (p.seeded or not _RANDOM.search(p.estimator))
+        if not is_remedied(view, "cache", f"{p.estimator}.fit ")
     ]
     if not again:
         return None

@@ -36,7 +36,9 @@ def test_seeded_estimators():
 
 def test_already_handed_out():
     """Where `run --with cache` handed out the fits, their number is no waste any more; another estimator's is."""
-    handed = ("cache: SVC.fit of equal input and settings came out the same twice: from then on it is handed out",)
+    handed = (
+        "cache: SVC.fit of equal input and settings came out the same twice: from then on it is handed out",
+    )
     assert causes(view(preparations=(FIT,), changed=handed)) == []
 
     other = replace(FIT, estimator="LinearSVC")

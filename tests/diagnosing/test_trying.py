@@ -111,6 +111,15 @@ def test_a_saving_is_measured_and_carried_to_the_run():
     assert trial_from_json(trial.as_json()) == trial
 
 
+def test_what_is_kept_is_made_once():
+    """A trial compares later passes, in which kept items cost nothing; the first of five makes them in the run as well."""
+    without = tried(side(0.0025), side(0.00125), "batch", "x4")
+    kept = tried(side(0.0025), side(0.00125), "cache", "on")
+
+    assert kept.step_share.value == pytest.approx(without.step_share.value)
+    assert kept.run_share.value == pytest.approx(0.8 * without.run_share.value)
+
+
 def test_start_of_a_pass_counts_by_the_runs_own_items():
     """Workers that start at each pass cost their share of an epoch, not of the trial's short pass."""
     trial = tried(side(0.001, start_s=6.4), side(0.001), "workers", "0", future=50)

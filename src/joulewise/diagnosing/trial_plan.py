@@ -192,6 +192,11 @@ def calls_made(view: ProcessView) -> int:
     return sum(p.calls for p in view.preparations)
 
 
+def most_equal(view: ProcessView) -> int:
+    """Return how often the fit was made that came most often with equal input and settings; 0 where nothing was fitted."""
+    return max((p.calls for p in view.preparations if p.method in ("fit", "fit_transform")), default=0)
+
+
 def calls_wall_s(view: ProcessView) -> float:
     """Return their wall seconds, with those directly before each call, in which its input was made."""
     return sum(p.wall_s + p.before_s for p in view.preparations)
@@ -219,17 +224,13 @@ def _plan_calls(
         )
     least = _CALLS
     if "cache" in knobs:
-        equal = max(
-            (p for p in view.preparations if p.method in ("fit", "fit_transform")),
-            key=lambda p: p.calls,
-            default=None,
-        )
-        if equal is None or equal.calls < _FITS:
+        equal = most_equal(view)
+        if equal < _FITS:
             raise UsageError(
                 f"{case.recording.run_id} makes no equal fit {_FITS} times, and of fewer a piece can show no saving; apply the remedy to a "
                 "whole run: joulewise run --with cache"
             )
-        least = max(least, ceil(made * _FITS / equal.calls))
+        least = max(least, ceil(made * _FITS / equal))
     start_s, call_s = _start_s(view), calls_wall_s(view) / made
     allowed_s = budget_s or max(_SHARE * case.wall_s, sides * (start_s + least * call_s))
     pairs = max(1, min(_MOST_PAIRS, int(allowed_s / (sides * (start_s + least * call_s)))))

@@ -22,7 +22,7 @@ from joulewise.diagnosing.case import Case, Estimate, about, epochs_made, step_c
 from joulewise.diagnosing.ranking import LEAST_SHARE, price
 from joulewise.diagnosing.remedies import KNOBS
 from joulewise.diagnosing.settling import REPEAT_ARM
-from joulewise.diagnosing.trial_plan import TrialPlan, calls_made
+from joulewise.diagnosing.trial_plan import TrialPlan, calls_made, most_equal
 from joulewise.measuring.attribution import attribute_by_tick
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.figures import Basis, Figure
@@ -280,11 +280,21 @@ def _carried(
         least = [least[0] + apart.cpu_s, least[1] + apart.wall_s]
         if view.evaluation_calls:
             kept = max(0.0, 1 - (epochs_made(view) or 1) / view.evaluation_calls)
+    if knob == "cache":
+        kept = 1 - _made_once(view)
     unnamed = view.phase(Phase.OTHER), view.phase(Phase.WAITING)
     most = [least[0] + sum(p.cpu_s for p in unnamed), least[1] + sum(p.wall_s for p in unnamed)]
     cpu_s, wall_s = (min(b, max(a, samples * each)) for a, b, each in zip(least, most, base, strict=True))
     share = _mixed(weights, cpu_s, wall_s) / _mixed(weights, case.cpu_s, case.wall_s)
     return min(1.0, share) * kept, min(1.0, wall_s / case.wall_s) * kept
+
+
+def _made_once(view: ProcessView) -> float:
+    """Return which share of the items, or of the equal fits, is made in any case: the first of each, which no trial measures."""
+    if view.steps:
+        trained = [one for one in view.loaders if not one.evaluates]
+        return 1 / max(1, max(trained, key=lambda one: one.batches).passes) if trained else 0.0
+    return 1 / max(1, most_equal(view))
 
 
 def _verdict(run: Figure, promised: Figure | None, equal: bool | None) -> TrialVerdict:

@@ -19,7 +19,7 @@ from math import hypot, sqrt
 from statistics import fmean, median, stdev
 
 from joulewise.diagnosing.case import Case, Estimate, about, epochs_made, step_cpu_s, step_wall_s
-from joulewise.diagnosing.ranking import LEAST_SHARE, price
+from joulewise.diagnosing.ranking import LEAST_SHARE, as_run, price
 from joulewise.diagnosing.remedies import KNOBS
 from joulewise.diagnosing.settling import REPEAT_ARM
 from joulewise.diagnosing.trial_plan import TrialPlan, calls_made, most_equal
@@ -103,7 +103,7 @@ def compare(plan: TrialPlan, knob: str, pairs: Sequence[tuple[Side, Side]], cost
     walls = fmean(1 - other.wall_s / one.wall_s for one, other in known)
     base = fmean(one.cpu_s for one, _ in known), fmean(one.wall_s for one, _ in known)
     share, wall_share = _carried(case, view, weights, knob, base)
-    run = steps.scaled(share)
+    run = as_run(steps.scaled(share), 1.0)  # which share steps have is known of one run
     promise = plan.promises.get(knob)
     promised = None
     if promise is not None:

@@ -198,6 +198,17 @@ def test_quality():
     assert tried(side(0.001), side(0.0005)).equal_quality is None
 
 
+def test_quality_by_what_was_printed():
+    """Where no losses are seen, the same numbers printed after the same calls are the same results; other ones tell nothing."""
+    mute = replace(side(0.001), curve=(), printed=("C=1: 0.81", "C=2: 0.83"))
+    same = tried(mute, replace(side(0.0005), curve=(), printed=mute.printed), "cache", "on")
+    assert (same.equal_quality, same.quality) == (True, "both sides printed the same 2 lines with numbers")
+
+    other = tried(mute, replace(side(0.0005), curve=(), printed=("C=1: 0.81", "C=2: 0.79")), "cache", "on")
+    silent = tried(replace(mute, printed=()), replace(side(0.0005), curve=()), "cache", "on")
+    assert (other.equal_quality, silent.equal_quality) == (None, None)
+
+
 def test_validation_is_tried_with_its_evaluations():
     """As it is, a side pays for its evaluations; once per epoch it does not; the epochs' own are kept."""
     many = trained(evaluation_calls=100, evaluations=evaluations(list(range(40, 4000, 40)), seconds=0.18))

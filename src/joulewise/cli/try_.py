@@ -33,6 +33,7 @@ from joulewise.vocabulary.trial import Trial, TrialVerdict
 
 _LONGEST = 3.0  # times the time that a side should take: then it is ended
 _LEAST_S = 30.0
+_MOST_PRINTED = 200_000  # bytes, of a side's end
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +240,8 @@ def _side(plan: TrialPlan, words: Sequence[str], scratch: Scratch, knob: str | N
             env={**os.environ, "JOULEWISE_RUNS": str(runs), "PWD": str(scratch.folder), **remedies},
         )  # fmt: skip
     kept = next(iter(runs.glob("*/*")), None)
-    tail = said.read_bytes()[-2000:].decode("utf-8", "replace").strip().splitlines()[-1:]
+    printed = tuple(said.read_bytes()[-_MOST_PRINTED:].decode("utf-8", "replace").strip().splitlines())
+    tail = printed[-1:]
     if kept is None:
         raise JoulewiseError(f"the trial could not be recorded: {plain(' '.join(tail), 200)}")
     recording = read_recording(kept)
@@ -248,7 +250,13 @@ def _side(plan: TrialPlan, words: Sequence[str], scratch: Scratch, knob: str | N
     account = wiring.account(recording)
     total = account.footprint.total_j
     return _Ran(
-        Side(view.windows, view.curve, view.changed if knob else (), counted_j(recording, view.windows))
+        Side(
+            view.windows,
+            view.curve,
+            view.changed if knob else (),
+            counted_j(recording, view.windows),
+            printed,
+        )
         if view
         else Side((), ()),
         total.value if total is not None else account.usage.cpu_s or 0.0,

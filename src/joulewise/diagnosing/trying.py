@@ -43,12 +43,16 @@ _WORSE_LOSS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """What one side measured. `sample_j` are a sample's joules by counters; None where joules are modelled from seconds."""
+    """What one side measured, and the lines that it printed.
+
+    `sample_j` are a sample's joules by counters; None where joules are modelled from seconds.
+    """
 
     windows: tuple[Window, ...]
     curve: tuple[CurvePoint, ...]
     changed: tuple[str, ...] = ()
     sample_j: float | None = None
+    printed: tuple[str, ...] = ()
 
 
 def counted_j(recording: Recording, windows: Sequence[Window]) -> float | None:
@@ -308,6 +312,14 @@ def _verdict(run: Figure, promised: Figure | None, equal: bool | None) -> TrialV
     return TrialVerdict.UNCLEAR
 
 
+def _same_words(pairs: Sequence[tuple[Side, Side]]) -> tuple[bool, str] | None:
+    """Return that both sides printed the same numbers, which ended after the same calls; None where they did not, or none."""
+    told = sum(any(map(str.isdigit, text)) for one, _ in pairs for text in one.printed)
+    if not told or any(one.printed != other.printed for one, other in pairs):
+        return None
+    return True, f"both sides printed the same {told} line{'s' if told > 1 else ''} with numbers"
+
+
 def _quality(knob: str, pairs: Sequence[tuple[Side, Side]]) -> tuple[bool | None, str]:
     """Return whether the sides are equally good, and in words how that is known."""
     if knob == "batch":
@@ -321,7 +333,7 @@ def _quality(knob: str, pairs: Sequence[tuple[Side, Side]]) -> tuple[bool | None
     )
     both = sorted(plain.keys() & changed.keys())
     if not both:
-        return None, "no losses of the same steps were seen in both sides"
+        return _same_words(pairs) or (None, "no losses of the same steps were seen in both sides")
     one, other = [plain[s] for s in both], [changed[s] for s in both]
     size = fmean(map(abs, one)) or 1.0
     apart = fmean(abs(a - b) for a, b in zip(one, other, strict=True)) / size

@@ -26,6 +26,7 @@ from joulewise.ledger.index import list_runs
 from joulewise.ledger.savings import keep_trial
 from joulewise.vocabulary.errors import JoulewiseError, UsageError
 from joulewise.vocabulary.figures import Figure
+from joulewise.vocabulary.finding import Finding
 from joulewise.vocabulary.observed import ProcessView, observe
 from joulewise.vocabulary.quantities import format_duration, format_si
 from joulewise.vocabulary.recording import Recording
@@ -83,18 +84,12 @@ def command(
     findings = diagnose(recording, case.views, account, allow_slower=True)
     asked = knobs_of(case, findings) if knobs == "auto" else parse(knobs)
     if not asked:
-        raise UsageError(
-            f"{recording.run_id} has no finding that a trial could settle, and nothing to guess at; name a --knob to try it all the same"
-        )
+        raise UsageError(_nothing_to_try(recording, findings))
     words, folder = _program(recording, command_words)
     plan = plan_trial(case, findings, asked, future_runs=future or _runs_so_far(recording), budget_s=budget)
     if not as_json:
         echo("\n".join(_plan_lines(plan, words, folder)))
-        if (
-            knobs == "auto"
-            and findings
-            and not any(findings[0].cause in KNOBS[name].causes for name in asked)
-        ):
+        if knobs == "auto" and findings and findings[0] not in plan.promises.values():
             echo(f"  left     {findings[0].cause.words}, the first finding: no short piece can settle it")
     if not yes and not _agrees(as_json):
         raise UsageError("nothing was tried; say --yes to try without being asked")
@@ -119,6 +114,15 @@ def command(
         echo("\n".join(_lines(trial)))
     if outside:
         echo(f"\nwritten outside of the scratch folder: {', '.join(plain(p, 120) for p in outside)}")
+
+
+def _nothing_to_try(recording: Recording, findings: Sequence[Finding]) -> str:
+    if not findings:
+        return f"{recording.run_id} has no finding, and nothing to guess at; name a --knob to try it all the same"
+    return (
+        f"no short piece can settle {findings[0].cause.words}, the first finding of {recording.run_id}: follow it "
+        f"({plain(findings[0].remedy.text, 120)}), then joulewise settle {recording.run_id} latest"
+    )
 
 
 def _program(recording: Recording, words: Sequence[str]) -> tuple[list[str], Path]:

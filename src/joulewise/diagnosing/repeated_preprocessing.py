@@ -13,6 +13,7 @@ from joulewise.vocabulary.finding import Cause, Remedy, RemedyKind
 from joulewise.vocabulary.observed import Preparation, ProcessView
 
 _PREPARING = ("fit_transform", "transform")
+HANDED_OUT = ("fit", "fit_transform")  # what remedies/fits.py keeps
 _ALIKE = (0.5, 1.6)
 
 
@@ -52,6 +53,13 @@ def _of(view: ProcessView) -> Estimate | None:
         view.process,
         f"{view.process}:preparation",
     )
+
+
+def can_be_handed_out(view: ProcessView) -> bool:
+    """Say whether most of the repetition is the estimators' own calls, which `cache` hands out; what came before stays."""
+    repeated = [p for p in view.preparations if p.method in _PREPARING and p.calls >= 2]
+    calls_s = sum(p.cpu_s * (p.calls - 1) / p.calls for p in repeated if p.method in HANDED_OUT)
+    return calls_s > sum(_before(p)[1] for p in repeated)
 
 
 def _before(one: Preparation) -> tuple[float, float]:

@@ -192,6 +192,8 @@ def _cause(view: ProcessView, knob: str, value: str) -> Cause:
     if knob == "workers":
         most = max((one.workers for one in view.loaders), default=0)
         return Cause.TOO_FEW_LOADER_WORKERS if int(value) > most else Cause.TOO_MANY_LOADER_WORKERS
+    if knob == "cache" and not view.steps:
+        return Cause.REPEATED_EXPERIMENTS
     return KNOBS[knob].causes[0]
 
 

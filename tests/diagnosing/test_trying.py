@@ -145,6 +145,15 @@ def test_noise_comes_from_the_windows_or_the_pairs():
     assert (three.high - three.low) / 2 == pytest.approx(0.02)
 
 
+def test_beside_neighbours_one_pair_settles_large_savings_only():
+    """A side that waited for a CPU as long as it computed may be a third off: a small difference is no outcome then."""
+    crowded = [replace(side(each_s), waited=1.0) for each_s in (0.001, 0.0009, 0.0002)]
+
+    assert tried(crowded[0], crowded[1]).verdict is TrialVerdict.UNCLEAR
+    assert tried(side(0.001), side(0.0008)).verdict is TrialVerdict.CORRECTED
+    assert tried(crowded[0], crowded[2]).verdict is TrialVerdict.CORRECTED
+
+
 def test_nothing_saved_is_withdrawn():
     """A knob that saves nothing, or makes it dearer, withdraws the finding."""
     assert tried(side(0.001), side(0.0011)).verdict is TrialVerdict.WITHDRAWN

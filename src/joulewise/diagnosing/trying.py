@@ -7,7 +7,9 @@ A sample costs what it costs in a pass (its share of the pass's start, where wor
 items), in joules by the run's own joules per CPU second and per second, or by counters where processor and GPU have them. The
 saving in a step is carried to the run by the share that steps have in it. Repeated pairs give the noise, by Student's t; one
 pair is taken to be good to 6 % a side, or to what its windows say. Calls of estimators are unlike each other, so there the
-same calls of both sides are compared as a whole.
+same calls of both sides are compared as a whole. Beside neighbours a CPU second does less: the same piece took 105 to 180 µs a sample
+in four trials of one program. So a side that waited for a CPU is known no better than by that, and one pair of such sides settles
+large savings only.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ _MEDIAN_ARM = (
     1.645 * 1.4826 * 1.2533
 )  # of a median, from the median deviation: 90 %, normal, less efficient than a mean
 _LEAST_ARM = 0.02
+_CROWDED_ARM = 0.3  # of what a sample costs a side beside neighbours: they share caches, memory and cores' halves with it
 _LEAST_TICKS = 4
 _SAME_LOSS = 1e-3
 _WORSE_LOSS = 0.05
@@ -53,6 +56,7 @@ class Side:
     changed: tuple[str, ...] = ()
     sample_j: float | None = None
     printed: tuple[str, ...] = ()
+    waited: float = 0.0  # seconds that it was ready and had no CPU, for each CPU second that it used
 
 
 def counted_j(recording: Recording, windows: Sequence[Window]) -> float | None:
@@ -102,7 +106,13 @@ def compare(plan: TrialPlan, knob: str, pairs: Sequence[tuple[Side, Side]], cost
         a and b for a, b in by_counters
     ):  # there, passes and evaluations count
         used = [(a, b) for a, b in by_counters if a and b]
-    arms = [fmean(pair[n].arm for pair in known) for n in (0, 1)]
+    arms = [
+        hypot(
+            fmean(pair[n].arm for pair in known),
+            _CROWDED_ARM * min(1.0, fmean(pair[n].waited for pair in pairs)),
+        )
+        for n in (0, 1)
+    ]
     steps = _figure([1 - other / one for one, other in used], arms)
     walls = fmean(1 - other.wall_s / one.wall_s for one, other in known)
     base = fmean(one.cpu_s for one, _ in known), fmean(one.wall_s for one, _ in known)

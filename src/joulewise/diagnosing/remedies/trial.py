@@ -153,7 +153,9 @@ class Trial:
         self._open = dataset
         self._begun += 1
         self._in_pass = 0
-        self._mark = self._now() if self._begun > 1 else None
+        self._mark = None
+        if self._begun > 1:
+            self._open_window()
 
     def _pass_ends(self) -> None:
         if not self._in_pass:  # nothing was trained in it
@@ -165,28 +167,34 @@ class Trial:
 
     def _tell(self, kind: str) -> None:
         if self._mark is not None:
-            now = self._now()
+            clocks = _clocks()
+            now = self._counts(*clocks, _below_cpu_s())
             grown = [round(b - a, 6) for a, b in zip(self._mark, now)]  # noqa: B905 - Python 3.9
             self.hand.line.facts.add("trial", [kind, *grown[:-1], now[-1]])
-        self._mark = self._now()  # so that looking is in no window
+        self._open_window()
 
-    def _now(self) -> list[float]:
+    def _open_window(self) -> None:
+        """Count from here on. Looking at other processes takes as long as a short step: it is in no window."""
+        below_s = _below_cpu_s()
+        mark = self._counts(0.0, 0.0, below_s)
+        mark[2], own_s = _clocks()
+        mark[3] += own_s
+        self._mark = mark
+
+    def _counts(self, now: float, own_s: float, below_s: float) -> list[float]:
         """Return the counts so far: those of the facts, the last being the moment."""
         line, at = self.hand.line, self._at
         line.wake()
         page = line.page
         apart = () if self._calls else (at.VALIDATION, at.CHECKPOINT)  # a call is a call
-        wall_s = sum(page[at.WALL + kind] for kind in apart)
-        cpu_s = sum(page[at.CPU + kind] for kind in apart)
-        now = time.perf_counter()
         return [
             page[at.SAMPLES] + self._calls,
             page[at.STEPS] + self._calls,
             now,
-            _tree_cpu_s(),
+            own_s + below_s,
             page[at.EVALUATIONS],
-            wall_s,
-            cpu_s,
+            sum(page[at.WALL + kind] for kind in apart),
+            sum(page[at.CPU + kind] for kind in apart),
             now,
         ]
 
@@ -234,15 +242,15 @@ class _Shadow:
         setattr(self._loader, name, value)
 
 
-def _tree_cpu_s() -> float:
-    """Return the CPU seconds of this process, of its children that have ended, and of those that live."""
+def _clocks() -> tuple[float, float]:
+    """Return the moment, and the CPU seconds of this process."""
+    return time.perf_counter(), time.process_time()
+
+
+def _below_cpu_s() -> float:
+    """Return the CPU seconds of this process's children, of those that have ended and of those that live."""
     times = os.times()
-    return (
-        time.process_time()
-        + times.children_user
-        + times.children_system
-        + sum(map(_cpu_s, _below(os.getpid())))
-    )
+    return times.children_user + times.children_system + sum(map(_cpu_s, _below(os.getpid())))
 
 
 def _below(pid: int) -> list[int]:

@@ -7,9 +7,9 @@ An evaluation is a row of forward passes without gradient on the same number of 
 training algorithm itself (a teacher, a target network, rollouts) also runs without gradient: it comes with every
 step, on batches like the training's own, or under such a name, and is left alone.
 
-Estimators that learn batch by batch (`partial_fit`) have no epochs that could be seen. There one scoring is kept for every so
-many trained rows as the scored set has: a training set is rarely smaller than the set that it is held against. Other rows each
-time are answers or a test before training, and left alone.
+Estimators that learn batch by batch (`partial_fit`) have no epochs that could be seen, but where the same batch comes again. There two
+scorings are kept for every so many trained rows as the scored set has (a training set is rarely half of the set that it is held
+against), ten at least. Other rows each time are answers or a test before training, and left alone.
 """
 
 from __future__ import annotations
@@ -119,7 +119,8 @@ def _in_batches(view: ProcessView) -> Estimate | None:
     rows = batches * sum(p.rows * p.calls for p in fits) / made
     cpu_s = wall_s = 0.0
     for one in scores:
-        saved = 1 - max(1.0, rows / max(1, one.rows)) / one.calls
+        kept = max(_CURVE_POINTS, 2 * rows / max(1, one.rows), *(p.calls for p in fits))
+        saved = 1 - kept / one.calls
         if saved > 0:
             cpu_s += saved * one.cpu_s
             wall_s += saved * one.wall_s

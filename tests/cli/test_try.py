@@ -34,7 +34,7 @@ class Items(Dataset):
 items, net = Items(), nn.Linear(8, 3)
 opt = torch.optim.SGD(net.parameters(), lr=0.1)
 for epoch in range(3):
-    for xb, yb in DataLoader(items, batch_size=8):
+    for xb, yb in DataLoader(items, batch_size=8, shuffle=True):
         opt.zero_grad(); loss = nn.functional.cross_entropy(net(xb), yb); loss.backward(); opt.step()
     torch.save(net.state_dict(), "model.pt")
 """

@@ -54,8 +54,8 @@ class Trial:
         self._step = self._in_pass = 0  # steps so far, and in this pass
         self._every = max(1, (batches if passes else steps) // _WINDOWS)
         self._kept: dict[
-            int, tuple[Any, list[Any]]
-        ] = {}  # by the sampler's id: the sampler, the batches of a pass
+            tuple[int, Any], tuple[Any, list[Any]]
+        ] = {}  # by data set and batch size: the batches of a pass
         self._calls = self._warm = 0  # of estimators
         self._open = self._trains = 0  # the data set passed over now, and the one that is trained on
 
@@ -102,7 +102,7 @@ class Trial:
             if not trains:
                 original_init(iterator, loader)
                 return
-            original_init(iterator, _Shadow(loader, _First(trial, loader._index_sampler)))  # noqa: SLF001
+            original_init(iterator, _Shadow(loader, _First(trial, loader)))
 
         @functools.wraps(original_next)
         def __next__(iterator: Any) -> Any:  # noqa: N807
@@ -117,11 +117,13 @@ class Trial:
         iterator_class.__init__ = __init__
         iterator_class.__next__ = __next__
 
-    def first(self, sampler: Any) -> list[Any]:
-        """Return the batches of every pass over a sampler: the first ones that it gave."""
-        if id(sampler) not in self._kept:
-            self._kept[id(sampler)] = (sampler, list(itertools.islice(iter(sampler), self.batches)))
-        return self._kept[id(sampler)][1]
+    def first(self, loader: Any) -> list[Any]:
+        """Return the batches of every pass over a data set: the first ones, though each pass may have a loader of its own."""
+        key = id(loader.dataset), loader.batch_size
+        if key not in self._kept:
+            sampler = loader._index_sampler  # noqa: SLF001 - what gives the batches
+            self._kept[key] = (loader.dataset, list(itertools.islice(iter(sampler), self.batches)))
+        return self._kept[key][1]
 
     def _stepped(self) -> None:
         self._step += 1
@@ -216,16 +218,16 @@ class Trial:
 
 
 class _First:
-    """A sampler that gives the first batches of another, the same in every pass."""
+    """A sampler that gives the first batches of a loader's own, the same in every pass."""
 
-    def __init__(self, trial: Trial, sampler: Any) -> None:
-        self._trial, self._sampler = trial, sampler
+    def __init__(self, trial: Trial, loader: Any) -> None:
+        self._trial, self._loader = trial, loader
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._trial.first(self._sampler))
+        return iter(self._trial.first(self._loader))
 
     def __len__(self) -> int:
-        return len(self._sampler)
+        return len(self._loader._index_sampler)  # noqa: SLF001
 
 
 class _Shadow:

@@ -289,7 +289,7 @@ def _lines(trial: Trial) -> list[str]:
         f"  found    {_percent(trial.run_share)} of the run's {what}; {_percent(trial.step_share)} less a sample in training",
         f"  time     {100 * abs(trial.wall_share):.0f} % {longer}",
         f"  quality  {plain(trial.quality, 200)}",
-        f"  noise    {'from ' + str(trial.pairs) + ' pairs' if trial.pairs > 1 else 'one pair: ±6 % a side assumed, up to 30 % where it waited for a CPU'}",
+        f"  noise    {'from ' + str(trial.pairs) + ' pairs' if trial.pairs > 1 else 'one pair: ±6 % a side assumed, up to 20 % where it waited for a CPU'}",
     ]
     lines += [f"  changed  {plain(text, 200)}" for text in trial.changed]
     return lines

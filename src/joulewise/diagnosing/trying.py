@@ -7,7 +7,7 @@ A sample costs what it costs in a pass (its share of the pass's start, where wor
 items), in joules by the run's own joules per CPU second and per second, or by counters where processor and GPU have them. The
 saving in a step is carried to the run by the share that steps have in it. Repeated pairs give the noise, by Student's t; one
 pair is taken to be good to 6 % a side, or to what its windows say. Calls of estimators are unlike each other, so there the
-same calls of both sides are compared as a whole. Beside neighbours a CPU second does less: the same piece took 105 to 180 µs a sample
+same calls of both sides are compared as a whole. Beside neighbours a CPU second does less: the same piece took 172 to 207 µs a sample
 in four trials of one program. So a side that waited for a CPU is known no better than by that, and one pair of such sides settles
 large savings only.
 """
@@ -38,7 +38,7 @@ _MEDIAN_ARM = (
     1.645 * 1.4826 * 1.2533
 )  # of a median, from the median deviation: 90 %, normal, less efficient than a mean
 _LEAST_ARM = 0.02
-_CROWDED_ARM = 0.3  # of what a sample costs a side beside neighbours: they share caches, memory and cores' halves with it
+_CROWDED_ARM = 0.2  # of what a sample costs a side beside neighbours: they share caches, memory and cores' halves with it
 _LEAST_TICKS = 4
 _SAME_LOSS = 1e-3
 _WORSE_LOSS = 0.05

@@ -1,6 +1,6 @@
 """Run every program of a folder of workloads under joulewise as found, and print its findings and the score.
 
-    python bench/diagnose/run_folder.py WORKLOADS [--only w01,w08] [--out predicted.json] [--keep FOLDER] [--python PY]
+    python bench/diagnose/run_folder.py WORKLOADS [--only w01,w08] [--out predicted.json] [--keep FOLDER [--at-most S]] [--python PY]
 
 WORKLOADS holds one folder per program: NAME.py, perhaps NAME_fixed.py and truth.json. The program alone is copied to a
 temporary folder with a neutral name and run there with OMP_NUM_THREADS=1 (unless the program sets its own threads).
@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from scoring import score
@@ -111,6 +112,12 @@ def main() -> None:
     parser.add_argument(
         "--keep", default="", help="keep the recordings here, and use those that are there already"
     )
+    parser.add_argument(
+        "--at-most",
+        type=float,
+        default=float("inf"),
+        help="begin no program after so many seconds: --keep resumes",
+    )
     parser.add_argument("--kept-only", action="store_true", help="run nothing: judge what --keep holds")
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--threads", default="1")
@@ -119,6 +126,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     only = {n for n in options.only.split(",") if n}
+    began_s = time.monotonic()
     base = Path(options.keep or tempfile.mkdtemp(prefix="joulewise-bench-")).resolve()
     predicted: dict[str, list[dict[str, object]]] = {}
     measured: dict[str, dict[str, list[dict[str, float]]]] = {}
@@ -129,20 +137,21 @@ def main() -> None:
             runs = base / folder.name / "runs"
             runs.mkdir(parents=True, exist_ok=True)
             kept = sorted(runs.glob("*/*"))
-            if options.kept_only and not ended(kept):
+            late = options.kept_only or time.monotonic() - began_s > options.at_most
+            if late and not ended(kept):
                 continue
             print(f"{folder.name}", file=sys.stderr, flush=True)
             recording = (
-                kept[-1] if kept else record(program(folder), runs, options.python, options.threads)[0]
+                kept[-1] if ended(kept) else record(program(folder), runs, options.python, options.threads)[0]
             )
             predicted[folder.name] = findings(recording)
             print(json.dumps({folder.name: predicted[folder.name]}), flush=True)
             fixed = twin(folder)
-            if options.twins and fixed is not None:
+            if options.twins and fixed is not None and not late:
                 beside = base / folder.name / "fixed" / "runs"
                 beside.mkdir(parents=True, exist_ok=True)
                 kept = sorted(beside.glob("*/*"))
-                other = kept[-1] if kept else record(fixed, beside, options.python, options.threads)[0]
+                other = kept[-1] if ended(kept) else record(fixed, beside, options.python, options.threads)[0]
                 measured[folder.name] = {
                     "as_found": [{"cpu": cpu_s(recording)}],
                     "fixed": [{"cpu": cpu_s(other)}],

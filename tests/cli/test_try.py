@@ -34,7 +34,7 @@ class Items(Dataset):
 items, net = Items(), nn.Linear(8, 3)
 opt = torch.optim.SGD(net.parameters(), lr=0.1)
 for epoch in range(3):
-    for xb, yb in DataLoader(items, batch_size=8):
+    for xb, yb in DataLoader(items, batch_size=8, shuffle=True):
         opt.zero_grad(); loss = nn.functional.cross_entropy(net(xb), yb); loss.backward(); opt.step()
     torch.save(net.state_dict(), "model.pt")
 """
@@ -112,6 +112,47 @@ def test_wrong_first_advice_is_withdrawn(joulewise: Joulewise, home: Path, monke
     assert trial["promised_share"]["value"] == pytest.approx(0.4)
     assert trial["verdict"] in ("withdrawn", "unclear"), trial  # unclear: beside busy neighbours
     assert trial["run_share"]["value"] < 0.1
+
+
+SWEEP = """
+import numpy as np
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+rng = np.random.default_rng(0)
+X = rng.normal(size=(3000, 400)); y = (X[:, :3].sum(1) > 0).astype(int)
+for c in np.logspace(-3, 1, 10):
+    pca = PCA(20, svd_solver="full")
+    a = pca.fit_transform(X[:2000])
+    model = LogisticRegression(C=c, max_iter=50).fit(a, y[:2000])
+    print(f"C={c:.4f} {model.score(pca.transform(X[2000:]), y[2000:]):.4f}", flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(importlib.util.find_spec("sklearn") is None, reason="scikit-learn is not installed here")
+def test_a_sweep_of_scikit_learn_is_confirmed(joulewise: Joulewise, home: Path, monkeypatch):
+    """Components computed anew for each setting: found, confirmed by a piece of the sweep with the same scores, applied, settled."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    (home / "sweep.py").write_text(SWEEP)
+    assert joulewise("run", "--quiet", "--name", "before", "--", sys.executable, "sweep.py").returncode == 0
+    first = json.loads(joulewise("diagnose", "before", "--json").stdout)["findings"][0]
+    assert first["cause"] == "repeated_preprocessing"
+
+    done = joulewise("try", "before", "--future", "20", "--yes", "--json", timeout=300)
+    assert done.returncode == 0, done.stderr
+    (trial,) = json.loads(done.stdout)["trials"]
+    assert (trial["knob"], trial["cause"]) == ("cache=on", "repeated_preprocessing")
+    assert trial["verdict"] in ("confirmed", "corrected"), trial
+    assert trial["equal_quality"] is True
+    assert "PCA.fit_transform" in trial["changed"][0]
+
+    after = joulewise(
+        "run", "--quiet", "--name", "after", "--with", "cache", "--", sys.executable, "sweep.py"
+    )
+    assert after.returncode == 0, after.stderr
+    left = json.loads(joulewise("diagnose", "after", "--json").stdout)["findings"]
+    assert "repeated_preprocessing" not in [f["cause"] for f in left]
 
 
 def test_scratch_copy(tmp_path: Path):

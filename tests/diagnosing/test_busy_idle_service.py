@@ -84,3 +84,15 @@ def test_foreign_server():
     assert _foreign(0.9, None)[0] == []  # nobody said that it is a server
     assert _foreign(0.9, 5000)[0] == []  # fifty requests a second are work
     assert _foreign(0.05, 3)[0] == []  # it sleeps
+
+
+def test_a_long_start():
+    """What counts is the time after the start: beside neighbours an import takes as long as the service lasts."""
+    half = service(
+        phases=(
+            PhaseTotal(Phase.IMPORT, 5, 55.0, 15.0),
+            PhaseTotal(Phase.FORWARD, 50, 0.1, 0.1),
+            PhaseTotal(Phase.WAITING, 0, 44.0, 38.0),
+        ),
+    )
+    assert causes(half) == ["busy_idle_service"]

@@ -33,3 +33,17 @@ def test_all_but_the_first():
 def test_not_claimed(change):
     """Single calls, other methods, and time before that is not like the first's are not claimed."""
     assert causes(view(preparations=(replace(SCALED, **change),))) == []
+
+
+def test_already_handed_out():
+    """Calls that `run --with cache` handed out are no waste any more; what was made before each of them still is."""
+    handed = (
+        "cache: StandardScaler.fit_transform of equal input and settings came out the same twice: from then on it is handed out",
+    )
+    dear = replace(SCALED, wall_s=60.0, cpu_s=60.0)
+    finding = found(view(preparations=(dear,), changed=handed))[0]
+    assert finding.saving.cpu_s.value == pytest.approx(50.0)
+
+    alone = replace(dear, before_s=0.0, before_cpu_s=0.0, first_before_s=0.0)
+    assert causes(view(preparations=(alone,))) == ["repeated_preprocessing"]
+    assert causes(view(preparations=(alone,), changed=handed)) == []

@@ -75,3 +75,10 @@ def test_data_set_that_keeps_its_items():
 
     assert causes(trainer(kept)) == []
     assert found(trainer(cold))[0].saving.cpu_s.value == pytest.approx(24_000 * (39.76 / 24_000 - 3e-6))
+
+
+def test_already_kept():
+    """Items that `run --with cache` keeps are made once, however often they are handed out."""
+    kept = ("cache: Photos: 6000 items kept in memory (9 MB)",)
+    assert causes(trainer(changed=kept)) == []
+    assert causes(trainer(replace(LOADER, dataset="Sounds"), changed=kept)) == ["slow_transforms"]

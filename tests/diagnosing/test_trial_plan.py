@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from joulewise.diagnosing import diagnose
 from joulewise.diagnosing.trial_plan import knobs_of, plan_trial
 from joulewise.diagnosing.trying import Side, compare
 from joulewise.vocabulary.errors import UsageError
@@ -81,3 +82,15 @@ def test_calls_are_compared_as_a_whole():
 def test_what_is_guessed():
     """Without a finding, threads are what cannot be settled by watching; a program held to one has none."""
     assert knobs_of(case(fitted()), ()) == {"threads": "1"}
+
+
+def test_what_the_program_makes_itself_is_not_tried():
+    """`cache` hands out an estimator's calls; where their input is what takes the time, no trial of it settles the finding."""
+    own = Preparation("Scaler", "fit_transform", "f", "s", 3000, 8, 0.8, 0.8, 40.0, 40.0, 5.0)
+    theirs = replace(own, wall_s=40.0, cpu_s=40.0, before_s=0.8, before_cpu_s=0.8, first_before_s=0.1)
+    for made, tried in ((own, False), (theirs, True)):
+        laid = case(fitted(preparations=(made,), phases=phases(optimiser=(8, 60.0), other=40.0)))
+        findings = diagnose(laid.recording, laid.views, laid.account)
+
+        assert findings[0].cause is Cause.REPEATED_PREPROCESSING
+        assert ("cache" in knobs_of(laid, findings)) is tried

@@ -111,6 +111,15 @@ def test_a_saving_is_measured_and_carried_to_the_run():
     assert trial_from_json(trial.as_json()) == trial
 
 
+def test_what_is_kept_is_made_once():
+    """A trial compares later passes, in which kept items cost nothing; the first of five makes them in the run as well."""
+    without = tried(side(0.0025), side(0.00125), "batch", "x4")
+    kept = tried(side(0.0025), side(0.00125), "cache", "on")
+
+    assert kept.step_share.value == pytest.approx(without.step_share.value)
+    assert kept.run_share.value == pytest.approx(0.8 * without.run_share.value)
+
+
 def test_start_of_a_pass_counts_by_the_runs_own_items():
     """Workers that start at each pass cost their share of an epoch, not of the trial's short pass."""
     trial = tried(side(0.001, start_s=6.4), side(0.001), "workers", "0", future=50)
@@ -134,6 +143,15 @@ def test_noise_comes_from_the_windows_or_the_pairs():
 
     assert (one.high - one.low) / 2 == pytest.approx(0.5 * 0.06 * 2**0.5, rel=0.01)
     assert (three.high - three.low) / 2 == pytest.approx(0.02)
+
+
+def test_beside_neighbours_one_pair_settles_large_savings_only():
+    """A side that waited for a CPU as long as it computed may be a third off: a small difference is no outcome then."""
+    crowded = [replace(side(each_s), waited=1.0) for each_s in (0.001, 0.0009, 0.0002)]
+
+    assert tried(crowded[0], crowded[1]).verdict is TrialVerdict.UNCLEAR
+    assert tried(side(0.001), side(0.0008)).verdict is TrialVerdict.CORRECTED
+    assert tried(crowded[0], crowded[2]).verdict is TrialVerdict.CORRECTED
 
 
 def test_nothing_saved_is_withdrawn():
@@ -187,6 +205,17 @@ def test_quality():
     assert (same.equal_quality, same.quality) == (True, "the same losses in 29 steps")
     assert (worse.equal_quality, worse.verdict) == (False, TrialVerdict.WITHDRAWN)
     assert tried(side(0.001), side(0.0005)).equal_quality is None
+
+
+def test_quality_by_what_was_printed():
+    """Where no losses are seen, the same numbers printed after the same calls are the same results; other ones tell nothing."""
+    mute = replace(side(0.001), curve=(), printed=("C=1: 0.81", "C=2: 0.83"))
+    same = tried(mute, replace(side(0.0005), curve=(), printed=mute.printed), "cache", "on")
+    assert (same.equal_quality, same.quality) == (True, "both sides printed the same 2 lines with numbers")
+
+    other = tried(mute, replace(side(0.0005), curve=(), printed=("C=1: 0.81", "C=2: 0.79")), "cache", "on")
+    silent = tried(replace(mute, printed=()), replace(side(0.0005), curve=()), "cache", "on")
+    assert (other.equal_quality, silent.equal_quality) == (None, None)
 
 
 def test_validation_is_tried_with_its_evaluations():

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from joulewise.vocabulary.observed import CurvePoint
+from joulewise.vocabulary.observed import CurvePoint, Preparation
 from tests.diagnosing.views import causes, evaluations, found, phases, view
 
 TRAINED = phases(forward=10.0, backward=20.0, optimiser=10.0, validation=60.0)
@@ -76,3 +76,39 @@ def test_folds():
     curve = tuple(CurvePoint(float(n), 25 * n, float(n % 10), {"loss": 1.0}) for n in range(40))
     assert causes(trainer(40, epochs=10, curve=curve)) == []
     assert causes(trainer(40, epochs=10)) == ["validation_too_often"]
+
+
+def in_batches(scored: int, rows: int, *, batches: int = 2000):
+    """Return a process that learns from batches of 64 rows, of which the first 399 stand in the list, and scores."""
+    fits = tuple(
+        Preparation("SGD", "partial_fit", f"f{n}", "s", 64, 1, 0.01, 0.01, 0.0, 0.0) for n in range(399)
+    )
+    score = Preparation("SGD", "score", "v", "s", rows, scored, 50.0, 50.0, 0.0, 0.0)
+    return view(
+        preparations=(*fits, score),
+        phases=phases(optimiser=(batches, 20.0), validation=(scored, 50.0), other=20.0),
+    )
+
+
+def test_partial_fits():
+    """Of 400 scorings of 16,000 rows, while 128,000 were learnt, sixteen are kept."""
+    finding = found(in_batches(400, 16_000))[0]
+
+    assert finding.cause == "validation_too_often"
+    assert finding.saving.cpu_s.value == pytest.approx(48.0)
+    assert "scored 400 times while SGD learnt from 128000 rows in 2000 batches" in finding.evidence
+
+
+def test_partial_fits_in_good_measure():
+    """A small set that is scored now and then, and scorings once an epoch, are no waste."""
+    assert causes(in_batches(20, 2_000)) == []
+    assert causes(in_batches(40, 3_000)) == []
+    assert causes(in_batches(400, 200)) == []
+    whole = Preparation(
+        "SGD", "partial_fit", "x", "s", 2000, 40, 20.0, 20.0, 0.0, 0.0
+    )  # once an epoch, of a large held-out set
+    score = Preparation("SGD", "score", "v", "s", 20_000, 40, 50.0, 50.0, 0.0, 0.0)
+    assert (
+        causes(view(preparations=(whole, score), phases=phases(optimiser=(40, 20.0), validation=(40, 50.0))))
+        == []
+    )

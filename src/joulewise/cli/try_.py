@@ -26,6 +26,7 @@ from joulewise.ledger.index import list_runs
 from joulewise.ledger.savings import keep_trial
 from joulewise.vocabulary.errors import JoulewiseError, UsageError
 from joulewise.vocabulary.figures import Figure
+from joulewise.vocabulary.finding import Finding
 from joulewise.vocabulary.observed import ProcessView, observe
 from joulewise.vocabulary.quantities import format_duration, format_si
 from joulewise.vocabulary.recording import Recording
@@ -33,6 +34,7 @@ from joulewise.vocabulary.trial import Trial, TrialVerdict
 
 _LONGEST = 3.0  # times the time that a side should take: then it is ended
 _LEAST_S = 30.0
+_MOST_PRINTED = 200_000  # bytes, of a side's end
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,18 +84,12 @@ def command(
     findings = diagnose(recording, case.views, account, allow_slower=True)
     asked = knobs_of(case, findings) if knobs == "auto" else parse(knobs)
     if not asked:
-        raise UsageError(
-            f"{recording.run_id} has no finding that a trial could settle, and nothing to guess at; name a --knob to try it all the same"
-        )
+        raise UsageError(_nothing_to_try(recording, findings))
     words, folder = _program(recording, command_words)
     plan = plan_trial(case, findings, asked, future_runs=future or _runs_so_far(recording), budget_s=budget)
     if not as_json:
         echo("\n".join(_plan_lines(plan, words, folder)))
-        if (
-            knobs == "auto"
-            and findings
-            and not any(findings[0].cause in KNOBS[name].causes for name in asked)
-        ):
+        if knobs == "auto" and findings and findings[0] not in plan.promises.values():
             echo(f"  left     {findings[0].cause.words}, the first finding: no short piece can settle it")
     if not yes and not _agrees(as_json):
         raise UsageError("nothing was tried; say --yes to try without being asked")
@@ -118,6 +114,15 @@ def command(
         echo("\n".join(_lines(trial)))
     if outside:
         echo(f"\nwritten outside of the scratch folder: {', '.join(plain(p, 120) for p in outside)}")
+
+
+def _nothing_to_try(recording: Recording, findings: Sequence[Finding]) -> str:
+    if not findings:
+        return f"{recording.run_id} has no finding, and nothing to guess at; name a --knob to try it all the same"
+    return (
+        f"no short piece can settle {findings[0].cause.words}, the first finding of {recording.run_id}: follow it "
+        f"({plain(findings[0].remedy.text, 120)}), then joulewise settle {recording.run_id} latest"
+    )
 
 
 def _program(recording: Recording, words: Sequence[str]) -> tuple[list[str], Path]:
@@ -239,7 +244,8 @@ def _side(plan: TrialPlan, words: Sequence[str], scratch: Scratch, knob: str | N
             env={**os.environ, "JOULEWISE_RUNS": str(runs), "PWD": str(scratch.folder), **remedies},
         )  # fmt: skip
     kept = next(iter(runs.glob("*/*")), None)
-    tail = said.read_bytes()[-2000:].decode("utf-8", "replace").strip().splitlines()[-1:]
+    printed = tuple(said.read_bytes()[-_MOST_PRINTED:].decode("utf-8", "replace").strip().splitlines())
+    tail = printed[-1:]
     if kept is None:
         raise JoulewiseError(f"the trial could not be recorded: {plain(' '.join(tail), 200)}")
     recording = read_recording(kept)
@@ -248,7 +254,14 @@ def _side(plan: TrialPlan, words: Sequence[str], scratch: Scratch, knob: str | N
     account = wiring.account(recording)
     total = account.footprint.total_j
     return _Ran(
-        Side(view.windows, view.curve, view.changed if knob else (), counted_j(recording, view.windows))
+        Side(
+            view.windows,
+            view.curve,
+            view.changed if knob else (),
+            counted_j(recording, view.windows),
+            printed,
+            (account.usage.run_delay_s or 0.0) / max(1e-9, account.usage.cpu_s or 0.0),
+        )
         if view
         else Side((), ()),
         total.value if total is not None else account.usage.cpu_s or 0.0,
@@ -276,7 +289,7 @@ def _lines(trial: Trial) -> list[str]:
         f"  found    {_percent(trial.run_share)} of the run's {what}; {_percent(trial.step_share)} less a sample in training",
         f"  time     {100 * abs(trial.wall_share):.0f} % {longer}",
         f"  quality  {plain(trial.quality, 200)}",
-        f"  noise    {'from ' + str(trial.pairs) + ' pairs' if trial.pairs > 1 else 'one pair: ±6 % a side assumed'}",
+        f"  noise    {'from ' + str(trial.pairs) + ' pairs' if trial.pairs > 1 else 'one pair: ±6 % a side assumed, up to 20 % where it waited for a CPU'}",
     ]
     lines += [f"  changed  {plain(text, 200)}" for text in trial.changed]
     return lines

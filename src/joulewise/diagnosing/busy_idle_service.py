@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from joulewise.diagnosing.case import Case, Estimate, around
+from joulewise.diagnosing.case import Case, Estimate, around, loop
 from joulewise.vocabulary.finding import Cause, Remedy, RemedyKind
 from joulewise.vocabulary.observed import Phase, ProcessView
 from joulewise.vocabulary.quantities import format_duration
@@ -77,7 +77,8 @@ def _of(case: Case, view: ProcessView) -> Estimate | None:
     quiet_s = waiting.wall_s + other.wall_s
     polled_s = waiting.cpu_s + other.cpu_s - min(_END_S, view.tail_cpu_s)
     answered_s = view.phase(Phase.FORWARD).cpu_s + view.phase(Phase.VALIDATION).cpu_s
-    if quiet_s < 0.5 * view.duration_s or answered_s > _ANSWERING * polled_s:
+    ready_s, end_s = loop(view)  # however long it took to start up beside neighbours
+    if quiet_s < 0.5 * (end_s - ready_s) or answered_s > _ANSWERING * polled_s:
         return None
     if view.requests / quiet_s > _MOST_PER_S or not _steady(case, view, quiet_s, polled_s):
         return None
@@ -106,7 +107,7 @@ def _steady(case: Case, view: ProcessView, quiet_s: float, polled_s: float) -> b
     if polled_s < _USED * quiet_s:
         return False
     ticks = case.recording.ticks
-    ready_s = view.start_s + view.phase(Phase.SETUP).wall_s + view.phase(Phase.IMPORT).wall_s
+    ready_s, _ = loop(view)
     last_s = view.start_s + 0.97 * view.duration_s
     used, delayed = (ticks.counters.get(name, []) for name in ("work_cpu_s", "run_delay_s"))
     inside = [n for n, t_s in enumerate(ticks.t_s) if ready_s <= t_s <= last_s]

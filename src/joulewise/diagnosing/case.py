@@ -154,6 +154,11 @@ def step_wall_s(view: ProcessView) -> float:
     return sum(view.phase(p).wall_s for p in _STEP_PHASES)
 
 
+def is_remedied(view: ProcessView, knob: str, what: str = "") -> bool:
+    """Say whether a remedy was at work there already (`run --with`): counts of calls and passes do not show it."""
+    return any(text.startswith(f"{knob}: {what}") for text in view.changed)
+
+
 def is_dependent(where: str, model: str = "") -> bool:
     """Say whether forward passes there probably wait for one another or for the world: generation, play, requests."""
     return bool(_DEPENDENT.search(where) or _DEPENDENT.search(model))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import shlex
 
-from joulewise.diagnosing.case import Case, Estimate, about, loop
+from joulewise.diagnosing.case import Case, Estimate, about, is_remedied, loop
 from joulewise.diagnosing.devices import gpus
 from joulewise.diagnosing.overhead import CALL_S
 from joulewise.vocabulary.finding import Cause, Remedy, RemedyKind
@@ -56,6 +56,8 @@ def _on_cpu(view: ProcessView) -> Estimate | None:
 
 def _on_gpu(case: Case, view: ProcessView) -> Estimate | None:
     if view.precision != "float32" or not view.device.startswith("cuda") or _second_order(view):
+        return None
+    if is_remedied(view, "precision"):
         return None
     from_s, to_s = loop(view)
     used = [use for use in gpus(case, from_s, to_s) if use.busy is not None and use.held_bytes > 0]

@@ -46,8 +46,8 @@ def rank(
 
 def price(case: Case, estimate: Estimate) -> Saving:
     """Return an estimate with its shares, joules, grams and money; no more than the run used."""
-    cpu_s = _at_most(_as_run(estimate.cpu_s, case.cpu_s), case.cpu_s)
-    wall_s = _at_most(_as_run(estimate.wall_s, case.wall_s), case.wall_s)
+    cpu_s = _at_most(as_run(estimate.cpu_s, case.cpu_s), case.cpu_s)
+    wall_s = _at_most(as_run(estimate.wall_s, case.wall_s), case.wall_s)
     cpu_share = cpu_s.value / case.cpu_s if case.cpu_s > 0 else 0.0
     wall_share = wall_s.value / case.wall_s if case.wall_s > 0 else 0.0
     cost = case.account.footprint
@@ -80,7 +80,7 @@ def _worth(saving: Saving, *, allow_slower: bool) -> bool:
     return allow_slower or saving.wall_share >= -_LONGER
 
 
-def _as_run(figure: Figure, whole: float) -> Figure:
+def as_run(figure: Figure, whole: float) -> Figure:
     """Return a saving with the noise of the one run that it was seen in, which the next one has not.
 
     Saved and left part of the run each vary by themselves, so a share s is known to s (1 - s) sqrt(2) of their noise.
@@ -115,4 +115,4 @@ def _energy_share(case: Case, cost: Footprint, cpu_s: Figure, wall_s: Figure) ->
     return Figure(value, min(low, value), max(high, value), Basis.MODELLED, "counterfactual estimate")
 
 
-__all__ = ["LEAST_J", "LEAST_S", "LEAST_SHARE", "price", "rank"]
+__all__ = ["LEAST_J", "LEAST_S", "LEAST_SHARE", "as_run", "price", "rank"]

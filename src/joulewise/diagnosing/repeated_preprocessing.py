@@ -8,11 +8,12 @@ as the first, before which nothing had been trained.
 
 from __future__ import annotations
 
-from joulewise.diagnosing.case import Case, Estimate, about
+from joulewise.diagnosing.case import Case, Estimate, about, is_remedied
 from joulewise.vocabulary.finding import Cause, Remedy, RemedyKind
 from joulewise.vocabulary.observed import Preparation, ProcessView
 
 _PREPARING = ("fit_transform", "transform")
+HANDED_OUT = ("fit", "fit_transform")  # what remedies/fits.py keeps
 _ALIKE = (0.5, 1.6)
 
 
@@ -27,8 +28,11 @@ def _of(view: ProcessView) -> Estimate | None:
     for one in view.preparations:
         if one.method not in _PREPARING or one.calls < 2:
             continue
-        again = (one.calls - 1) / one.calls
+        handed_out = is_remedied(view, "cache", f"{one.estimator}.{one.method} ")
+        again = 0.0 if handed_out else (one.calls - 1) / one.calls
         before_s, before_cpu_s = _before(one)
+        if handed_out and not before_s:
+            continue
         cpu_s += again * one.cpu_s + before_cpu_s
         wall_s += again * one.wall_s + before_s
         sure_cpu_s += again * one.cpu_s
@@ -41,7 +45,7 @@ def _of(view: ProcessView) -> Estimate | None:
         about(cpu_s, max(sure_cpu_s, 0.85 * cpu_s), 1.1 * cpu_s),
         about(wall_s, 0.8 * wall_s, 1.15 * wall_s),
         f"{worst.estimator}.{worst.method} got the same {worst.rows} rows {worst.calls} times; making them took "
-        f"{worst.before_s / worst.calls:.2f} s each time",
+        f"{worst.before_s / worst.calls:.2f} s each time, the call {worst.wall_s / worst.calls:.2f} s",
         Remedy(
             RemedyKind.DIFF, "prepare the data once before the loop and hand the result to every experiment"
         ),
@@ -49,6 +53,13 @@ def _of(view: ProcessView) -> Estimate | None:
         view.process,
         f"{view.process}:preparation",
     )
+
+
+def can_be_handed_out(view: ProcessView) -> bool:
+    """Say whether most of the repetition is the estimators' own calls, which `cache` hands out; what came before stays."""
+    repeated = [p for p in view.preparations if p.method in _PREPARING and p.calls >= 2]
+    calls_s = sum(p.cpu_s * (p.calls - 1) / p.calls for p in repeated if p.method in HANDED_OUT)
+    return calls_s > sum(_before(p)[1] for p in repeated)
 
 
 def _before(one: Preparation) -> tuple[float, float]:

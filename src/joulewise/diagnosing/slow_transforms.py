@@ -10,7 +10,7 @@ If the same files are opened again for it, the cause is named `rereading_input`.
 
 from __future__ import annotations
 
-from joulewise.diagnosing.case import Case, Estimate, around
+from joulewise.diagnosing.case import Case, Estimate, around, is_remedied
 from joulewise.vocabulary.finding import Cause, Remedy, RemedyKind
 from joulewise.vocabulary.observed import LoaderView, Phase, ProcessView
 from joulewise.vocabulary.quantities import format_bytes
@@ -30,6 +30,8 @@ def _of(case: Case, view: ProcessView) -> Estimate | None:
     worst: LoaderView | None = None
     for loader in view.loaders:
         if not loader.items or loader.in_memory or loader.fetched <= loader.items:
+            continue
+        if is_remedied(view, "cache", f"{loader.dataset}: "):
             continue
         if loader.compared_items < _SURE or loader.same_items < loader.compared_items:
             continue

@@ -13,8 +13,9 @@ from math import ceil
 
 from joulewise.diagnosing.case import Case, epochs_made, step_wall_s, train_batch
 from joulewise.diagnosing.remedies import KNOBS
+from joulewise.diagnosing.repeated_preprocessing import HANDED_OUT, can_be_handed_out
 from joulewise.vocabulary.errors import UsageError
-from joulewise.vocabulary.finding import Finding
+from joulewise.vocabulary.finding import Cause, Finding
 from joulewise.vocabulary.observed import Phase, ProcessView
 from joulewise.vocabulary.quantities import format_si
 
@@ -82,8 +83,8 @@ def knobs_of(case: Case, findings: Sequence[Finding]) -> dict[str, str]:
     found = {
         name: values[name]
         for finding in findings
-        for name, knob in KNOBS.items()
-        if finding.cause in knob.causes and name in values
+        for name in KNOBS
+        if name in values and _settles(view, name, finding)
     }
     if found:
         return found
@@ -136,7 +137,7 @@ def plan_trial(
         batches = min(batches, max(4, trains.batches // trains.passes))
         steps = passes * batches
     plan = TrialPlan(
-        case, view, dict(knobs), {name: _promise(findings, name) for name in knobs}, steps, passes, batches, pairs,
+        case, view, dict(knobs), {name: _promise(view, findings, name) for name in knobs}, steps, passes, batches, pairs,
         start_s + steps * step_s, allowed_s,
     )  # fmt: skip
     _refuse_if_dear(plan, future_runs)
@@ -151,8 +152,15 @@ def _start_s(view: ProcessView) -> float:
     return view.phase(Phase.SETUP).wall_s + view.phase(Phase.IMPORT).wall_s
 
 
-def _promise(findings: Sequence[Finding], knob: str) -> Finding | None:
-    return next((f for f in findings if f.cause in KNOBS[knob].causes), None)
+def _promise(view: ProcessView, findings: Sequence[Finding], knob: str) -> Finding | None:
+    return next((f for f in findings if _settles(view, knob, f)), None)
+
+
+def _settles(view: ProcessView, knob: str, finding: Finding) -> bool:
+    """Say whether a knob is the remedy of a finding: `cache` keeps what estimators make, not what the program makes before."""
+    if finding.cause is Cause.REPEATED_PREPROCESSING and not can_be_handed_out(view):
+        return False
+    return finding.cause in KNOBS[knob].causes
 
 
 def _refuse_if_dear(plan: TrialPlan, future_runs: int) -> None:
@@ -192,6 +200,11 @@ def calls_made(view: ProcessView) -> int:
     return sum(p.calls for p in view.preparations)
 
 
+def most_equal(view: ProcessView) -> int:
+    """Return how often the fit was made that came most often with equal input and settings; 0 where nothing was fitted."""
+    return max((p.calls for p in view.preparations if p.method in HANDED_OUT), default=0)
+
+
 def calls_wall_s(view: ProcessView) -> float:
     """Return their wall seconds, with those directly before each call, in which its input was made."""
     return sum(p.wall_s + p.before_s for p in view.preparations)
@@ -219,24 +232,20 @@ def _plan_calls(
         )
     least = _CALLS
     if "cache" in knobs:
-        equal = max(
-            (p for p in view.preparations if p.method in ("fit", "fit_transform")),
-            key=lambda p: p.calls,
-            default=None,
-        )
-        if equal is None or equal.calls < _FITS:
+        equal = most_equal(view)
+        if equal < _FITS:
             raise UsageError(
                 f"{case.recording.run_id} makes no equal fit {_FITS} times, and of fewer a piece can show no saving; apply the remedy to a "
                 "whole run: joulewise run --with cache"
             )
-        least = max(least, ceil(made * _FITS / equal.calls))
+        least = max(least, ceil(made * _FITS / equal))
     start_s, call_s = _start_s(view), calls_wall_s(view) / made
     allowed_s = budget_s or max(_SHARE * case.wall_s, sides * (start_s + least * call_s))
     pairs = max(1, min(_MOST_PAIRS, int(allowed_s / (sides * (start_s + least * call_s)))))
     left_s = allowed_s / (sides * pairs) - start_s
     calls = min(made, max(least, int(min(left_s, _ENOUGH_S) / max(1e-9, call_s))))
     plan = TrialPlan(
-        case, view, dict(knobs), {name: _promise(findings, name) for name in knobs}, calls, 0, 0, pairs,
+        case, view, dict(knobs), {name: _promise(view, findings, name) for name in knobs}, calls, 0, 0, pairs,
         start_s + calls * call_s, allowed_s, by_calls=True,
     )  # fmt: skip
     _refuse_if_dear(plan, future_runs)

@@ -6,23 +6,29 @@ a single epoch: a curve needs points). Saved is what the others took, at their m
 An evaluation is a row of forward passes without gradient on the same number of items each time. What belongs to the
 training algorithm itself (a teacher, a target network, rollouts) also runs without gradient: it comes with every
 step, on batches like the training's own, or under such a name, and is left alone.
+
+Estimators that learn batch by batch (`partial_fit`) have no epochs that could be seen, but where the same batch comes again. There two
+scorings are kept for every so many trained rows as the scored set has (a training set is rarely half of the set that it is held
+against), ten at least. Other rows each time are answers or a test before training, and left alone.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 
-from joulewise.diagnosing.case import Case, Estimate, around, epochs_made, is_dependent, train_batch
+from joulewise.diagnosing.case import Case, Estimate, about, around, epochs_made, is_dependent, train_batch
 from joulewise.vocabulary.finding import Cause, Remedy, RemedyKind
 from joulewise.vocabulary.observed import Evaluation, Phase, ProcessView
 
 _CURVE_POINTS = 10
 _ENDS = 2.0  # batches, at most, that lie outside a row's first and last pass
+_LEAST_SCORES = 20
+_SCORES = ("score", "predict", "predict_proba", "decision_function")
 
 
 def estimate(case: Case) -> list[Estimate]:
-    """Return what evaluating once per epoch would have saved, for each training process."""
-    return [found for view in case.trainers if (found := _of(view))]
+    """Return what evaluating once per epoch would have saved, for each process that trains."""
+    return [found for view in case.views if (found := _of(view) if view.steps else _in_batches(view))]
 
 
 def most_made(view: ProcessView) -> tuple[int, Evaluation] | None:
@@ -98,6 +104,38 @@ def _of(view: ProcessView) -> Estimate | None:
             f"evaluate every {steps_between(view)} steps instead of every {every} (once per epoch)",
         ),
         "none to the weights; the curve has fewer points, and a best checkpoint is chosen from fewer",
+        view.process,
+        f"{view.process}:validation",
+    )
+
+
+def _in_batches(view: ProcessView) -> Estimate | None:
+    fits = [p for p in view.preparations if p.method == "partial_fit"]
+    scores = [p for p in view.preparations if p.method in _SCORES and p.calls >= _LEAST_SCORES]
+    if not fits or not scores:
+        return None
+    made = sum(p.calls for p in fits)
+    batches = max(made, view.phase(Phase.OPTIMISER).calls)  # the list of inputs is cut at its first hundreds
+    rows = batches * sum(p.rows * p.calls for p in fits) / made
+    cpu_s = wall_s = 0.0
+    for one in scores:
+        kept = max(_CURVE_POINTS, 2 * rows / max(1, one.rows), *(p.calls for p in fits))
+        saved = 1 - kept / one.calls
+        if saved > 0:
+            cpu_s += saved * one.cpu_s
+            wall_s += saved * one.wall_s
+    worst = max(scores, key=lambda p: p.cpu_s)
+    if cpu_s <= 0:
+        return None
+    return Estimate(
+        Cause.VALIDATION_TOO_OFTEN,
+        about(cpu_s, 0.8 * cpu_s, 1.1 * cpu_s),
+        about(wall_s, 0.8 * wall_s, 1.1 * wall_s),
+        f"the same {worst.rows} rows were scored {worst.calls} times while {worst.estimator} learnt from {rows:.0f} rows in {batches} batches",
+        Remedy(
+            RemedyKind.SETTING, f"score once for every {worst.rows} rows that are learnt, or once an epoch"
+        ),
+        "none to the model; the curve has fewer points, and a best model is chosen from fewer",
         view.process,
         f"{view.process}:validation",
     )

@@ -54,8 +54,8 @@ class Trial:
         self._step = self._in_pass = 0  # steps so far, and in this pass
         self._every = max(1, (batches if passes else steps) // _WINDOWS)
         self._kept: dict[
-            int, tuple[Any, list[Any]]
-        ] = {}  # by the sampler's id: the sampler, the batches of a pass
+            tuple[int, Any], tuple[Any, list[Any]]
+        ] = {}  # by data set and batch size: the batches of a pass
         self._calls = self._warm = 0  # of estimators
         self._open = self._trains = 0  # the data set passed over now, and the one that is trained on
 
@@ -102,7 +102,7 @@ class Trial:
             if not trains:
                 original_init(iterator, loader)
                 return
-            original_init(iterator, _Shadow(loader, _First(trial, loader._index_sampler)))  # noqa: SLF001
+            original_init(iterator, _Shadow(loader, _First(trial, loader)))
 
         @functools.wraps(original_next)
         def __next__(iterator: Any) -> Any:  # noqa: N807
@@ -117,11 +117,13 @@ class Trial:
         iterator_class.__init__ = __init__
         iterator_class.__next__ = __next__
 
-    def first(self, sampler: Any) -> list[Any]:
-        """Return the batches of every pass over a sampler: the first ones that it gave."""
-        if id(sampler) not in self._kept:
-            self._kept[id(sampler)] = (sampler, list(itertools.islice(iter(sampler), self.batches)))
-        return self._kept[id(sampler)][1]
+    def first(self, loader: Any) -> list[Any]:
+        """Return the batches of every pass over a data set: the first ones, though each pass may have a loader of its own."""
+        key = id(loader.dataset), loader.batch_size
+        if key not in self._kept:
+            sampler = loader._index_sampler  # noqa: SLF001 - what gives the batches
+            self._kept[key] = (loader.dataset, list(itertools.islice(iter(sampler), self.batches)))
+        return self._kept[key][1]
 
     def _stepped(self) -> None:
         self._step += 1
@@ -153,7 +155,9 @@ class Trial:
         self._open = dataset
         self._begun += 1
         self._in_pass = 0
-        self._mark = self._now() if self._begun > 1 else None
+        self._mark = None
+        if self._begun > 1:
+            self._open_window()
 
     def _pass_ends(self) -> None:
         if not self._in_pass:  # nothing was trained in it
@@ -165,28 +169,34 @@ class Trial:
 
     def _tell(self, kind: str) -> None:
         if self._mark is not None:
-            now = self._now()
+            clocks = _clocks()
+            now = self._counts(*clocks, _below_cpu_s())
             grown = [round(b - a, 6) for a, b in zip(self._mark, now)]  # noqa: B905 - Python 3.9
             self.hand.line.facts.add("trial", [kind, *grown[:-1], now[-1]])
-        self._mark = self._now()  # so that looking is in no window
+        self._open_window()
 
-    def _now(self) -> list[float]:
+    def _open_window(self) -> None:
+        """Count from here on. Looking at other processes takes as long as a short step: it is in no window."""
+        below_s = _below_cpu_s()
+        mark = self._counts(0.0, 0.0, below_s)
+        mark[2], own_s = _clocks()
+        mark[3] += own_s
+        self._mark = mark
+
+    def _counts(self, now: float, own_s: float, below_s: float) -> list[float]:
         """Return the counts so far: those of the facts, the last being the moment."""
         line, at = self.hand.line, self._at
         line.wake()
         page = line.page
         apart = () if self._calls else (at.VALIDATION, at.CHECKPOINT)  # a call is a call
-        wall_s = sum(page[at.WALL + kind] for kind in apart)
-        cpu_s = sum(page[at.CPU + kind] for kind in apart)
-        now = time.perf_counter()
         return [
             page[at.SAMPLES] + self._calls,
             page[at.STEPS] + self._calls,
             now,
-            _tree_cpu_s(),
+            own_s + below_s,
             page[at.EVALUATIONS],
-            wall_s,
-            cpu_s,
+            sum(page[at.WALL + kind] for kind in apart),
+            sum(page[at.CPU + kind] for kind in apart),
             now,
         ]
 
@@ -208,16 +218,16 @@ class Trial:
 
 
 class _First:
-    """A sampler that gives the first batches of another, the same in every pass."""
+    """A sampler that gives the first batches of a loader's own, the same in every pass."""
 
-    def __init__(self, trial: Trial, sampler: Any) -> None:
-        self._trial, self._sampler = trial, sampler
+    def __init__(self, trial: Trial, loader: Any) -> None:
+        self._trial, self._loader = trial, loader
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._trial.first(self._sampler))
+        return iter(self._trial.first(self._loader))
 
     def __len__(self) -> int:
-        return len(self._sampler)
+        return len(self._loader._index_sampler)  # noqa: SLF001
 
 
 class _Shadow:
@@ -234,15 +244,15 @@ class _Shadow:
         setattr(self._loader, name, value)
 
 
-def _tree_cpu_s() -> float:
-    """Return the CPU seconds of this process, of its children that have ended, and of those that live."""
+def _clocks() -> tuple[float, float]:
+    """Return the moment, and the CPU seconds of this process."""
+    return time.perf_counter(), time.process_time()
+
+
+def _below_cpu_s() -> float:
+    """Return the CPU seconds of this process's children, of those that have ended and of those that live."""
     times = os.times()
-    return (
-        time.process_time()
-        + times.children_user
-        + times.children_system
-        + sum(map(_cpu_s, _below(os.getpid())))
-    )
+    return times.children_user + times.children_system + sum(map(_cpu_s, _below(os.getpid())))
 
 
 def _below(pid: int) -> list[int]:

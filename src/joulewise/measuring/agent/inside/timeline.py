@@ -34,9 +34,8 @@ _LONG_GAP_S = 1e-3
 _LOOK_EVERY = 32
 STRIDE = 8  # calls that one timed call stands for
 _TIMED_EVERY_S = (16e-3, 256e-3)  # of a young loop, of an old one
-_AGE_SHARE = (
-    1 / 64
-)  # of its age is what lies between: as many samples in its first second as from the 4th to the 11th
+# of a loop's age is what lies between: its first second gives 40 samples, its eighth four
+_AGE_SHARE = 1 / 32
 _LONG_STEPS = 3.0  # a step that takes as long as so many stands for itself
 _SLACK_S = 1e-3
 _LIGHT = (at.IMPORT, at.LOGGING, at.CHECKPOINT)
@@ -96,7 +95,7 @@ class Timeline:
         self.kind = at.GAP
         self.last = at.SETUP
         self.skip = 0  # 1: in a forward pass, 2: in steps that are not timed
-        self.ticks = iter(range(0))  # how many steps are still to be left untimed: each takes one
+        self.ticks: Any = iter(range(0))  # how many steps are still to be left untimed: each takes one
         self._quiet = 0  # how many there were of them
         self.usual: Any = None  # while steps are untimed: the optimiser that makes them
         self.step = 0
@@ -184,17 +183,23 @@ class Timeline:
         self.step += 1
         self.weight = 1
         page[at.STEPS] += 1
-        if self.step - self._look_step >= _LOOK_EVERY:
+        if self.step - self._look_step >= _LOOK_EVERY or not self._loop_s:
             self._look()
-        if self.stride > 1:
-            self._sample()
-            self._sleep()
+        if self.stride == 1:
+            return
+        if self._snapshot is None:  # what was timed of this step was not the whole of it
+            self._take_snapshot()
+            return
+        self._sample(self._snapshot)
+        self._sleep()
 
     def _look(self) -> None:
         """See how fast steps are made, and how many may go by untimed."""
         now = clock()
         if not self._loop_s:
-            self._loop_s = self._look_s
+            self._loop_s = self._look_s = now
+            self._look_step = self.step
+            return
         took_s = (now - self._look_s) / (self.step - self._look_step)
         self.step_s = self.step_s or took_s
         soon, late = _TIMED_EVERY_S
@@ -202,12 +207,16 @@ class Timeline:
         self.stride = max(1, int(every_s / max(1e-9, took_s)))
         self._look_s, self._look_step = now, self.step
 
-    def _sample(self) -> None:
-        """Take in a step that was timed while others were not; a far longer one stands for itself."""
-        if self._snapshot is None:
-            return
+    def _take_snapshot(self) -> None:
+        """Remember how the account stands before a step that is a sample."""
         page = self.page
-        grown = [page[WALL + phase] - before for phase, before in zip(_LOOP, self._snapshot)]  # noqa: B905 - Python 3.9
+        self._snapshot = [page[WALL + phase] for phase in _LOOP]
+        self._snapshot += (page[CALLS + at.FORWARD], page[CALLS + at.BACKWARD])
+
+    def _sample(self, snapshot: list[float]) -> None:
+        """Take in a step that was timed while others were not; a far longer one stands for itself."""
+        page = self.page
+        grown = [page[WALL + phase] - before for phase, before in zip(_LOOP, snapshot)]  # noqa: B905 - Python 3.9
         if not self.regular:
             grown[_LOOP.index(at.VALIDATION)] = 0.0
         took_s = sum(grown)
@@ -219,7 +228,7 @@ class Timeline:
         for phase, seconds in zip(_LOOP, grown):  # noqa: B905
             page[at.SAMPLED + phase] += seconds
         for n, phase in enumerate((at.FORWARD, at.BACKWARD)):
-            page[at.SAMPLED_CALLS + phase] += page[CALLS + phase] - self._snapshot[len(_LOOP) + n]
+            page[at.SAMPLED_CALLS + phase] += page[CALLS + phase] - snapshot[len(_LOOP) + n]
 
     def wake(self, more: int = 0) -> None:
         """Time again what happens, after `more` steps that took no tick; for whatever is no ordinary step."""
@@ -234,12 +243,9 @@ class Timeline:
         page[SINCE] = now
         page[WALL + at.OTHER] += elapsed
         page[CURRENT] = self.kind = UNSAMPLED
-        self._draw = (
-            self._draw * 1103515245 + 12345
-        ) & 0x7FFFFFFF  # ISO C's own example: no module is needed
-        self._quiet = (
-            (self._draw >> 8) % (2 * self.stride - 3) if self.stride > 2 else 0
-        )  # in the mean, stride - 2
+        # random numbers as in ISO C's own example, which needs no module; in the mean it is stride - 2
+        self._draw = (self._draw * 1103515245 + 12345) & 0x7FFFFFFF
+        self._quiet = (self._draw >> 8) % (2 * self.stride - 3) if self.stride > 2 else 0
         self.ticks = iter(range(self._quiet))
         self.apart_s = 0.0
         self.skip = UNTIMED
@@ -280,9 +286,10 @@ class Timeline:
             page[at.UNSAMPLED_STEPS] += count
         if self.woken is not None:
             self.woken(count)
-        self._snapshot = [page[WALL + phase] for phase in _LOOP]
-        self._snapshot += (page[CALLS + at.FORWARD], page[CALLS + at.BACKWARD])
         page[CURRENT] = self.kind = kind
+        self._snapshot = None
+        if more:
+            self._take_snapshot()
         if now > self.facts.due_s:
             self.tell(now)
         return GAP
@@ -331,7 +338,7 @@ class Timeline:
             page[at.CPU + phase] += used
             return elapsed
         delay_s = run_delay_s()
-        waited -= min(waited, delay_s - page[at.DELAY_AT])  # it had no core: that is no waiting
+        waited -= min(waited, float(delay_s - page[at.DELAY_AT]))  # it had no core: that is no waiting
         page[at.DELAY_AT] = delay_s
         own = min(own, used)
         page[at.CPU + phase] += own

@@ -77,7 +77,8 @@ def wrap_loaders(hooks: TorchHooks, module: Any, fetching: Fetching) -> None:
             page[slot + at.WAIT] += page[at.SINCE] - began_s
             page[slot + at.FIRST_WAIT] += page[at.SINCE] - began_s
             mark = iterator.__dict__  # our marks on their iterator
-            mark["_joulewise"], mark["_joulewise_loop"] = slot, Loop(iterator, slot, self.batch_size)
+            size = self.batch_size if isinstance(self.batch_size, int) else None
+            mark["_joulewise"], mark["_joulewise_loop"] = slot, Loop(iterator, slot, size)
             mark["_joulewise_first"], mark["_joulewise_size"] = True, None
         return iterator
 
@@ -93,11 +94,9 @@ def wrap_loaders(hooks: TorchHooks, module: Any, fetching: Fetching) -> None:
                 raise
             finally:
                 waited_s = clock() - began_s
-                if waited_s > line.long_s() and get_ident() == line.main and line.skip == UNTIMED:
+                if waited_s > line.long_s() and get_ident() == line.main and "_joulewise" in self.__dict__:
                     line.apart(at.DATA, waited_s)
-                    line.page[getattr(self, "_joulewise", 0) + at.WAIT] += waited_s * hasattr(
-                        self, "_joulewise"
-                    )
+                    line.page[self._joulewise + at.WAIT] += waited_s
         slot = getattr(self, "_joulewise", None)
         if slot is None or get_ident() != line.main or line.skip == 1:
             return original_next(self)

@@ -77,7 +77,9 @@ class TorchHooks:
         self.usual: Any = None
         self.backs: list[int] = []  # since the last step: the batch of each pass back
         self.delivered = 0.0  # batches of the training's loader that no step has used
-        self.at_steps = self.batches = 0  # steps that were timed, and the batches in them
+        self.at_steps = self.batches = self.given = (
+            0  # steps that were timed, batches in them, what loaders gave for them
+        )
         self.seen_in_step = False
         self.evaluated_steps = 0  # one after another, in each of which something was passed without gradient
         self.time_backward()
@@ -321,7 +323,9 @@ class TorchHooks:
 
     def _delivered(self, loop: Loop, sizes: list[int]) -> tuple[float, list[int]]:
         """Return what is left of a loader's batches after a step with these, and those of them that are new."""
-        there = self.delivered + loop.take(self.line.page)
+        new = loop.take(self.line.page)
+        self.given += new
+        there = self.delivered + new
         if loop.batch_size and sum(sizes) <= there * loop.batch_size:
             return there - -(-sum(sizes) // loop.batch_size), sizes
         sizes = sizes[: max(int(there), 0)]
@@ -331,14 +335,14 @@ class TorchHooks:
         """Take the hooks off while steps go by untimed; returns the optimiser that makes them."""
         self.leave_backward()
         if self.loops is not None:
-            self.loops.sleep()
+            self.safely(self.loops.sleep)
         return self.usual
 
     def woken(self, count: int) -> None:
         """Put the hooks on again, and take in that so many steps went by untimed."""
         self.time_backward()
         if self.loops is not None:
-            self.loops.wake()
+            self.safely(self.loops.wake)
         if not count:
             return
         page = self.line.page
@@ -362,8 +366,11 @@ class TorchHooks:
         if loop is not None:
             delivered = loop.take(page)
             page[at.CALLS + at.DATA] += delivered
-            if self.batches == self.at_steps:
-                batches = min(delivered, batches + 1)  # exactly
+            if self.batches == self.at_steps:  # one a step: that of a step under way is for the next look
+                batches = min(delivered, count)
+                self.delivered = min(1.0, self.delivered + delivered - batches)
+            elif self.given:
+                batches = round(delivered * self.batches / self.given)
         if self.sizes and batches:
             self.count_batch(max(self.sizes, key=lambda size: page[self.sizes[size] + 1]), batches)
 

@@ -34,6 +34,18 @@ def attach(line: Timeline, torch: Any) -> TorchHooks:
     return hooks
 
 
+def _uncompiled(torch: Any, call: Any) -> Any:
+    """Tell PyTorch's compiler to leave a function's frame as it is, as it leaves the one that we stand in for."""
+    compiler = getattr(getattr(torch._C, "_dynamo", None), "eval_frame", None)  # noqa: SLF001 - it compiles by code object
+    if hasattr(compiler, "skip_code"):  # before PyTorch 2.6
+        compiler.skip_code(call.__code__)
+    elif hasattr(compiler, "set_code_exec_strategy"):
+        action = compiler._FrameAction  # noqa: SLF001
+        strategy = compiler._FrameExecStrategy(action.SKIP, action.DEFAULT)  # noqa: SLF001 - this frame, not what it calls
+        compiler.set_code_exec_strategy(call.__code__, strategy)
+    return call
+
+
 def _size(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
     """Return the first dimension of the first tensor among the arguments; 0 if there is none."""
     try:
@@ -67,13 +79,14 @@ def _wrap_module(hooks: TorchHooks, torch: Any) -> None:
 
     @functools.wraps(original)
     def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
-        if known and line.skip and self._compiled_call_impl is None:
+        if known and line.skip:
+            run = self._call_impl if self._compiled_call_impl is None else self._compiled_call_impl
             if line.skip != UNTIMED:
-                return self._call_impl(*args, **kwargs)
+                return run(*args, **kwargs)
             if (grad_on() or line.regular) and get_ident() == line.main:
-                line.skip = 1  # what this calls is its own
+                line.skip = 1  # what this calls is its own; and a compiler, which reads it, finds it as in timed steps
                 try:
-                    return self._call_impl(*args, **kwargs)
+                    return run(*args, **kwargs)
                 finally:
                     if line.kind == at.UNSAMPLED:
                         line.skip = UNTIMED
@@ -109,7 +122,7 @@ def _wrap_module(hooks: TorchHooks, torch: Any) -> None:
                 hooks.model_known = True
                 hooks.safely(hooks.know_model, self)
 
-    module.__call__ = __call__
+    module.__call__ = _uncompiled(torch, __call__)
     train = module.train
 
     @functools.wraps(train)
@@ -118,7 +131,7 @@ def _wrap_module(hooks: TorchHooks, torch: Any) -> None:
             line.wake()
         return train(self, mode)
 
-    module.train = train_or_evaluate
+    module.train = _uncompiled(torch, train_or_evaluate)
 
 
 def _wrap_backward(hooks: TorchHooks, torch: Any) -> None:
@@ -150,6 +163,7 @@ def _wrap_backward(hooks: TorchHooks, torch: Any) -> None:
         if autograd.backward is there:  # not if the program has put its own in this place
             autograd.backward = ours
 
+    _uncompiled(torch, backward)
     hooks.time_backward = functools.partial(exchange, original, backward)
     hooks.leave_backward = functools.partial(exchange, backward, original)
     hooks.time_backward()
@@ -210,8 +224,8 @@ def _wrap_optimisers(hooks: TorchHooks) -> None:
         hooks.stepped(optimiser)
         line.stepped()
 
-    module.register_optimizer_step_pre_hook(before_step)
-    module.register_optimizer_step_post_hook(after_step)
+    module.register_optimizer_step_pre_hook(_uncompiled(hooks.torch, before_step))
+    module.register_optimizer_step_post_hook(_uncompiled(hooks.torch, after_step))
     schedulers = sys.modules.get("torch.optim.lr_scheduler")
     if schedulers is None:
         return

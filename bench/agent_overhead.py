@@ -7,7 +7,7 @@ so that neighbours on the machine meet both alike. A block is one pass of a `Lin
 DataLoader, with backward and SGD. What counts is the median over pairs of blocks of the difference in the thread's own CPU
 time, with its quartiles: wall time on a busy machine is that of its neighbours; their caches cost CPU time, too, so the
 difference of the 10th percentiles stands beside it. Rows: the cheapest step there is, every one timed; the same, some timed;
-a step of 10 ms; the agent's own calls without torch.
+a step of 10 ms, early and late (the default's 1,000 of them on each side take 40 s); the agent's own calls without torch.
 
 A step of 10 ms finds the caches full of the work's own data. So its four parts each sweep through 16 MB for 2.5 ms before
 the hooks' turn comes. The sweeps are timed by themselves, within the loop, on both sides: what they take varies by more than
@@ -85,9 +85,12 @@ def slow_block_s(
 
 
 def compare(
-    count: int, block: int, *, every: bool = False, sweep: Sweep | None = None
+    count: int, block: int, *, every: bool = False, sweep: Sweep | None = None, age_s: float = 0.0
 ) -> dict[str, float | list[float]]:
-    """Return what plain and hooked steps cost in CPU time, in microseconds; `every`: all of them are timed."""
+    """Return what plain and hooked steps cost in CPU time, in microseconds; `every`: all of them are timed.
+
+    `age_s`: how old the loop says it is: the samples of an old one are rarer.
+    """
     timeline._LOOK_EVERY = 10**9 if every else 32
     loader = DataLoader(TensorDataset(torch.zeros(block, 1)), batch_size=1)
     net = nn.Linear(1, 1)
@@ -114,6 +117,8 @@ def compare(
                 if hooked:
                     line.wake()  # the plain block was no time of these steps
                     line._look_s, line._look_step = timeline.clock(), line.step
+                    if age_s and line._loop_s:
+                        line._loop_s = timeline.clock() - age_s
                     registered._global_optimizer_pre_hooks.update(hooked_before)
                     registered._global_optimizer_post_hooks.update(hooked_after)
                 if sweep is None:
@@ -157,14 +162,15 @@ def own_calls(count: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--steps", type=int, default=100_000)
-    parser.add_argument("--slow-steps", type=int, default=10_000)
+    parser.add_argument("--slow-steps", type=int, default=1000)
     parser.add_argument("--block", type=int, default=250)
     options = parser.parse_args()
     torch.set_num_threads(1)
     result = {
         "every step timed": compare(options.steps // 5, options.block, every=True),
         "some steps timed": compare(options.steps, options.block),
-        "steps of 10 ms": compare(options.slow_steps, 50, sweep=Sweep(2.5e-3)),
+        "steps of 10 ms, of a young loop": compare(options.slow_steps, 50, sweep=Sweep(2.5e-3)),
+        "steps of 10 ms, after a minute": compare(options.slow_steps, 50, sweep=Sweep(2.5e-3), age_s=60.0),
         "enter and leave, us": own_calls(options.steps),
     }
     print(json.dumps(result, indent=2))

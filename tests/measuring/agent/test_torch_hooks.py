@@ -286,3 +286,24 @@ loop(torch.compile(lambda x: b(x).pow(2).mean(), backend="eager", fullgraph=True
     assert (ran.code, ran.out) == (0, alone(code, tmp_path).stdout)
     assert ran.view.steps == 600
     assert ran.view.batch_sizes == {64: 600}
+
+
+def test_torchrun(tmp_path: Path):
+    """Processes that torchrun starts train together as alone, and each has a view with its steps and its world."""
+    pytest.importorskip("torch.distributed.run")
+    (tmp_path / "worker.py").write_text(
+        "import torch\nfrom torch import nn, distributed\ndistributed.init_process_group('gloo')\ntorch.manual_seed(0)\n"
+        "net = nn.parallel.DistributedDataParallel(nn.Linear(4, 1))\nopt = torch.optim.SGD(net.parameters(), lr=0.1)\n"
+        "for n in range(60):\n    net(torch.ones(8, 4)).mean().backward(); opt.step(); opt.zero_grad()\n"
+        "distributed.destroy_process_group()\n"
+    )
+    code = (
+        "import subprocess, sys\nsys.exit(subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--standalone', "
+        "'--nproc-per-node=2', 'worker.py']).returncode)"
+    )
+    ran = run(code, tmp_path)
+    trained = [v for v in ran.views if v.steps]
+
+    assert ran.code == 0, ran.err
+    assert [(v.steps, v.batch_sizes, v.world) for v in trained] == [(60, {8: 60}, 2)] * 2
+    assert all(v.faults == () for v in trained)

@@ -52,7 +52,7 @@ def call(line: Timeline, clocks: Clocks, kind: int, seconds: float, threads: int
 
 
 def wall(line: Timeline, kind: int) -> float:
-    return line.page[at.WALL + kind]
+    return float(line.page[at.WALL + kind])
 
 
 def test_every_second_has_a_phase(line: Timeline, clocks: Clocks):

@@ -36,7 +36,7 @@ def attach(line: Timeline, torch: Any) -> TorchHooks:
 
 def _uncompiled(torch: Any, call: Any) -> Any:
     """Tell PyTorch's compiler to leave a function's frame as it is, as it leaves the one that we stand in for."""
-    compiler = getattr(getattr(torch._C, "_dynamo", None), "eval_frame", None)  # noqa: SLF001 - it compiles by code object
+    compiler: Any = getattr(getattr(torch._C, "_dynamo", None), "eval_frame", None)  # noqa: SLF001 - it compiles by code object
     if hasattr(compiler, "skip_code"):  # before PyTorch 2.6
         compiler.skip_code(call.__code__)
     elif hasattr(compiler, "set_code_exec_strategy"):

@@ -161,7 +161,10 @@ def test_gradients_that_are_added_up(views: dict[str, ProcessView]):
     assert (view.steps, view.batch_sizes, view.samples) == (64, {8: 256}, 2048)
     assert view.phase(Phase.BACKWARD).calls == view.phase(Phase.FORWARD).calls == 256
     assert view.phase(Phase.OPTIMISER).calls == 64
-    assert view.loaders[0].batches == view.phase(Phase.DATA).calls - 8 == 256  # and its eight beginnings
+    assert view.loaders[0].batches == 256
+    assert (
+        264 <= view.phase(Phase.DATA).calls <= 272
+    )  # and the beginnings of eight passes, and their ends where they are timed
 
 
 def test_parts_of_a_batch(views: dict[str, ProcessView]):

@@ -80,6 +80,17 @@ def test_untimed_steps_are_shared_out():
     assert found.sampled_share == pytest.approx(0.7)
 
 
+def test_calls_of_untimed_steps():
+    """A step that adds up the gradients of four batches goes forward four times, timed or not; one under way is shared out too."""
+    found = view(
+        {"steps": 80, "phases": {"forward": [40, 1.0, 1.0, 0], "optimiser": [10, 1.0, 1.0, 0]}, "sampled": {"forward": 0.5, "optimiser": 0.5},
+         "sampled_calls": {"forward": 4.0}, "unsampled": [70, 7.5, 7.5], "open": ["unsampled", 0.5, 0.5, 0.5]}
+    )  # fmt: skip
+
+    assert walls(found) == pytest.approx({"forward": 5.0, "optimiser": 5.0})
+    assert (found.phase("forward").calls, found.phase("optimiser").calls) == (320, 80)
+
+
 def test_idle_after_finish():
     """A pause at the end, after the work, is idle; where nothing had begun it is waiting."""
     work = {"forward": [1, 4.0, 4.0, 0]}

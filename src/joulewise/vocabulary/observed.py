@@ -10,8 +10,8 @@ How each thing is known
                   within one evaluation is `validation`; anything else is `other`, and its part without CPU time of
                   the main thread is `waiting`. `setup` ends at the first hooked call. `unknown` is what is missing
                   to the life of the process. The phases add up to `duration_s`.
-    wall_s        monotonic clock, exact to a microsecond per call; beyond 1,000 steps a second one step in several is
-                  timed and the rest is shared out alike (`sampled_share` says how much).
+    wall_s        monotonic clock, exact to a microsecond per call. Of a loop's first steps all are timed, then one every 16
+                  to 256 ms, and the rest is shared out alike (`sampled_share` says how much); what is no step is always timed.
     cpu_s         CPU clock of the whole process (all its threads), read at hooks that are at least a millisecond apart; what
                   lies between two readings goes to the phase of the later one.
     tail          What follows the last hooked call stands in `other` (and `waiting`) as well as apart in `tail_wall_s` and
@@ -50,7 +50,7 @@ from typing import Any
 from joulewise.vocabulary.recording import Recording
 
 _IDLE_S = 1.0  # a shorter pause at the end is none
-_A_STEP_S = 0.05  # steps that are not timed are faster than a millisecond
+_A_STEP_S = 0.6  # so long may steps go by untimed: twice a quarter of a second, and a step
 
 
 class Phase(StrEnum):
@@ -445,8 +445,12 @@ def _share_out(
 ) -> None:
     """Share the time of the steps that were not timed out over the phases of those that were."""
     count, rest_s, rest_cpu_s = page["unsampled"]
+    each = page.get("sampled_calls", {})  # gradients may be added up over several passes
     for phase in (Phase.FORWARD, Phase.BACKWARD, Phase.OPTIMISER):
-        calls[phase] += int(count) if calls[phase] else 0
+        calls[phase] += round(count * each.get(phase, 1)) if calls[phase] else 0
+    name, open_s, open_cpu_s, _ = page["open"]
+    if name == "unsampled" and open_s < _A_STEP_S:
+        rest_s, rest_cpu_s = rest_s + open_s, rest_cpu_s + open_cpu_s
     timed = {Phase(name): float(seconds) for name, seconds in page["sampled"].items()}
     whole = sum(timed.values())
     if rest_s <= 0:
@@ -463,8 +467,8 @@ def _close(
 ) -> None:
     """Add the phase in which the process was last seen, until its end; a pause after the work is idle, not waiting."""
     name, open_s, open_cpu_s, own_s = page["open"]
-    if name == "unsampled" and open_s < _A_STEP_S:
-        name = "other"
+    if name == "unsampled" and open_s < _A_STEP_S:  # shared out
+        return
     if name not in ("gap", "unsampled"):
         phase = Phase(name)
         wall[phase] += open_s

@@ -277,3 +277,19 @@ if __name__ == "__main__":
     ran = run(code, tmp_path, options=["--with", "threads=2"], python=["-u"])
 
     assert (ran.code, ran.out, ran.err) == (0, "2\n2\n2\n", "")
+
+
+def test_fork_server(tmp_path: Path):
+    """A fork server's children, which no program forks itself, do their work and are seen."""
+    code = """
+import multiprocessing
+def work(n): return sum(i * i for i in range(n))
+if __name__ == "__main__":
+    with multiprocessing.get_context("forkserver").Pool(2) as pool: print(pool.map(work, [200_000] * 4)[0])
+"""
+    ran = run(code, tmp_path)
+
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out == alone(code, tmp_path).stdout
+    assert sum(v.kind == "fork" for v in ran.views) >= 2
+    assert all(v.accounted_share > 0.95 for v in ran.views)

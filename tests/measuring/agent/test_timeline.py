@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import struct
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def call(line: Timeline, clocks: Clocks, kind: int, seconds: float, threads: int
 
 
 def wall(line: Timeline, kind: int) -> float:
-    return line.page[at.WALL + kind]
+    return float(line.page[at.WALL + kind])
 
 
 def test_every_second_has_a_phase(line: Timeline, clocks: Clocks):
@@ -124,7 +125,7 @@ def test_nested_calls(line: Timeline, clocks: Clocks):
 
 
 def test_fast_steps_are_sampled(line: Timeline, clocks: Clocks):
-    """Beyond a thousand steps a second one every 16 ms is timed, of 5,000 one in 80; all are counted, no time is lost."""
+    """In a young loop one step every 16 ms is timed, of 5,000 a second one in 80; all are counted, no time is lost."""
     for _ in range(1000):
         call(line, clocks, at.FORWARD, 1e-4) if not line.skip else clocks.work(1e-4)
         call(line, clocks, at.OPTIMISER, 1e-4) if not line.skip else clocks.work(1e-4)
@@ -139,12 +140,86 @@ def test_fast_steps_are_sampled(line: Timeline, clocks: Clocks):
 
 
 def test_slow_steps_are_all_timed(line: Timeline, clocks: Clocks):
-    """At a hundred steps a second every step is timed."""
+    """At two steps a second every step is timed."""
     for _ in range(200):
-        call(line, clocks, at.OPTIMISER, 0.01)
+        call(line, clocks, at.OPTIMISER, 0.5)
         line.stepped()
 
     assert line.page[at.UNSAMPLED_STEPS] == 0
+
+
+def test_a_loop_of_hours(line: Timeline, clocks: Clocks):
+    """The older a loop is, the rarer are its samples: four a second at last, at distances that no period shares."""
+    taken = []
+    for step in range(20_000):
+        if not line.skip:
+            taken.append(step)
+            call(line, clocks, at.OPTIMISER, 0.01)
+        else:
+            clocks.work(0.01)
+        line.stepped()
+    apart = [b - a for a, b in itertools.pairwise(taken[-200:])]
+
+    assert taken[:33] == list(range(33))
+    assert sum(apart) / len(apart) == pytest.approx(25, rel=0.15)
+    assert len(set(apart)) > 20
+    assert line.step == 20_000 or line.so_far() == 20_000
+
+
+def run_steps(line: Timeline, clocks: Clocks, count: int) -> None:
+    """Make steps of a millisecond, half of it in a hooked call."""
+    for _ in range(count):
+        clocks.work(5e-4)
+        if line.skip:
+            clocks.work(5e-4)
+        else:
+            call(line, clocks, at.OPTIMISER, 5e-4)
+        line.stepped()
+
+
+def test_what_is_no_step(line: Timeline, clocks: Clocks):
+    """What comes among untimed steps and is longer than they are is other work, or waiting, and not shared out as theirs."""
+    run_steps(line, clocks, 100)
+    clocks.work(1.0)
+    clocks.sleep(2.0)
+    run_steps(line, clocks, 100)
+    line.wake()
+    page = line.page
+
+    assert page[at.UNSAMPLED_WALL] < 0.2
+    assert page[at.WALL + at.WAITING] == pytest.approx(2.0, rel=0.01)
+    assert page[at.WALL + at.OTHER] == pytest.approx(1.0, rel=0.1)
+    assert page[at.UNSAMPLED_WALL] + sum(page[at.WALL : at.WALL + 16]) == pytest.approx(clocks.wall - 1000.0)
+
+
+def test_a_long_wait_tells_itself(line: Timeline, clocks: Clocks):
+    """A wait for data among untimed steps is data, and takes nothing of what the steps took."""
+    run_steps(line, clocks, 100)
+    while line.skip != timeline.UNTIMED:
+        run_steps(line, clocks, 1)
+    clocks.sleep(0.5)
+    line.apart(at.DATA, 0.5)
+    line.wake()
+
+    assert wall(line, at.DATA) == pytest.approx(0.5)
+    assert line.page[at.UNSAMPLED_WALL] < 0.2
+
+
+def test_a_step_woken_in_its_middle_is_no_sample(line: Timeline, clocks: Clocks):
+    """What wakes us within a step leaves the rest of it timed, and the next one is the sample."""
+    run_steps(line, clocks, 100)
+    while line.skip != timeline.UNTIMED:
+        run_steps(line, clocks, 1)
+    clocks.work(9e-4)
+    line.wake()
+    sampled = line.page[at.SAMPLED_STEPS]
+    call(line, clocks, at.OPTIMISER, 1e-4)
+    line.stepped()
+
+    assert line.page[at.SAMPLED_STEPS] == sampled
+    assert not line.skip
+    run_steps(line, clocks, 1)
+    assert line.page[at.SAMPLED_STEPS] == sampled + 1
 
 
 def test_page_tells_where_the_process_is(line: Timeline, clocks: Clocks, tmp_path: Path):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from joulewise.vocabulary.observed import Phase, ProcessView
-from tests.measuring.agent.running import run
+from tests.measuring.agent.running import alone, run
 
 pytestmark = [
     pytest.mark.slow,
@@ -261,3 +261,49 @@ print(waiting, hasattr(_MapDatasetFetcher.fetch, "__wrapped__"), all(seen), "fet
     assert loader.batches == 8
     assert loader.fetched >= 64  # of quick items one batch in eight is timed, and stands for the others
     assert loader.fetch_s > 0
+
+
+def test_compiled_training(tmp_path: Path):
+    """A model, a function and a module in place, each compiled and trained: as many graphs as alone, and every step counted."""
+    code = """
+import torch
+from torch import nn
+import torch._dynamo.utils as utils
+torch.set_num_threads(1)
+x = torch.randn(64, 8)
+def network(): return nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 1))
+def loop(step, net):
+    opt = torch.optim.SGD(net.parameters(), lr=0.01)
+    for n in range(200): step(x).backward(); opt.step(); opt.zero_grad()
+    print(utils.counters["stats"]["unique_graphs"], sum(utils.counters["graph_break"].values()))
+a, b, c = network(), network(), network()
+c.compile(backend="eager"); loop(lambda x: c(x).pow(2).mean(), c)
+fast = torch.compile(a, backend="eager"); loop(lambda x: fast(x).pow(2).mean(), a)
+loop(torch.compile(lambda x: b(x).pow(2).mean(), backend="eager", fullgraph=True), b)
+"""
+    ran = run(code, tmp_path)
+
+    assert (ran.code, ran.out) == (0, alone(code, tmp_path).stdout)
+    assert ran.view.steps == 600
+    assert ran.view.batch_sizes == {64: 600}
+
+
+def test_torchrun(tmp_path: Path):
+    """Processes that torchrun starts train together as alone, and each has a view with its steps and its world."""
+    pytest.importorskip("torch.distributed.run")
+    (tmp_path / "worker.py").write_text(
+        "import torch\nfrom torch import nn, distributed\ndistributed.init_process_group('gloo')\ntorch.manual_seed(0)\n"
+        "net = nn.parallel.DistributedDataParallel(nn.Linear(4, 1))\nopt = torch.optim.SGD(net.parameters(), lr=0.1)\n"
+        "for n in range(60):\n    net(torch.ones(8, 4)).mean().backward(); opt.step(); opt.zero_grad()\n"
+        "distributed.destroy_process_group()\n"
+    )
+    code = (
+        "import subprocess, sys\nsys.exit(subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--standalone', "
+        "'--nproc-per-node=2', 'worker.py']).returncode)"
+    )
+    ran = run(code, tmp_path)
+    trained = [v for v in ran.views if v.steps]
+
+    assert ran.code == 0, ran.err
+    assert [(v.steps, v.batch_sizes, v.world) for v in trained] == [(60, {8: 60}, 2)] * 2
+    assert all(v.faults == () for v in trained)

@@ -243,6 +243,8 @@ def _numbers(
         },
         "unsampled": [int(page[at.UNSAMPLED_STEPS]), round(page[at.UNSAMPLED_WALL], 6), round(page[at.UNSAMPLED_CPU], 6)],
         "sampled": {p: round(page[at.SAMPLED + n], 6) for n, p in enumerate(at.PHASES) if page[at.SAMPLED + n] > 0},
+        "sampled_calls": {at.PHASES[n]: page[at.SAMPLED_CALLS + n] / page[at.SAMPLED_STEPS]
+                          for n in (at.FORWARD, at.BACKWARD) if page[at.SAMPLED_STEPS]},
         "steps": int(page[at.STEPS]),
         "samples": int(page[at.SAMPLES]),
         "evaluations": int(page[at.EVALUATIONS]),

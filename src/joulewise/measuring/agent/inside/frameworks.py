@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import layout as at
-from .timeline import Timeline, clock
+from .timeline import UNTIMED, Timeline, clock
 
 _NO_METRICS = ("runtime", "per_second", "total_flos", "epoch", "step")
 
@@ -58,7 +58,7 @@ class Frameworks:
         number = float(epoch) if isinstance(epoch, (int, float)) else None
         if kept and (number, kept) != self._told:  # a validation at an epoch's end is told by both
             self._told = (number, kept)
-            self._line.facts.add("curve", [clock(), self._line.step + self._line.skipped, number, kept])
+            self._line.facts.add("curve", [clock(), self._line.so_far(), number, kept])
 
     def _safely(self, learn: Callable[..., Any], *values: Any) -> None:
         try:
@@ -224,7 +224,7 @@ class Frameworks:
             def begins(*_: Any) -> None:  # on PyTorch its own hooks tell the parts of a step
                 if (
                     self._torch() is None
-                    and line.skip != 2
+                    and line.skip != UNTIMED
                     and self._before is None
                     and get_ident() == line.main
                 ):

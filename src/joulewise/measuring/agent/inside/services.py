@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-_COPY_S = 5e-3
 _MADE = {  # module: what is called once a request
     "uvicorn.protocols.http.h11_impl": ("RequestResponseCycle", "__init__"),
     "uvicorn.protocols.http.httptools_impl": ("RequestResponseCycle", "__init__"),
@@ -29,7 +28,6 @@ class Services:
 
     def __init__(self, line: Timeline) -> None:
         self._line = line
-        self._copied_s = 0.0
 
     def watched(self, name: str) -> Callable[[Any], None] | None:
         """Return what is to be done with a module, if it is a server's."""
@@ -53,6 +51,5 @@ class Services:
         line = self._line
         line.page[at.REQUESTS] += 1
         now = clock()
-        if now - self._copied_s > _COPY_S:
-            self._copied_s = now
-            line.copy(now)
+        if now > line.facts.due_s:
+            line.tell(now)

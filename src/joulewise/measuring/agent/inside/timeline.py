@@ -4,12 +4,12 @@ Between `enter` and `leave` it is in the phase of the call; between two calls it
 next call comes, by both of its ends (`_GAPS`); what the thread slept of it is waiting, what it lacked a core is not. The page always tells the phase and since when, so that a reader
 can close the account at any time: nothing is done at exit.
 
-The numbers are kept in a list, which is cheap to add to, and copied to the page when they are 5 ms old; only what a
-reader must know at any moment, the phase and its begin, is written there at once.
+The numbers are added to on the page itself: beside a step of real work every object that is touched has to be fetched anew.
+CPU clocks are system calls (a microsecond, seven with a cold cache): they are read where the last reading is a millisecond old.
 
-CPU clocks are system calls (half a microsecond, and two with a cold cache): they are read where the last reading is a millisecond old.
-
-Beyond 1,000 steps a second one step every 16 ms is timed. The others are counted, and their time is told as a whole.
+Steps stand for one another: at first all are timed, then one every 16 ms, later every quarter of a second, at random
+distances. The others are counted, and their time is told as a whole; what is no step (a validation, a checkpoint, a
+long wait) is never among them: it wakes us, and what took longer than steps do is no steps' time.
 """
 
 from __future__ import annotations
@@ -30,15 +30,16 @@ if TYPE_CHECKING:
     from typing import Any
 
 _READ_CPU_S = 1e-3
-_COPY_S = 5e-3
 _LONG_GAP_S = 1e-3
-_FAST_STEPS_PER_S = 1000.0
 _LOOK_EVERY = 32
 STRIDE = 8  # calls that one timed call stands for
-_TIMED_EVERY_S = 16e-3
-_MOST_STRIDE = 256
+_TIMED_EVERY_S = (16e-3, 256e-3)  # of a young loop, of an old one
+# of a loop's age is what lies between: its first second gives 40 samples, its eighth four
+_AGE_SHARE = 1 / 32
+_LONG_STEPS = 3.0  # a step that takes as long as so many stands for itself
+_SLACK_S = 1e-3
 _LIGHT = (at.IMPORT, at.LOGGING, at.CHECKPOINT)
-_LOOP = (at.DATA, at.FORWARD, at.BACKWARD, at.OPTIMISER, at.OTHER, at.WAITING)
+_LOOP = (at.DATA, at.FORWARD, at.BACKWARD, at.OPTIMISER, at.VALIDATION, at.OTHER, at.WAITING)
 
 _GAPS = [at.OTHER] * 256  # last call * 16 + next call
 for _next in range(16):
@@ -57,6 +58,7 @@ for _last, _next, _name in (
 ):
     _GAPS[_last * 16 + _next] = _name
 
+UNTIMED = 2  # of `skip`
 clock, process_cpu, thread_cpu = time.perf_counter, time.process_time, time.thread_time
 
 
@@ -64,20 +66,21 @@ class Timeline:
     """The account of this process, on its page. One per process; a forked child gets its own by `begin`."""
 
     __slots__ = (
-        "_copied_s", "_cpu_s", "_folder", "_live", "_look_s", "_look_step", "_map", "_own_s", "_pack", "_read_s", "_snapshot", "_struct", "_used", "before_cpu_s", "before_s",
-        "began_s", "called", "facts", "fast", "folder_prefix", "instead", "kind", "last", "main", "page", "quiet", "skip", "skipped", "step", "stride", "woken",
+        "_cpu_s", "_draw", "_folder", "_look_s", "_look_step", "_loop_s", "_map", "_own_s", "_quiet", "_read_s", "_snapshot",
+        "apart_s", "before_cpu_s", "before_s", "began_s", "called", "facts", "folder_prefix", "instead", "kind", "last", "main",
+        "page", "regular", "skip", "slept", "step", "step_s", "stride", "ticks", "usual", "weight", "woken",
     )  # fmt: skip
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
         self.folder_prefix = os.path.join(folder, "agent-")
         self._map: Any = None
+        self.slept: Callable[[], Any] = _nothing  # returns whose steps are the usual ones
         self.woken: Callable[[int], None] | None = None  # told how many steps went by untimed
         self.called: Callable[[], None] | None = (
             None  # a remedy's: told of each outermost call of an estimator
         )
         self.instead: Callable[..., Any] | None = None  # a remedy's: stands in for such a call
-        self._struct = load("_struct").Struct
         self.begin("main")
 
     def begin(self, kind: str) -> None:
@@ -85,28 +88,29 @@ class Timeline:
         self.began_s = now = clock()
         pid = os.getpid()
         name = f"{self.folder_prefix}{os.uname().nodename}-{pid}-{int(now * 1000)}"
-        self.page = page = [0.0] * at.NUMBERS
-        self._used = 0
-        self.use(at.LOADERS if kind == "main" else at.NUMBERS)  # a worker fetches for a loader of its parent
-        self._map = bytearray(at.SIZE)  # until there is a file
-        self._live: Any = memoryview(self._map).cast("d")
-        self._copied_s = now
+        self.page: Any = memoryview(bytearray(at.SIZE)).cast("d")  # until there is a file
         self.facts = Facts(name + ".facts", now)
         self._read_s, self._cpu_s, self._own_s = now, process_cpu(), thread_cpu()
         self.main = get_ident()
         self.kind = at.GAP
         self.last = at.SETUP
         self.skip = 0  # 1: in a forward pass, 2: in steps that are not timed
-        self.quiet = 0  # how many steps are still to be left untimed
-        self.skipped = 0  # how many have been, and are not counted yet
+        self.ticks: Any = iter(range(0))  # how many steps are still to be left untimed: each takes one
+        self._quiet = 0  # how many there were of them
+        self.usual: Any = None  # while steps are untimed: the optimiser that makes them
         self.step = 0
+        self.step_s = 0.0  # what a step takes
+        self.apart_s = 0.0  # of the steps that are untimed: what was long, and told by itself
+        self.regular = False  # passes without gradient belong to each step
         self.before_s = self.before_cpu_s = 0.0
-        self.fast = False
         self.stride = 1
+        self.weight = 1  # how many steps the timed one stands for
+        self._draw = pid
+        self._loop_s = 0.0  # since when there are steps
         self._look_s, self._look_step = now, 0
         self._snapshot: list[float] | None = None
         self._map = self._open(name + ".page")
-        self._live = memoryview(self._map).cast("d")
+        self.page = page = memoryview(self._map).cast("d")
         page[at.BEGAN] = page[at.SINCE] = now
         page[at.CURRENT] = at.GAP
         page[at.CPU_AT] = page[at.CPU_BEGAN] = self._cpu_s
@@ -118,7 +122,6 @@ class Timeline:
              "python": sys.version.split()[0], "host": os.uname().nodename, "mono": now, "executable": sys.executable or ""},
         )  # fmt: skip
         page[at.MAGIC] = at.VERSION
-        self.copy(now)
         self.facts.write(now)
         self.facts.due_s = 0.0
 
@@ -137,12 +140,11 @@ class Timeline:
             phase = before
         if now - self._read_s > _READ_CPU_S:
             elapsed = self._read_cpu(now, phase, elapsed, before)
+        page[SINCE] = now  # first: a reader in between misses a moment, and counts none twice
         page[WALL + phase] += elapsed
-        live = self._live
-        page[SINCE] = live[SINCE] = now
-        live[CURRENT] = self.kind = kind
-        if now - self._copied_s > _COPY_S:
-            self.copy(now)
+        page[CURRENT] = self.kind = kind
+        if now > self.facts.due_s:
+            self.tell(now)
         return before
 
     def leave(self, before: int) -> None:
@@ -150,104 +152,174 @@ class Timeline:
         now = clock()
         page = self.page
         kind = self.kind
-        page[WALL + kind] += now - page[SINCE]
+        elapsed = now - page[SINCE]
+        page[SINCE] = now
+        page[WALL + kind] += elapsed
         page[CALLS + kind] += 1
         if now - self._read_s > _READ_CPU_S:
             self._read_cpu(now, kind, 0.0, kind)
-        live = self._live
-        page[SINCE] = live[SINCE] = now
-        live[CURRENT] = self.kind = before
+        page[CURRENT] = self.kind = before
         if kind not in _LIGHT:
             self.last = kind
             self.before_s = self.before_cpu_s = 0.0
-            if now - self._copied_s > _COPY_S:
-                self.copy(now)
-            return
-        if self.last != SETUP:
+        elif self.last != SETUP:
             self.last = kind
-        if now - self._copied_s > _READ_CPU_S:
-            self.copy(now)
-
-    def use(self, end: int) -> None:
-        """Copy the page up to there from now on: what is behind it is not used yet."""
-        if end > self._used:
-            self._used = min(end, at.NUMBERS)
-            self._pack = self._struct(f"{self._used}d").pack_into
-
-    def copy(self, now: float) -> None:
-        """Copy the numbers to the page, and write the facts when they are due."""
-        page = self.page
-        page[CURRENT] = self.kind
-        self._copied_s = now
-        self._pack(self._map, 0, *page[: self._used])
         if now > self.facts.due_s:
-            page[at.DELAY_AT] = run_delay_s()
-            self.facts.write(now)
+            self.tell(now)
+
+    def tell(self, now: float) -> None:
+        """Write the facts, which are due."""
+        self.page[at.DELAY_AT] = run_delay_s()
+        self.facts.write(now)
 
     def stepped(self) -> None:
         """Count an optimiser step, and decide whether the next ones are timed. Called in the gap behind it."""
-        if self.quiet:
-            self.passed()
+        if self.skip == UNTIMED:
+            for _ in self.ticks:
+                return
+            self.wake(1)
             return
         page = self.page
         self.step += 1
+        self.weight = 1
         page[at.STEPS] += 1
-        if self.step - self._look_step >= _LOOK_EVERY:
-            now = clock()
-            per_s = (self.step - self._look_step) / max(1e-9, now - self._look_s)
-            self.fast = per_s > _FAST_STEPS_PER_S
-            self.stride = min(_MOST_STRIDE, max(1, int(per_s * _TIMED_EVERY_S)))
-            self._look_s, self._look_step = now, self.step
-        if self.fast:
-            if self._snapshot is not None:
-                for n, phase in enumerate(_LOOP):
-                    page[at.SAMPLED + phase] += page[at.WALL + phase] - self._snapshot[n]
-            self._sleep()
+        if self.step - self._look_step >= _LOOK_EVERY or not self._loop_s:
+            self._look()
+        if self.stride == 1:
+            return
+        if self._snapshot is None:  # what was timed of this step was not the whole of it
+            self._take_snapshot()
+            return
+        self._sample(self._snapshot)
+        self._sleep()
 
-    def passed(self) -> None:
-        """Let a step go by untimed; they are counted when the account goes on."""
-        self.skipped += 1
-        self.quiet -= 1
-        if not self.quiet:
-            self.wake()
+    def _look(self) -> None:
+        """See how fast steps are made, and how many may go by untimed."""
+        now = clock()
+        if not self._loop_s:
+            self._loop_s = self._look_s = now
+            self._look_step = self.step
+            return
+        took_s = (now - self._look_s) / (self.step - self._look_step)
+        self.step_s = self.step_s or took_s
+        soon, late = _TIMED_EVERY_S
+        every_s = min(late, max(soon, (now - self._loop_s) * _AGE_SHARE))
+        self.stride = max(1, int(every_s / max(1e-9, took_s)))
+        self._look_s, self._look_step = now, self.step
 
-    def wake(self) -> None:
-        """Time again what happens; for whatever is no ordinary step."""
+    def _take_snapshot(self) -> None:
+        """Remember how the account stands before a step that is a sample."""
+        page = self.page
+        self._snapshot = [page[WALL + phase] for phase in _LOOP]
+        self._snapshot += (page[CALLS + at.FORWARD], page[CALLS + at.BACKWARD])
+
+    def _sample(self, snapshot: list[float]) -> None:
+        """Take in a step that was timed while others were not; a far longer one stands for itself."""
+        page = self.page
+        grown = [page[WALL + phase] - before for phase, before in zip(_LOOP, snapshot)]  # noqa: B905 - Python 3.9
+        if not self.regular:
+            grown[_LOOP.index(at.VALIDATION)] = 0.0
+        took_s = sum(grown)
+        most_s = _LONG_STEPS * self.step_s
+        self.step_s += 0.1 * (min(took_s, most_s) - self.step_s)
+        if took_s > most_s + _SLACK_S:
+            return
+        page[at.SAMPLED_STEPS] += 1
+        for phase, seconds in zip(_LOOP, grown):  # noqa: B905
+            page[at.SAMPLED + phase] += seconds
+        for n, phase in enumerate((at.FORWARD, at.BACKWARD)):
+            page[at.SAMPLED_CALLS + phase] += page[CALLS + phase] - snapshot[len(_LOOP) + n]
+
+    def wake(self, more: int = 0) -> None:
+        """Time again what happens, after `more` steps that took no tick; for whatever is no ordinary step."""
         if self.kind == at.UNSAMPLED:
-            self._wake(at.GAP, clock())
+            self._wake(at.GAP, clock(), more)
 
     def _sleep(self) -> None:
         """Leave the next steps untimed."""
         now = clock()
         page = self.page
-        page[at.WALL + at.OTHER] += now - page[SINCE]
-        page[SINCE] = self._live[SINCE] = now
-        self._live[CURRENT] = self.kind = UNSAMPLED
-        self.quiet = self.stride - 1
-        self.skip = 2
+        elapsed = now - page[SINCE]
+        page[SINCE] = now
+        page[WALL + at.OTHER] += elapsed
+        page[CURRENT] = self.kind = UNSAMPLED
+        # random numbers as in ISO C's own example, which needs no module; in the mean it is stride - 2
+        self._draw = (self._draw * 1103515245 + 12345) & 0x7FFFFFFF
+        self._quiet = (self._draw >> 8) % (2 * self.stride - 3) if self.stride > 2 else 0
+        self.ticks = iter(range(self._quiet))
+        self.apart_s = 0.0
+        self.skip = UNTIMED
+        self.usual = self.slept()
 
-    def _wake(self, kind: int, now: float) -> int:
+    def long_s(self) -> float:
+        """Return what is long beside a step."""
+        return max(_LONG_GAP_S, self.step_s)
+
+    def so_far(self) -> int:
+        """Return the steps so far, with those that go by untimed."""
+        return self.step + (self._quiet - self.ticks.__length_hint__() if self.kind == UNSAMPLED else 0)
+
+    def apart(self, kind: int, seconds: float) -> None:
+        """Tell a long call by itself that stood among the steps; a timed one, too, is no sample then."""
+        if self.kind == UNSAMPLED:
+            self.apart_s += seconds
+            self.page[WALL + kind] += seconds
+        elif self._snapshot is not None:
+            self._snapshot[_LOOP.index(kind)] += seconds
+
+    def _wake(self, kind: int, now: float, more: int = 0) -> int:
         page = self.page
-        cpu_s = process_cpu()
-        page[at.UNSAMPLED_WALL] += now - page[SINCE]
-        page[at.UNSAMPLED_CPU] += cpu_s - self._cpu_s
-        page[at.CPU_AT] = self._cpu_s = cpu_s
-        page[at.OWN_AT] = self._own_s = thread_cpu()
-        self._read_s = page[SINCE] = self._live[SINCE] = now
+        count = self._quiet - self.ticks.__length_hint__() + more
+        self.usual = None
+        self.skip = 0
+        elapsed = now - page[SINCE] - self.apart_s
+        page[SINCE] = now
+        steps_s = (count + 1) * self.step_s
+        if elapsed <= _LONG_STEPS * steps_s + _SLACK_S:
+            steps_s = elapsed
+        self._untimed(now, steps_s, elapsed - steps_s)
         self.last = at.OPTIMISER
-        self.skip = self.quiet = 0
-        if self.skipped:
-            count, self.skipped = self.skipped, 0
+        self.weight += count
+        if count:
             self.step += count
             page[at.STEPS] += count
             page[at.UNSAMPLED_STEPS] += count
-            if self.woken is not None:
-                self.woken(count)
-        self._snapshot = [page[at.WALL + phase] for phase in _LOOP]
-        self._live[CURRENT] = self.kind = kind
-        if now - self._copied_s > _COPY_S:
-            self.copy(now)
+        if self.woken is not None:
+            self.woken(count)
+        page[CURRENT] = self.kind = kind
+        self._snapshot = None
+        if more:
+            self._take_snapshot()
+        if now > self.facts.due_s:
+            self.tell(now)
         return GAP
+
+    def _untimed(self, now: float, steps_s: float, rest_s: float) -> None:
+        """Give the time since the last reading to untimed steps, to what was told apart, and to what else there was."""
+        page = self.page
+        cpu_s, own_s = process_cpu(), thread_cpu()
+        used, own = cpu_s - self._cpu_s, max(0.0, own_s - self._own_s)
+        page[at.CPU_AT] = self._cpu_s = cpu_s
+        page[at.OWN_AT] = self._own_s = own_s
+        self._read_s = now
+        page[at.UNSAMPLED_WALL] += steps_s
+        if not rest_s and not self.apart_s:
+            page[at.UNSAMPLED_CPU] += used
+            return
+        in_steps = min(own, steps_s)
+        apart = min(own - in_steps, self.apart_s)
+        in_rest = min(own - in_steps - apart, rest_s)
+        others = used - apart - in_rest
+        page[at.CPU + at.DATA] += apart
+        page[at.CPU + at.OTHER] += in_rest
+        page[at.UNSAMPLED_CPU] += max(0.0, others)
+        waited = rest_s - in_rest
+        if waited > 0.1 * rest_s:
+            delay_s = run_delay_s()
+            waited -= min(waited, delay_s - page[at.DELAY_AT])
+            page[at.DELAY_AT] = delay_s
+        page[WALL + at.WAITING] += waited
+        page[WALL + at.OTHER] += rest_s - waited
 
     def _read_cpu(self, now: float, phase: int, elapsed: float, before: int) -> float:
         """Give the CPU time since the last reading to `phase`; returns `elapsed` without what the thread waited of it."""
@@ -266,7 +338,7 @@ class Timeline:
             page[at.CPU + phase] += used
             return elapsed
         delay_s = run_delay_s()
-        waited -= min(waited, delay_s - page[at.DELAY_AT])  # it had no core: that is no waiting
+        waited -= min(waited, float(delay_s - page[at.DELAY_AT]))  # it had no core: that is no waiting
         page[at.DELAY_AT] = delay_s
         own = min(own, used)
         page[at.CPU + phase] += own
@@ -280,14 +352,11 @@ class Timeline:
         page[at.BESIDE_CALLS + kind] += 1
         page[at.BESIDE_WALL + kind] += wall_s
         page[at.BESIDE_CPU + kind] += cpu_s
-        now = clock()
-        if now - self._copied_s > _COPY_S:
-            self.copy(now)
 
     def end(self) -> None:
-        """Say when the interpreter ended, where it has time to; nothing depends on it."""
-        self.facts.due_s = 0.0
-        self.copy(clock())
+        """Count the last steps and say when the interpreter ended, where it has time to; nothing depends on it."""
+        self.wake()
+        self.tell(clock())
 
     def _open(self, path: str) -> Any:
         """Return the page's file mapped into memory. Its blocks are there before: a full disk must not be a SIGBUS."""
@@ -299,6 +368,10 @@ class Timeline:
             return mmap.mmap(fd, at.SIZE)
         finally:
             os.close(fd)
+
+
+def _nothing() -> None:
+    """Stand in for who has nothing to do."""
 
 
 def run_delay_s() -> float:

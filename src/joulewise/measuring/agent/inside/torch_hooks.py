@@ -13,7 +13,7 @@ from _thread import get_ident
 from typing import Any
 
 from . import layout as at
-from .timeline import Timeline, clock, thread_cpu
+from .timeline import UNTIMED, Timeline, clock, thread_cpu
 from .torch_loaders import Fetching, wrap_loaders
 from .torch_seen import TorchHooks
 
@@ -23,6 +23,7 @@ def attach(line: Timeline, torch: Any) -> TorchHooks:
     hooks = TorchHooks(line, torch)
     _wrap_module(hooks, torch)
     _wrap_backward(hooks, torch)
+    _wrap_scaling(hooks)
     _wrap_optimisers(hooks)
     _wrap_save(hooks, torch)
     _wrap_seed(hooks, torch)
@@ -31,6 +32,18 @@ def attach(line: Timeline, torch: Any) -> TorchHooks:
         hooks.fetching = Fetching(hooks, sys.modules["torch.utils.data._utils.fetch"])
         wrap_loaders(hooks, loaders, hooks.fetching)
     return hooks
+
+
+def _uncompiled(torch: Any, call: Any) -> Any:
+    """Tell PyTorch's compiler to leave a function's frame as it is, as it leaves the one that we stand in for."""
+    compiler: Any = getattr(getattr(torch._C, "_dynamo", None), "eval_frame", None)  # noqa: SLF001 - it compiles by code object
+    if hasattr(compiler, "skip_code"):  # before PyTorch 2.6
+        compiler.skip_code(call.__code__)
+    elif hasattr(compiler, "set_code_exec_strategy"):
+        action = compiler._FrameAction  # noqa: SLF001
+        strategy = compiler._FrameExecStrategy(action.SKIP, action.DEFAULT)  # noqa: SLF001 - this frame, not what it calls
+        compiler.set_code_exec_strategy(call.__code__, strategy)
+    return call
 
 
 def _size(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
@@ -66,10 +79,19 @@ def _wrap_module(hooks: TorchHooks, torch: Any) -> None:
 
     @functools.wraps(original)
     def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
-        if line.skip and known and self._compiled_call_impl is None:
-            return self._call_impl(*args, **kwargs)
+        if known and line.skip:
+            run = self._call_impl if self._compiled_call_impl is None else self._compiled_call_impl
+            if line.skip != UNTIMED:
+                return run(*args, **kwargs)
+            if (grad_on() or line.regular) and get_ident() == line.main:
+                line.skip = 1  # what this calls is its own; and a compiler, which reads it, finds it as in timed steps
+                try:
+                    return run(*args, **kwargs)
+                finally:
+                    if line.kind == at.UNSAMPLED:
+                        line.skip = UNTIMED
         if (
-            line.skip or type(self) in losses or tracing()
+            line.skip == 1 or type(self) in losses or tracing()
         ):  # what we ask a tensor would stand in the traced graph
             return original(self, *args, **kwargs)
         if get_ident() != line.main:
@@ -100,40 +122,67 @@ def _wrap_module(hooks: TorchHooks, torch: Any) -> None:
                 hooks.model_known = True
                 hooks.safely(hooks.know_model, self)
 
-    module.__call__ = __call__
+    module.__call__ = _uncompiled(torch, __call__)
     train = module.train
 
     @functools.wraps(train)
     def train_or_evaluate(self: Any, mode: bool = True) -> Any:
-        if line.skip == 2 and get_ident() == line.main:
+        if line.skip == UNTIMED and get_ident() == line.main:
             line.wake()
         return train(self, mode)
 
-    module.train = train_or_evaluate
+    module.train = _uncompiled(torch, train_or_evaluate)
 
 
 def _wrap_backward(hooks: TorchHooks, torch: Any) -> None:
-    original = torch.Tensor.backward
+    """Stand in for `torch.autograd.backward`, which every way to gradients calls, while steps are timed."""
+    autograd = torch.autograd
+    original = autograd.backward
     line = hooks.line
 
     @functools.wraps(original)
-    def backward(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
         if line.skip or line.kind == at.BACKWARD or get_ident() != line.main:
-            return original(self, *args, **kwargs)
+            return original(tensors, *args, **kwargs)
         before = line.enter(at.BACKWARD)
         if hooks.evaluating:
             hooks.end_evaluation()
         try:
-            return original(self, *args, **kwargs)
+            return original(tensors, *args, **kwargs)
         finally:
+            if before == at.GAP:
+                hooks.went_back()
             now = line.page[at.SINCE]
             if now >= hooks.loss_due_s:
-                hooks.safely(hooks.look, self, now)
+                hooks.safely(hooks.look, tensors, now)
             if hooks.new_metrics:
                 hooks.safely(hooks.read_metrics)
             line.leave(before)
 
-    torch.Tensor.backward = backward
+    def exchange(there: Any, ours: Any) -> None:
+        if autograd.backward is there:  # not if the program has put its own in this place
+            autograd.backward = ours
+
+    _uncompiled(torch, backward)
+    hooks.time_backward = functools.partial(exchange, original, backward)
+    hooks.leave_backward = functools.partial(exchange, backward, original)
+    hooks.time_backward()
+
+
+def _wrap_scaling(hooks: TorchHooks) -> None:
+    """Remember which loss a scaler has made larger."""
+    scaler = getattr(sys.modules.get("torch.amp.grad_scaler"), "GradScaler", None)
+    if scaler is None:
+        return
+    original = scaler.scale
+
+    @functools.wraps(original)
+    def scale(self: Any, outputs: Any) -> Any:
+        scaled = original(self, outputs)
+        hooks.scaled = (id(scaled), self)
+        return scaled
+
+    scaler.scale = scale
 
 
 def _wrap_optimisers(hooks: TorchHooks) -> None:
@@ -141,22 +190,27 @@ def _wrap_optimisers(hooks: TorchHooks) -> None:
     line = hooks.line
 
     def before_step(_optimiser: Any, _args: Any, _kwargs: Any) -> None:
-        if line.skip == 2 or get_ident() != line.main:
+        if line.skip == UNTIMED or get_ident() != line.main:
             return
         if line.kind == at.OPTIMISER:  # the last step raised
             line.leave(at.GAP)
         hooks.optimiser_before = line.enter(at.OPTIMISER)
 
     def after_step(optimiser: Any, _args: Any, _kwargs: Any) -> None:
-        known = hooks.optimisers.get(id(optimiser))
-        if line.skip == 2 and known is not None and get_ident() == line.main:
-            known[2] += 1
-            line.skipped += 1  # as `line.passed` does, which here would be a call too many
-            line.quiet -= 1
-            if not line.quiet:
-                line.wake()
-            return
+        if (
+            optimiser is line.usual
+        ):  # the whole cost of an untimed step: what it touches has to be fetched first
+            for _ in line.ticks:
+                return
         if get_ident() != line.main:
+            return
+        known = hooks.optimisers.get(id(optimiser))
+        if line.skip == UNTIMED and known is not None:
+            if optimiser is not line.usual:
+                known[2] += 1
+                for _ in line.ticks:
+                    return
+            line.wake(1)
             return
         line.wake()
         number = hooks.safely(hooks.know_optimiser, optimiser) if known is None else known[0]
@@ -167,12 +221,11 @@ def _wrap_optimisers(hooks: TorchHooks) -> None:
         if line.kind == at.OPTIMISER and hooks.optimiser_before is not None:
             line.leave(hooks.optimiser_before)
             hooks.optimiser_before = None
-        if hooks.batch:
-            hooks.count_batch(hooks.batch)
+        hooks.stepped(optimiser)
         line.stepped()
 
-    module.register_optimizer_step_pre_hook(before_step)
-    module.register_optimizer_step_post_hook(after_step)
+    module.register_optimizer_step_pre_hook(_uncompiled(hooks.torch, before_step))
+    module.register_optimizer_step_post_hook(_uncompiled(hooks.torch, after_step))
     schedulers = sys.modules.get("torch.optim.lr_scheduler")
     if schedulers is None:
         return

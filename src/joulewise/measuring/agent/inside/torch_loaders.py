@@ -1,17 +1,21 @@
 """PyTorch's loaders: passes, batches, waiting, and what making and collating items takes, in their workers as well.
 
 A loader counts its own batches; what it delivered is looked up when a batch is timed and when a pass ends.
+
+While steps go by untimed, an iterator without workers is of a class that has PyTorch's own `__next__` in our place: a
+batch costs nothing then. Workers can keep a loop waiting at any time, so there the clock is read for each batch.
 """
 
 from __future__ import annotations
 
 import functools
+import weakref  # torch has imported it
 from _thread import get_ident
 from typing import Any
 
 from . import layout as at
 from .prints import fingerprint
-from .timeline import clock, process_cpu
+from .timeline import UNTIMED, clock, process_cpu
 
 TYPE_CHECKING = False  # the hooks know this module
 if TYPE_CHECKING:
@@ -32,6 +36,7 @@ def wrap_loaders(hooks: TorchHooks, module: Any, fetching: Fetching) -> None:
     )
     line, grad_on = hooks.line, hooks.grad_on
     numbers = hooks.numbers
+    loops = hooks.loops = Loops(hooks, module)
 
     def timed_index(self: Any) -> Any:
         """Stand in for `_next_index` where a batch is timed."""
@@ -40,11 +45,6 @@ def wrap_loaders(hooks: TorchHooks, module: Any, fetching: Fetching) -> None:
             return original_index(self)
         finally:
             line.page[self._joulewise + at.INDEX] += clock() - began_s
-
-    def count(iterator: Any) -> None:
-        """Count what was delivered since the last time: PyTorch does so itself."""
-        line.page[iterator._joulewise + at.DELIVERED] += iterator._num_yielded - iterator._joulewise_told  # noqa: SLF001
-        iterator._joulewise_told = iterator._num_yielded  # noqa: SLF001
 
     @functools.wraps(original_iter)
     def __iter__(self: Any) -> Any:  # noqa: N807
@@ -63,7 +63,6 @@ def wrap_loaders(hooks: TorchHooks, module: Any, fetching: Fetching) -> None:
         began_s = line.page[at.SINCE]
         if number < at.MOST_LOADERS:
             if new:
-                line.use(slot + at.PER_LOADER)
                 hooks.safely(hooks.know_loader, self, number)
             numbers.worker = slot  # forked workers inherit it
         try:
@@ -73,56 +72,159 @@ def wrap_loaders(hooks: TorchHooks, module: Any, fetching: Fetching) -> None:
         if number < at.MOST_LOADERS:
             page = line.page
             if page[slot + at.PASSES] == 1:  # a data set that keeps what it has made is cheaper from here on
-                line.facts.put(f"first_pass/{number}", page[slot + at.FETCHED : slot + at.PER_LOADER])
+                line.facts.put(f"first_pass/{number}", list(page[slot + at.FETCHED : slot + at.PER_LOADER]))
             page[slot + at.PASSES] += 1
             page[slot + at.WAIT] += page[at.SINCE] - began_s
             page[slot + at.FIRST_WAIT] += page[at.SINCE] - began_s
             mark = iterator.__dict__  # our marks on their iterator
-            mark["_joulewise"], mark["_joulewise_told"] = slot, 0
+            size = self.batch_size if isinstance(self.batch_size, int) else None
+            mark["_joulewise"], mark["_joulewise_loop"] = slot, Loop(iterator, slot, size)
             mark["_joulewise_first"], mark["_joulewise_size"] = True, None
         return iterator
 
     @functools.wraps(original_next)
     def __next__(self: Any) -> Any:  # noqa: N807
-        if line.skip == 2 and grad_on():
+        if line.skip == UNTIMED and grad_on():
+            began_s = clock()
             try:
                 return original_next(self)
             except StopIteration:
                 if get_ident() == line.main:
-                    line.wake()
-                    if "_joulewise" in self.__dict__:
-                        count(self)
+                    loops.ended(self)
                 raise
+            finally:
+                waited_s = clock() - began_s
+                if waited_s > line.long_s() and get_ident() == line.main and "_joulewise" in self.__dict__:
+                    line.apart(at.DATA, waited_s)
+                    line.page[self._joulewise + at.WAIT] += waited_s
         slot = getattr(self, "_joulewise", None)
         if slot is None or get_ident() != line.main or line.skip == 1:
             return original_next(self)
         line.wake()
         page = line.page
-        before = line.enter(at.DATA if grad_on() else at.VALIDATION)
+        trains = grad_on()
+        before = line.enter(at.DATA if trains else at.VALIDATION)
         began_s = page[at.SINCE]
         numbers.worker = slot
+        loop = self._joulewise_loop
+        weight = 1
+        if trains:
+            loops.training = loop
+            weight = line.weight
         self._next_index = timed_index.__get__(self)
         fetcher = fetching.begin(self)
         try:
             batch = original_next(self)
             if self._joulewise_size is None:
                 self._joulewise_size = hooks.safely(_bytes, batch) or 0
-            page[at.BYTES + line.kind] += self._joulewise_size
+            page[at.BYTES + line.kind] += self._joulewise_size * weight
             return batch
         finally:
             del self._next_index
             if fetcher is not None:
                 del fetcher.fetch
-            count(self)
+            loop.count(page)
             line.leave(before)
             waited_s = page[at.SINCE] - began_s
-            page[slot + at.WAIT] += waited_s
             if self._joulewise_first:
                 self._joulewise_first = False
+                weight = 1
                 page[slot + at.FIRST_WAIT] += waited_s
+            if line.stride > 1 and waited_s > line.long_s():
+                weight = 1  # those beside it that were as long told themselves
+                line.apart(at.DATA, waited_s)
+            page[slot + at.WAIT] += waited_s * weight
 
     loader_class.__iter__ = __iter__
-    iterator_class.__next__ = __next__
+    iterator_class.__next__ = loops.hooked = __next__
+
+
+class Loop:
+    """One pass over a loader: what it has delivered, on the loader's row of the page and by itself."""
+
+    __slots__ = ("_iterator", "_slot", "_taken", "_told", "_yielded", "batch_size")
+
+    def __init__(self, iterator: Any, slot: int, batch_size: int | None) -> None:
+        self._iterator: Any = weakref.ref(iterator)
+        self._slot = slot
+        self._told = self._taken = self._yielded = 0
+        self.batch_size = batch_size
+
+    def iterator(self) -> Any:
+        """Return the pass' iterator; None where it is gone."""
+        return self._iterator()
+
+    def count(self, page: Any) -> None:
+        """Count what was delivered since the last time: PyTorch does so itself."""
+        iterator = self._iterator()
+        if iterator is not None:
+            self._yielded = iterator._num_yielded  # noqa: SLF001
+        page[self._slot + at.DELIVERED] += self._yielded - self._told
+        self._told = self._yielded
+
+    def take(self, page: Any) -> int:
+        """Return how many batches came since this was asked last."""
+        self.count(page)
+        new, self._taken = self._yielded - self._taken, self._yielded
+        return new
+
+    def left(self) -> int:
+        """Return how many batches have not been taken."""
+        return self._yielded - self._taken
+
+    def end(self, page: Any) -> None:
+        """Let go of the iterator."""
+        self.count(page)
+        self._iterator = _gone
+
+
+def _gone() -> None:
+    """Stand in for a reference to what is no more."""
+
+
+class Loops:
+    """The pass that trains now, and the class of its iterator while steps go by untimed."""
+
+    def __init__(self, hooks: TorchHooks, module: Any) -> None:
+        self._line = hooks.line
+        self.training: Loop | None = None
+        self._base = module._BaseDataLoaderIter  # noqa: SLF001
+        self._timed = module._SingleProcessDataLoaderIter  # noqa: SLF001
+        body = {n: getattr(self._timed, n) for n in ("__module__", "__qualname__", "__doc__")}
+        self.hooked: Any = None  # our `__next__`, once it is in place
+        body["__next__"] = self._base.__next__
+        body["__del__"] = lambda iterator: hooks.safely(self.ended, iterator)
+        self._untimed = type(self._timed.__name__, (self._timed,), body)
+
+    def now(self) -> Loop | None:
+        """Return the pass that trains; None where there is none, or none any more."""
+        loop = self.training
+        if loop is not None and loop.iterator() is None and not loop.left():
+            self.training = loop = None
+        return loop
+
+    def sleep(self) -> None:
+        """Give the iterator PyTorch's own `__next__`."""
+        iterator = None if self.training is None else self.training.iterator()
+        if (
+            type(iterator) is self._timed
+            and "__next__" not in vars(self._timed)
+            and self._base.__next__ is self.hooked
+        ):
+            iterator.__class__ = self._untimed
+
+    def wake(self) -> None:
+        """Give the iterator our `__next__` again."""
+        iterator = None if self.training is None else self.training.iterator()
+        if type(iterator) is self._untimed:
+            iterator.__class__ = self._timed
+
+    def ended(self, iterator: Any) -> None:
+        """Take in the end of a pass whose last batches were not timed."""
+        loop = iterator.__dict__.get("_joulewise_loop")
+        if loop is not None and get_ident() == self._line.main:
+            loop.end(self._line.page)
+            self._line.wake()
 
 
 class Numbers:
@@ -189,12 +291,12 @@ def _timed_fetch(hooks: TorchHooks, original: Any) -> Any:
 
     @functools.wraps(original)
     def fetch(self: Any, index: Any) -> Any:
-        if line.skip == 2:
+        if line.skip == UNTIMED:
             return original(self, index)
         slot = hooks.numbers.worker
         hooks.fetches += 1
         if get_ident() != line.main or (
-            hooks.fetches % _TIMED_FETCHES and hooks.quick and not hooks.is_worker and not line.fast
+            hooks.fetches % _TIMED_FETCHES and hooks.quick and not hooks.is_worker and line.stride == 1
         ):
             return original(self, index)
         before = (
@@ -226,9 +328,9 @@ def _timed_fetch(hooks: TorchHooks, original: Any) -> Any:
             self.collate_fn = collate
             took_s, cpu_s = clock() - began_s, process_cpu() - began_cpu_s
             times = 1
-            if line.fast and hooks.grad_on():
-                times = line.stride  # one step in so many is timed at all
-            elif hooks.quick and not hooks.is_worker and not line.fast:
+            if line.stride > 1 and hooks.grad_on():
+                times = line.weight  # so many steps are told by this one
+            elif hooks.quick and not hooks.is_worker and line.stride == 1:
                 times = _TIMED_FETCHES
             items = len(index) if self.auto_collation else 1
             page = line.page

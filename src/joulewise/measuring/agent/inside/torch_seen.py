@@ -15,12 +15,16 @@ from typing import Any
 from . import callers
 from . import layout as at
 from .timeline import Timeline, clock, thread_cpu
-from .torch_loaders import Fetching, Numbers
+from .torch_loaders import Fetching, Loop, Loops, Numbers
 
 _MOST_EVALUATIONS = 2000
-_CURVE_EVERY_S, _LATER_EVERY_S = 0.02, 0.1  # in the first second, and from the fifth on
+_CURVE_EVERY_S, _LATER_EVERY_S = (
+    0.02,
+    0.1,
+)  # in the first second, and from the fifth on; of steps that are timed
 _MOST_FAULTS = 20
 _MOST_SHAPES = 64
+_REGULAR = 16  # steps one after another
 
 
 class TorchHooks:
@@ -35,8 +39,11 @@ class TorchHooks:
         self.quick = False
         self.is_worker = False
         self.grad_on: Callable[[], bool] = torch.is_grad_enabled
+        self.time_backward: Callable[[], None] = _nothing
+        self.leave_backward: Callable[[], None] = _nothing
+        self.loops: Loops | None = None
         self.reset()
-        timeline.woken = self.untimed
+        timeline.woken, timeline.slept = self.woken, self.slept
 
     def reset(self) -> None:
         """Forget, as a forked child must; loaders keep their numbers."""
@@ -44,6 +51,7 @@ class TorchHooks:
         self.told: tuple[float, dict[str, float]] = (0.0, {})
         self.epoch: float | None = None
         self.epochs: set[float] = set()
+        self.span = (float("inf"), float("-inf"))  # of them
         self.evaluating = False
         self.new_metrics = False  # an evaluation has ended, its numbers have not been read
         self.place = ""
@@ -62,6 +70,21 @@ class TorchHooks:
         self.tracked: dict[tuple[int, int], str] = {}
         self.optimiser_before: int | None = None
         self.batch = 0
+        self.scaled: tuple[int, Any] = (
+            0,
+            None,
+        )  # a loss that a scaler has made larger, by its id; the scaler
+        self.usual: Any = None
+        self.backs: list[int] = []  # since the last step: the batch of each pass back
+        self.delivered = 0.0  # batches of the training's loader that no step has used
+        self.at_steps = self.batches = self.given = (
+            0  # steps that were timed, batches in them, what loaders gave for them
+        )
+        self.seen_in_step = False
+        self.evaluated_steps = 0  # one after another, in each of which something was passed without gradient
+        self.time_backward()
+        if self.loops is not None:
+            self.loops.training = None
 
     def safely(self, learn: Callable[..., Any], *values: Any) -> Any:
         """Return what `learn` gives; None where it fails: the program's objects may do anything when they are asked."""
@@ -85,8 +108,11 @@ class TorchHooks:
         age_s = now - line.began_s
         self.loss_due_s = now + max(_CURVE_EVERY_S, min(_LATER_EVERY_S, age_s / 50), age_s / 500)
         self.see_epoch()
-        if not loss.is_cuda and loss.numel() == 1:
-            self.point({"loss": float(loss.detach())}, now)
+        if isinstance(loss, self.torch.Tensor) and not loss.is_cuda and loss.numel() == 1:
+            value = float(loss.detach())
+            if self.scaled[0] == id(loss):
+                value /= float(self.scaled[1].get_scale())
+            self.point({"loss": value}, now)
 
     def see_epoch(self) -> None:
         """Look for the epoch's number in the calling code."""
@@ -95,7 +121,11 @@ class TorchHooks:
             self.epoch = epoch
             if len(self.epochs) < 100_000:
                 self.epochs.add(epoch)
-                self.line.facts.put("epochs", len(self.epochs))
+            self.span = (min(self.span[0], epoch), max(self.span[1], epoch))
+            # not every epoch is looked at, but each has a step, and they are counted on
+            passed = self.span[1] - self.span[0] + 1
+            between = passed == int(passed) and len(self.epochs) < passed <= self.line.step + 1
+            self.line.facts.put("epochs", int(passed) if between else len(self.epochs))
 
     def point(self, values: dict[str, float], now: float) -> None:
         """Add values to the curve; numbers that are none are left out."""
@@ -117,6 +147,7 @@ class TorchHooks:
     def evaluated(self, began_s: float, items: int, cpu_s: float) -> None:
         """Take in a forward pass without gradient."""
         page = self.line.page
+        self.seen_in_step = True
         if not self.evaluating:
             self.evaluating = True
             self.place = self.safely(callers.where) or ""
@@ -263,16 +294,85 @@ class TorchHooks:
              "map_style": hasattr(dataset, "__getitem__"), "in_memory": type(dataset).__name__ == "TensorDataset"},
         )  # fmt: skip
 
-    def untimed(self, count: int) -> None:
-        """Take in that so many steps went by untimed: their batches were as large as the last one."""
+    # ---- steps -----------------------------------------------------------------------------------------------
+    def went_back(self) -> None:
+        """Take in a pass back: a batch, where it is not one that went forward more than once."""
+        self.backs.append(self.batch)
+
+    def stepped(self, optimiser: Any) -> None:
+        """Count the batches of a timed step.
+
+        Each pass back is of a batch (gradients may be added up over several), but a loader's batches are not counted more
+        often than it delivered them: two networks of one step learn from one batch.
+        """
+        self.usual = optimiser
+        backs, self.backs = self.backs, []
+        self.evaluated_steps = self.evaluated_steps + 1 if self.seen_in_step else 0
+        self.seen_in_step = False
+        self.line.regular = self.evaluated_steps >= _REGULAR
+        sizes = backs or [self.batch] * bool(self.batch)
+        loop = None if self.loops is None else self.loops.now()
+        if loop is not None:
+            most, sizes = self._delivered(loop, sizes)
+            self.delivered = min(1.0, max(0.0, most))
+        for size in sizes:
+            if size:
+                self.count_batch(size)
+        self.at_steps += 1
+        self.batches += len(sizes)
+
+    def _delivered(self, loop: Loop, sizes: list[int]) -> tuple[float, list[int]]:
+        """Return what is left of a loader's batches after a step with these, and those of them that are new."""
+        new = loop.take(self.line.page)
+        self.given += new
+        there = self.delivered + new
+        if loop.batch_size and sum(sizes) <= there * loop.batch_size:
+            return there - -(-sum(sizes) // loop.batch_size), sizes
+        sizes = sizes[: max(int(there), 0)]
+        return there - len(sizes), sizes
+
+    def slept(self) -> Any:
+        """Take the hooks off while steps go by untimed; returns the optimiser that makes them."""
+        self.leave_backward()
+        if self.loops is not None:
+            self.safely(self.loops.sleep)
+        return self.usual
+
+    def woken(self, count: int) -> None:
+        """Put the hooks on again, and take in that so many steps went by untimed."""
+        self.time_backward()
+        if self.loops is not None:
+            self.safely(self.loops.wake)
+        if not count:
+            return
         page = self.line.page
-        for number, _, steps in self.optimisers.values():
+        others = 0
+        usual = None
+        for known in self.optimisers.values():
+            number, optimiser, steps = known
+            if optimiser is self.usual:
+                usual = number
+                continue
+            others += steps
+            known[2] = 0
             if number < at.MOST_OPTIMISERS:
                 page[at.OPTIMISERS + number] += steps
-        for known in self.optimisers.values():
-            known[2] = 0
-        if self.batch:
-            self.count_batch(self.batch, count)
+        if usual is not None and usual < at.MOST_OPTIMISERS:
+            page[at.OPTIMISERS + usual] += count - others
+        if not self.at_steps:  # Keras counts for itself
+            return
+        batches = round(count * self.batches / self.at_steps)
+        loop = None if self.loops is None else self.loops.now()
+        if loop is not None:
+            delivered = loop.take(page)
+            page[at.CALLS + at.DATA] += delivered
+            if self.batches == self.at_steps:  # one a step: that of a step under way is for the next look
+                batches = min(delivered, count)
+                self.delivered = min(1.0, self.delivered + delivered - batches)
+            elif self.given:
+                batches = round(delivered * self.batches / self.given)
+        if self.sizes and batches:
+            self.count_batch(max(self.sizes, key=lambda size: page[self.sizes[size] + 1]), batches)
 
     def count_batch(self, size: int, times: int = 1) -> None:
         """Count training batches of this size."""
@@ -285,6 +385,10 @@ class TorchHooks:
             slot = self.sizes[size] = at.BATCHES + 2 * len(self.sizes)
             page[slot] = size
         page[slot + 1] += times
+
+
+def _nothing() -> None:
+    """Stand in for a hook that is not there."""
 
 
 def _settings(group: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
     int8-dynamic   weights in int8 once, activations at each call by their range: no calibration
     int8-static    both in int8 by ranges seen on calibration rows (QDQ, per channel)
     fp16           weights and arithmetic in half precision, inputs and outputs as before; where a processor has none of it
-                   (x86) ONNX Runtime casts to and fro, and the energy gate tells what that costs
+                   (x86) ONNX Runtime casts back and forth, and the energy gate tells what that costs
     bf16           the same with fp32's range, where the device has such arithmetic (`narrow_floats.py`)
 
 A processor without VNNI adds pairs of 8-bit products in 16 bits, which saturate: there weights take 7 bits, or answers differ

@@ -8,6 +8,8 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
 
 TORCH_TESTS := tests/measuring/agent/test_torch_hooks.py tests/diagnosing/remedies/test_torch_remedies.py tests/cli/test_try.py tests/searching/test_heard.py tests/compressing/test_sources.py tests/compressing/test_pruning.py tests/compressing/test_adapters.py $(addprefix tests/training/test_,adapters.py asking.py backbones.py cutting.py feeding.py finalists.py ladder.py optimising.py precision.py probing.py racing.py ranks.py trainer.py vectorising.py)
+# Callbacks on the real frameworks.
+CALLBACK_TESTS := tests/training/test_lightning.py tests/training/test_transformers.py tests/training/test_keras.py tests/training/test_adapters.py
 
 .PHONY: demo test test-integration test-frameworks lint types docs bare bench bench-schedule bench-diagnose clean constraints bench-features bench-serve bench-train bench-search bench-serve-sleep bench-serve-hostile test-torch bench-slurm bench-throttle bench-queue manual bench-recorders
 
@@ -20,7 +22,8 @@ test: $(V)/.dev        ## the tests (services are started by the tests themselve
 
 test-torch: $(V)/.dev  ## the tests that need PyTorch, where its CPU build is at hand (pip's find-links); elsewhere it says so and ends
 	@if [ -n "$(UV_FIND_LINKS)" ] && $(BIN)/python -m uv pip install -q --dry-run --no-index --no-deps --find-links "$(UV_FIND_LINKS)" "torch==2.13.0" 2>/dev/null; \
-	then $(BIN)/python -m uv pip install -q "torch==2.13.0" torch-pruning safetensors && { $(BIN)/python -m pytest -q -n 2 $(TORCH_TESTS) || { [ $$? -eq 1 ] && $(BIN)/python -m pytest -q --last-failed $(TORCH_TESTS); }; }; \
+	then $(BIN)/python -m uv pip install -q "torch==2.13.0" torch-pruning safetensors && { $(BIN)/python -m pytest -q -n 2 $(TORCH_TESTS) || { [ $$? -eq 1 ] && $(BIN)/python -m pytest -q --last-failed $(TORCH_TESTS); }; } \
+	&& $(BIN)/python -m uv pip install -q -c constraints.txt lightning transformers accelerate keras peft && OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs $(CALLBACK_TESTS); \
 	else echo "test-torch: no CPU build of PyTorch at hand, so its tests were left out"; fi
 
 lint: $(V)/.dev        ## ruff, the import contract, spelling
@@ -123,11 +126,10 @@ $(V)/.torch: $(V)/.dev
 	$(BIN)/python -m uv pip install -q --compile-bytecode --python $(BIN)/python "torch==2.13.0" scikit-learn
 	touch $@
 
-$(V)-integration/.ok: pyproject.toml
+$(V)-integration/.ok: pyproject.toml constraints.txt
 	$(PY) -m venv $(V)-integration
 	$(V)-integration/bin/python -m pip install -q uv 2>/dev/null || true
-	if $(V)-integration/bin/python -m uv --version >/dev/null 2>&1; then $(V)-integration/bin/python -m uv pip install -q --python $(V)-integration/bin/python -e '.[integration]'; \
-	else $(V)-integration/bin/python -m pip install -q -e '.[integration]'; fi
+	$(call install,$(V)-integration,-e '.[integration]')
 	touch $@
 
 $(V)-frameworks/.ok: pyproject.toml constraints.txt

@@ -7,7 +7,7 @@ ifneq ($(strip $(PIP_FIND_LINKS)),)
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
 
-TORCH_TESTS := tests/measuring/agent/test_torch_hooks.py tests/diagnosing/remedies/test_torch_remedies.py tests/cli/test_try.py tests/searching/test_heard.py tests/compressing/test_sources.py tests/compressing/test_pruning.py tests/compressing/test_adapters.py $(addprefix tests/training/test_,adapters.py asking.py backbones.py cutting.py feeding.py finalists.py ladder.py optimising.py precision.py probing.py racing.py ranks.py trainer.py vectorising.py)
+TORCH_TESTS := tests/measuring/agent/test_torch_hooks.py tests/measuring/agent/test_sampling.py tests/diagnosing/remedies/test_torch_remedies.py tests/cli/test_try.py tests/searching/test_heard.py tests/compressing/test_sources.py tests/compressing/test_pruning.py tests/compressing/test_adapters.py $(addprefix tests/training/test_,adapters.py asking.py backbones.py cutting.py feeding.py finalists.py ladder.py optimising.py precision.py probing.py racing.py ranks.py trainer.py vectorising.py)
 # Callbacks on the real frameworks.
 CALLBACK_TESTS := tests/training/test_lightning.py tests/training/test_transformers.py tests/training/test_keras.py tests/training/test_adapters.py
 

@@ -23,6 +23,7 @@ def serve(host: str, port: int, token: str, names: Sequence[str], *, tokens: boo
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen()  # before the address is said: who asks at once waits, and is not refused
     except OSError as error:
         listening.close()
         raise UsageError(

@@ -419,9 +419,12 @@ class EngineContract:
         handle = rig.start("print('ran')")
         rig.await_state(handle, State.FINISHED)
 
+        before = rig.engine.status(handle)
+
         rig.engine.cancel(handle)
 
-        assert rig.engine.status(handle) == Status(State.FINISHED, 0, rig.engine.status(handle).reason)
+        assert rig.engine.status(handle) == before
+        assert (before.state, before.exit_code) == (State.FINISHED, 0)
         for ask in (rig.engine.hold, rig.engine.suspend, rig.engine.requeue):
             with pytest.raises(Refused):
                 ask(handle)

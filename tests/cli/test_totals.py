@@ -115,6 +115,7 @@ def test_pots(joulewise, team):
     assert pot["limits"]["time_s"] == 3600
     assert 0 < pot["left"]["time_s"] < 3600
     assert [d["runs"] for d in pot["drawn"]] == [2]
+    assert pot["drawn"][0]["incomplete"] == ["cost"]
     assert "pot night: " in joulewise("totals").stdout
     assert json.loads(joulewise("totals", "--month", "2020-01", "--json").stdout)["pots"] == []
 

@@ -10,7 +10,8 @@ import sys
 import pytest
 
 from joulewise.ledger.memory import open_memory
-from joulewise.ledger.pots import MemberState, Pot, Spending, list_pots
+from joulewise.ledger.months import Filter
+from joulewise.ledger.pots import Drawn, MemberState, Pot, Spending, drawn, list_pots
 from joulewise.ledger.store import open_store
 from joulewise.vocabulary.errors import LedgerError, UnknownName, UsageError
 
@@ -139,3 +140,21 @@ class TestPot:
             MemberState.ENDED,
             MemberState.ELSEWHERE,
         ]
+
+
+def test_drawn_tells_what_some_run_does_not_know(store):
+    """What a key has drawn is a least sum where one of its runs does not know the quantity, and None where none does."""
+    pot = Pot(store, "night")
+    pot.join({"energy_j": 1000.0})
+    for run_id, joules in (("one", 10.0), ("two", None)):
+        pot.spend(run_id, Spending(energy_j=joules, time_s=1.0, trials=1))
+        store.execute(
+            "INSERT INTO months (run_id, month, person, duration_s, boundary) VALUES (:run_id, '2026-11', 'ada', 1, '')",
+            {"run_id": run_id},
+        )
+
+    (ada,) = drawn(store, "person", Filter("2026-11", "2026-11"))
+
+    assert ada == Drawn(
+        "night", "ada", 2, Spending(10.0, None, None, 2.0, 2), ("energy_j", "carbon_g", "cost")
+    )

@@ -112,7 +112,7 @@ def _pot_fields(line: PotLine, from_pots: Sequence[Drawn]) -> dict[str, Any]:
         "limits": dict(line.limits),
         "left": {one.name: None if one.used is None else one.limit - one.used for one in line.left},
         "drawn": [
-            {"key": d.key, "runs": d.runs, **{n: getattr(d.spent, n) for n in d.spent.__slots__}}
+            {"key": d.key, "runs": d.runs, **{n: getattr(d.spent, n) for n in d.spent.__slots__}, "incomplete": list(d.incomplete)}
             for d in from_pots if d.pot == line.name
         ],
     }  # fmt: skip

@@ -25,6 +25,7 @@ from joulewise.vocabulary.quantities import format_duration, format_si
 
 _KEY = ("pot", "run_id")
 _QUANTITIES = ("energy_j", "carbon_g", "cost", "time_s", "trials")
+_SUMS = ", ".join(f"SUM(s.{q}) AS {q}, COUNT(s.{q}) AS {q}_known" for q in _QUANTITIES)
 _UNITS = {"energy_j": "J", "carbon_g": "g"}
 _PROCESS = ("host", "boot", "pid", "pid_start")
 _COLUMNS = (*_KEY, *_QUANTITIES, "updated_utc", "ended", *_PROCESS)
@@ -122,12 +123,13 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """What the runs of one key (a person, project, device, zone or host) have drawn from a pot."""
+    """What the runs of one key (a person, project, device, zone or host) have drawn from a pot, as `Total` has it."""
 
     pot: str
     key: str
     runs: int
     spent: Spending
+    incomplete: tuple[str, ...] = ()
 
 
 @final
@@ -219,37 +221,34 @@ def drawn(store: Store, by: str, chosen: Filter) -> list[Drawn]:
     A run counts whole, also where it went on in another month: a pot knows no months. One within another run is part of that one.
     """
     key, where, values = asked(by, chosen)
-    sums = ", ".join(f"SUM(s.{q}) AS {q}" for q in _QUANTITIES)
     rows = store.query(
-        f"SELECT s.pot AS pot, m.key AS key, COUNT(*) AS runs, {sums} FROM pot_spending s JOIN "  # noqa: S608 - names of ours
+        f"SELECT s.pot AS pot, m.key AS key, COUNT(*) AS runs, {_SUMS} FROM pot_spending s JOIN "  # noqa: S608 - names of ours
         f"(SELECT run_id, MIN({key}) AS key FROM months {where} AND run_id IN (SELECT run_id FROM pot_spending) GROUP BY run_id) m "
         "ON m.run_id = s.run_id GROUP BY s.pot, m.key ORDER BY s.pot, m.key",
         values,
     )
-    return [
-        Drawn(
-            r["pot"], r["key"], r["runs"], _spending({q: None if r[q] is None else r[q] for q in _QUANTITIES})
-        )
-        for r in rows
-    ]
+    return [Drawn(r["pot"], r["key"], r["runs"], *_summed(r, r["runs"])) for r in rows]
 
 
 def _totals(store: Store, name: str | None = None) -> dict[str, Total]:
-    sums = ", ".join(f"SUM({q}) AS {q}, COUNT({q}) AS {q}_known" for q in _QUANTITIES)
     where = "WHERE pot = :pot" if name is not None else ""
     rows = store.query(
-        f"SELECT pot, COUNT(*) AS members, {sums} FROM pot_spending {where} GROUP BY pot",  # noqa: S608 - names of ours
+        f"SELECT pot, COUNT(*) AS members, {_SUMS} FROM pot_spending s {where} GROUP BY pot",  # noqa: S608 - names of ours
         {"pot": name} if name is not None else None,
     )
     totals: dict[str, Total] = {}
     for row in rows:
-        known = {
-            q: None if row[q] is None else (int(row[q]) if q == "trials" else float(row[q]))
-            for q in _QUANTITIES
-        }
-        incomplete = tuple(q for q in _QUANTITIES if row[f"{q}_known"] < row["members"])
-        totals[row["pot"]] = Total(_spending(known), row["members"], incomplete)
+        spent, incomplete = _summed(row, row["members"])
+        totals[row["pot"]] = Total(spent, row["members"], incomplete)
     return totals
+
+
+def _summed(row: Mapping[str, Any], members: int) -> tuple[Spending, tuple[str, ...]]:
+    """Return a row of `_SUMS`: what is known, and which quantities some of its `members` do not know."""
+    known = {
+        q: None if row[q] is None else (int(row[q]) if q == "trials" else float(row[q])) for q in _QUANTITIES
+    }
+    return _spending(known), tuple(q for q in _QUANTITIES if row[f"{q}_known"] < members)
 
 
 def _limits(store: Store, name: str) -> Mapping[str, Any]:

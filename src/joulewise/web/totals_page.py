@@ -204,7 +204,8 @@ def _pot(line: PotLine, drawn: Sequence[Drawn]) -> dict[str, Any]:
     left = sorted(line.left, key=lambda one: -one.share)
     name = left[0].name if left else "time_s"
     by = sorted(
-        ((getattr(d.spent, name) or 0.0, d) for d in drawn if d.pot == line.name), key=lambda pair: -pair[0]
+        ((getattr(d.spent, name), d) for d in drawn if d.pot == line.name),
+        key=lambda pair: (pair[0] is None, -(pair[0] or 0.0)),
     )
     currency = left[0].currency if left else ""
     return {
@@ -214,11 +215,17 @@ def _pot(line: PotLine, drawn: Sequence[Drawn]) -> dict[str, Any]:
             for one in left
         ],
         "by": ", ".join(
-            f"{clip(d.key, 40) or NOBODY} {amount_words(name, value, currency)}"
+            f"{clip(d.key, 40) or NOBODY} {_drawn_words(d, name, value, currency)}"
             for value, d in by[:_MOST_NAMED]
         ),
         "others": max(0, len(by) - _MOST_NAMED),
     }
+
+
+def _drawn_words(one: Drawn, name: str, value: float | None, currency: str) -> str:
+    if value is None:
+        return "(not known)"
+    return ("at least " if name in one.incomplete else "") + amount_words(name, value, currency)
 
 
 def _landing(landing: Landing) -> dict[str, Any]:

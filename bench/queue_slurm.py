@@ -14,7 +14,8 @@ against that, times the share that such forecasts kept in the month before (`tru
 that was realised, what the plans' own hours are worth in the actual grid ("by plan"), what starting took, pauses and missed
 deadlines; exit code 1 where a goal is missed. Takes a quarter of an hour, mostly of waiting.
 
-One zone and one date (`DIR ZONE 2023-05-10`) run that day alone and print it as a line of JSON; `--told FILE` prints the table
+Of a day on which a job was late all that the worker said and Slurm was asked for goes to standard error; with `--log` of every
+day, and at every look what Slurm has. One zone and one date (`DIR ZONE 2023-05-10`) run that day alone and print it as a line of JSON; `--told FILE` prints the table
 of such lines. `--simulated` runs all sixteen days over an engine in simulated time that starts at once (minutes): the same without Slurm.
 """
 
@@ -28,10 +29,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from math import exp
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,7 @@ from joulewise.scheduling.worker import Post, Worker
 from joulewise.testing.clock import FakeClock
 from joulewise.testing.simulated import SimulatedEngine
 from joulewise.testing.slurm import private_slurm
+from joulewise.vocabulary.errors import EngineError
 from joulewise.vocabulary.job import Checkpoint, Duration, Job, Pace, after
 from joulewise.vocabulary.signal import Signal
 from joulewise.vocabulary.ticket import OPEN, Needs, Stage, Ticket
@@ -59,6 +62,7 @@ SCALE = 180.0  # 3600 s in 20 s
 ROOM, JOBS = Needs(12), 40
 ZONES = ("DE", "GB", "US-CAL-CISO", "AU-NSW")
 DATES = tuple(datetime(2023, month, 10, tzinfo=UTC) for month in (2, 5, 8, 11))
+ASKED = ("start", "suspend", "resume", "requeue", "hold", "release", "begin", "cancel")
 PAUSE = Checkpoint(SCALE)  # a second to stop and to go on
 STEP_S = 120.0  # between two looks of the worker in simulated time
 WORKS = """
@@ -102,16 +106,29 @@ class ScaledClock:
 
 
 class Counted:
-    """An engine, and how often it was asked for what."""
+    """An engine, how often it was asked for what, and how often it refused; `log` hears of each."""
 
-    def __init__(self, engine: Slurm | SimulatedEngine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Slurm | SimulatedEngine, log: Callable[[str], None]) -> None:
+        self._engine, self._log = engine, log
         self.asked: Counter[str] = Counter()
+        self.refused = 0
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("start", "suspend", "resume", "requeue", "cancel"):
-            self.asked[name] += 1
-        return getattr(self._engine, name)
+        found = getattr(self._engine, name)
+        return partial(self._ask, name, found) if name in ASKED else found
+
+    def _ask(self, name: str, act: Callable[..., Any], *words: Any) -> Any:
+        self.asked[name] += 1
+        about = f"{name} {words[0].key if name == 'start' else words[0]}"
+        began_s = time.monotonic()
+        try:
+            told = act(*words)
+        except EngineError as error:
+            self.refused += 1
+            self._log(f"{about}: refused: {error}")
+            raise
+        self._log(f"{about}: {told or 'done'} in {time.monotonic() - began_s:.2f} s")
+        return told
 
 
 def day(zone: str, date: datetime, folder: Path, *, simulated: bool) -> list[Ticket]:
@@ -204,17 +221,23 @@ def one_day(zone: str, date: datetime, *, simulated: bool) -> dict[str, Any]:
         grid_of((), date, date)  # everything is loaded before the clock starts
         store = open_memory()
         clock: FakeClock | ScaledClock = FakeClock(date)
+        said: list[str] = []
+
+        def log(text: str) -> None:
+            said.append(f"{clock.now_utc():%d %H:%M} {text}")
+
+        cluster = None
         if isinstance(clock, FakeClock) and simulated:
-            engine: Any = Counted(SimulatedEngine(clock, name="slurm"))
+            engine: Any = Counted(SimulatedEngine(clock, name="slurm"), log)
         else:
             cluster = stack.enter_context(private_slurm(2, cpus=ROOM.cpus // 2))
-            engine = Counted(Slurm(folder / "jobs", environment=cluster.environment))
+            engine = Counted(Slurm(folder / "jobs", environment=cluster.environment), log)
             clock = ScaledClock(date)
         nodes = {} if simulated else {name: Needs(has.cpus) for name, has in engine.nodes().items()}
         worker = Worker(
             store, engine, Post("w", "here/1", ROOM, lease_s=36000.0, nodes=nodes), clock,
             plan=lambda: renew(store, grid_of, clock.now_utc(), nodes_of=lambda _engine: tuple(nodes.values())),
-            leases=Leases(store, "w", "here/1", clock=lease_clock),
+            leases=Leases(store, "w", "here/1", clock=lease_clock), say=log,
         )  # fmt: skip
         waiting, ids = list(came), {}
         began_s = time.monotonic()
@@ -225,13 +248,21 @@ def one_day(zone: str, date: datetime, *, simulated: bool) -> dict[str, Any]:
                 first = planned_alone(ticket, grid_of((), now, now), now)
                 ids[queue.add(store, ticket, first, now)] = ticket
             worker.round()
+            if cluster and "--log" in sys.argv:
+                log(cluster.command("squeue", "-h", "-o", "%i %T %r %C %N").replace("\n", "; "))
             clock.sleep(STEP_S if simulated else 0.4 * SCALE)
         ran = {
             t.job.name: engine.ran(i) if simulated else stretches(folder / t.job.name, clock)
             for i, t in ids.items()
         }
         told = _tell(zone, date, actual, grid_of, came, ids, store, ran)
-        return told | {"asked": dict(engine.asked), "real_s": time.monotonic() - began_s}
+        if told["missed"] or "--log" in sys.argv:
+            print(*(f"{zone} {line}" for line in said), sep="\n", file=sys.stderr)
+        return told | {
+            "asked": dict(engine.asked),
+            "refused": engine.refused,
+            "real_s": time.monotonic() - began_s,
+        }
 
 
 def _tell(
@@ -325,6 +356,7 @@ def show(told: Sequence[dict[str, Any]]) -> int:
     )
     for t in told:
         asked = ", ".join(f"{what} {count}" for what, count in t["asked"].items())
+        asked += f", refused {t['refused']}" if t["refused"] else ""
         print(
             f"{t['zone']:<12} {t['date']}  {t['done']:4d}  {t['missed']:6d}  {t['pauses']:6d}  {asked:<36}  "
             f"{t['start_s']:7.1f} ({t['longest_start_s']:4.1f})  {t['fcfs_kg']:7.2f}  {t['queue_kg']:8.2f}  "

@@ -431,6 +431,27 @@ def test_nodes(rig):
     assert abs((datetime.now(UTC) - told.began_utc).total_seconds()) < 300
 
 
+def test_place(rig):
+    """A job that waits for a node that others fill runs on another once it may; a held one is kept off nodes; one that runs stays."""
+    fills = order(rig, "sleep", "60", key="k-1", resources=Resources(cpus=4), away=("n1",))
+    rig.await_state(fills, State.RUNNING)
+    waits = order(rig, "sleep", "60", key="k-2", resources=Resources(cpus=2), away=("n1",))
+    held = order(rig, "sleep", "60", key="k-3", resources=Resources(cpus=2), held=True, away=("n1",))
+    time.sleep(2)
+    assert rig.engine.status(waits).state is State.QUEUED
+
+    rig.engine.place(waits, ())
+    rig.await_state(waits, State.RUNNING)
+    assert rig.engine.status(waits).nodes == ("n1",)
+
+    rig.engine.place(held, ("n2",))
+    rig.engine.release(held)
+    rig.await_state(held, State.RUNNING)
+    assert rig.engine.status(held).nodes == ("n1",)
+    with pytest.raises(Refused, match="runs already, so it cannot be placed"):
+        rig.engine.place(held, ("n1",))
+
+
 @pytest.mark.parametrize(
     ("argv", "fields", "says"),
     [

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from hashlib import sha256
@@ -125,6 +125,12 @@ class Kubernetes:
         self._change(handle, change)
         if self._queue:
             self._activate(handle, active=True)
+
+    def place(self, handle: str, away: Sequence[str]) -> None:
+        """Refuse: where a pod runs is the cluster's to say."""
+        raise Refused(
+            f"{handle.partition('/')[0]} cannot be kept off {', '.join(away)}: where a pod runs is the cluster's to say"
+        )
 
     def suspend(self, handle: str) -> None:
         """Refuse: Kubernetes ends the pods of what it suspends."""

@@ -18,7 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, final
@@ -92,6 +92,12 @@ class LocalJobs:
     def release(self, handle: str) -> None:
         """Let a held job start."""
         self._wish(handle, lambda wish: wish.update(hold=False), "released")
+
+    def place(self, handle: str, away: Sequence[str]) -> None:
+        """Refuse: there is one machine here, and no other to run on."""
+        raise Refused(
+            f"{handle.partition('/')[0]} cannot be kept off {', '.join(away)}: there is one machine here, and no other to run on"
+        )
 
     def suspend(self, handle: str) -> None:
         """Let the job's processes stand still (SIGSTOP)."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -27,7 +27,13 @@ from typing import Protocol
 
 from joulewise.vocabulary.errors import EngineError, UsageError
 
-BEGIN, HOLD, SUSPEND, REQUEUE = "begin", "hold", "suspend", "requeue"  # the abilities that an engine may lack
+BEGIN, HOLD, SUSPEND, REQUEUE, PLACE = (
+    "begin",
+    "hold",
+    "suspend",
+    "requeue",
+    "place",
+)  # abilities that an engine may lack
 
 
 class Refused(EngineError, UsageError):  # noqa: N818 - it names the state
@@ -137,7 +143,7 @@ class Engine(Protocol):
 
     @property
     def abilities(self) -> frozenset[str]:
-        """Those of BEGIN, HOLD, SUSPEND and REQUEUE that this user has here."""
+        """Those of BEGIN, HOLD, SUSPEND, REQUEUE and PLACE that this user has here."""
 
     def start(self, order: Order) -> str:
         """Start the order (or hand it over, to start later) and return its handle; the first one if known already."""
@@ -156,6 +162,9 @@ class Engine(Protocol):
 
     def release(self, handle: str) -> None:
         """Let a held job start, at once if its begin has passed."""
+
+    def place(self, handle: str, away: Sequence[str]) -> None:
+        """Keep a job that waits off these nodes from now on; of none, the engine may take any."""
 
     def suspend(self, handle: str) -> None:
         """Let a running job stand still, with its memory."""

@@ -21,7 +21,7 @@ import os
 import re
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, final
@@ -106,6 +106,12 @@ class Ray:
         """Let a held job go to Ray, now or at its begin."""
         self._change(handle, "released", None, hold=False)
         self.status(handle)
+
+    def place(self, handle: str, away: Sequence[str]) -> None:
+        """Refuse: where a job runs is Ray's to say."""
+        raise Refused(
+            f"{handle.partition('/')[0]} cannot be kept off {', '.join(away)}: where a job runs is Ray's to say"
+        )
 
     def suspend(self, handle: str) -> None:
         """Stop the job's processes on all nodes (SIGSTOP)."""

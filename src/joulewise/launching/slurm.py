@@ -10,6 +10,7 @@ How each wish reaches Slurm:
 
     begin       sbatch --begin, scontrol update StartTime
     hold        sbatch --hold, scontrol hold, release
+    place       sbatch --exclude, scontrol update ExcNodeList: where a job is not to run
     suspend     scontrol suspend, where the user may; else SIGSTOP to all of the job's processes: it keeps its allocation
                 and its time limit runs on, and the status says so
     requeue     the checkpoint signal, then (the program ended, or its grace is over) scontrol requeuehold. Slurm lets
@@ -42,6 +43,7 @@ from joulewise.launching.folders import (
 from joulewise.launching.port import (
     BEGIN,
     HOLD,
+    PLACE,
     REQUEUE,
     SUSPEND,
     Delays,
@@ -69,7 +71,7 @@ class Slurm:
     """
 
     name = "slurm"
-    abilities = frozenset({BEGIN, HOLD, SUSPEND, REQUEUE})
+    abilities = frozenset({BEGIN, HOLD, SUSPEND, REQUEUE, PLACE})
 
     def __init__(
         self, folder: Path, options: Sequence[str] = (), environment: Mapping[str, str] | None = None
@@ -135,6 +137,12 @@ class Slurm:
             begin = (read_json(folder, "wish.json") or {}).get("begin") or 0.0
             self._commands.run("scontrol", "update", f"JobId={job}", f"StartTime={_from_now(begin)}")
         self._commands.run("scontrol", "release", job)
+
+    def place(self, handle: str, away: Sequence[str]) -> None:
+        """Keep a job that waits off these nodes (scontrol update ExcNodeList); what a user's own script asks for stays."""
+        job, folder = self._waiting(handle, "placed")
+        if "output" not in (read_json(folder, "job.json") or {}):  # a script of ours
+            self._commands.run("scontrol", "update", f"JobId={job}", f"ExcNodeList={','.join(away)}")
 
     def suspend(self, handle: str) -> None:
         """Suspend a running job: by Slurm where the user may, else by SIGSTOP."""

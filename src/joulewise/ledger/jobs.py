@@ -348,10 +348,11 @@ def withdraw(store: Store, job_id: str) -> None:
 def start_delays(store: Store, engine: str, most: int = 100) -> list[float]:
     """Return the seconds from handing a job to an engine until it ran, of the last attempts that are over; in growing order.
 
-    Of one that was handed over ahead, from its planned start on.
+    Of one that was handed over ahead, from its planned start on. One that was held back before it began tells nothing.
     """
     rows = store.query(
-        "SELECT job_attempts.begun_utc, job_attempts.ran, jobs.start_utc FROM job_attempts "
+        "SELECT job_attempts.begun_utc, job_attempts.ran, jobs.start_utc, (SELECT MIN(at_utc) FROM job_decisions "
+        "WHERE job = jobs.id AND what = 'paused' AND at_utc >= job_attempts.begun_utc) AS paused_utc FROM job_attempts "
         "JOIN jobs ON jobs.id = job_attempts.job WHERE jobs.engine = :engine AND job_attempts.ended_utc <> '' "
         "ORDER BY job_attempts.ended_utc DESC LIMIT :most",
         {"engine": engine, "most": most},
@@ -359,7 +360,7 @@ def start_delays(store: Store, engine: str, most: int = 100) -> list[float]:
     found = []
     for row in rows:
         ran = stretches(row["ran"])
-        if ran:
+        if ran and not (row["paused_utc"] and datetime.fromisoformat(row["paused_utc"]) < ran[0][0]):
             began, begun, start = (
                 ran[0][0],
                 *(datetime.fromisoformat(row[c]) for c in ("begun_utc", "start_utc")),

@@ -39,9 +39,9 @@ class Wish:
         """When it must be over."""
         return self.latest_s + self.length_s
 
-    def first(self, table: Timetable, from_s: float = 0.0, away: Sequence[int] = ()) -> Slot:
-        """Return where it first fits, not on the nodes `away`; NEVER where it does not."""
-        return table.first(Amount.of(self.needs, self.kept), self.length_s, from_s, self.nodes, away)
+    def first(self, table: Timetable, from_s: float = 0.0) -> Slot:
+        """Return where it first fits; NEVER where it does not."""
+        return table.first(Amount.of(self.needs, self.kept), self.length_s, from_s, self.nodes)
 
     def take(self, table: Timetable, slot: Slot) -> None:
         """Take its room; what it kept until then it gives back when it is over."""

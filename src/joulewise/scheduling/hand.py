@@ -24,9 +24,12 @@ class Hand:
     asked: bool = False
     idle_until: datetime | None = None  # its GPU was taken back until then
     sure: bool = False  # whether the ledger says what the engine was last told
-    awaited: bool = False  # the engine has it and has not begun: nothing of it has run yet
+    awaited_utc: datetime | None = (
+        None  # since when the engine has it and does not begin it: nothing runs yet
+    )
     told: set[str] = field(default_factory=set)
     away: tuple[str, ...] = ()  # nodes that are not for it
+    placed: bool = True  # whether it may be kept off nodes: one that was adopted may
     nodes: tuple[str, ...] = ()  # where it is
 
     @property
@@ -38,6 +41,11 @@ class Hand:
     def paused(self) -> bool:
         """Whether it stands still."""
         return self.held.line.stage is Stage.PAUSED
+
+    @property
+    def awaited(self) -> bool:
+        """Whether the engine has yet to begin it."""
+        return self.awaited_utc is not None
 
     @property
     def devices(self) -> tuple[int, ...]:

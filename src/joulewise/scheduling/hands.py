@@ -12,7 +12,17 @@ from datetime import datetime
 from functools import partial
 from typing import final
 
-from joulewise.launching.port import BEGIN, REQUEUE, SUSPEND, Engine, Refused, State, Status, Unreachable
+from joulewise.launching.port import (
+    BEGIN,
+    PLACE,
+    REQUEUE,
+    SUSPEND,
+    Engine,
+    Refused,
+    State,
+    Status,
+    Unreachable,
+)
 from joulewise.ledger import jobs as queue
 from joulewise.ledger.leases import Held, Leases
 from joulewise.ledger.store import Store
@@ -28,6 +38,7 @@ from joulewise.vocabulary.job import Placement
 from joulewise.vocabulary.ticket import Stage
 
 REQUEUE_FROM_S = 600.0  # a shorter pause is not worth saving the state for
+PLACED_S = 600.0  # a job that its nodes do not take for so long may run on any
 
 
 @final
@@ -141,10 +152,17 @@ class Hands:
         if hand.paused or not hand.ran or hand.ran[-1][1] is not None:
             return
         if status.state is State.QUEUED:
-            hand.ran[-1], hand.awaited = (now, None), True
+            hand.ran[-1], hand.awaited_utc = (now, None), hand.awaited_utc or now
+            if (
+                hand.placed
+                and PLACE in self._engine.abilities
+                and (now - hand.awaited_utc).total_seconds() >= PLACED_S
+            ):
+                self._ask(hand, lambda: self._engine.place(hand.handle, ()))  # others are there, too
+                hand.placed, hand.away = False, ()
         elif status.state is State.RUNNING and hand.awaited:
             line = hand.held.line
-            hand.awaited = False
+            hand.awaited_utc = None
             self._leases.mark(line.id, line.fence, Stage.RUNNING, hand.handle, hand.ran, now)
 
     def _agree(self, hand: Hand, status: Status, now: datetime) -> None:
@@ -225,13 +243,13 @@ class Hands:
             how = "saves its state and ends for now" if requeue else "keeps its memory"
             if hand.awaited:
                 hand.ran.pop()
-                hand.awaited, how = False, "it had not begun"
+                hand.awaited_utc, how = None, "it had not begun"
             self._mark(hand, Stage.PAUSED, "paused", f"{reason}; {how}", now)
         hand.sure = True
 
-    def resume(self, hand: Hand, reason: str, now: datetime) -> None:
-        """Let it go on, unless its GPU is another's now."""
-        act = self._engine.release if hand.requeued else self._engine.resume
+    def resume(self, hand: Hand, reason: str, now: datetime, away: tuple[str, ...] = ()) -> None:
+        """Let it go on, off the nodes `away` where it gave its own back, unless its GPU is another's now."""
+        act = self._release(hand, away) if hand.requeued else self._engine.resume
         others = (h for h in self.jobs.values() if h is not hand)
         if hand.requeued and not self._floor.holds(hand.ticket, hand.held.attempt.devices, others):
             return  # its GPU is another's now
@@ -246,6 +264,15 @@ class Hands:
             hand.requeued = False
             self._mark(hand, Stage.RUNNING, "resumed", reason, now)
         hand.sure = True
+
+    def _release(self, hand: Hand, away: tuple[str, ...]) -> Callable[[str], None]:
+        def act(handle: str) -> None:
+            if PLACE in self._engine.abilities:
+                self._engine.place(handle, away)
+                hand.away, hand.placed = away, bool(away)
+            self._engine.release(handle)
+
+        return act
 
     def _mark(self, hand: Hand, stage: Stage, what: str, reason: str, now: datetime) -> None:
         line = hand.held.line

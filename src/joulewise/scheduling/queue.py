@@ -52,7 +52,7 @@ _TURN = (Act.PAUSE, Act.RESUME, Act.START)  # pauses first, then what they make 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One thing to do now, and why; `away` are nodes that are not for it, though they have room now."""
+    """One thing to do now, and why; `away` are the nodes that are not for it."""
 
     act: Act
     job: str
@@ -288,13 +288,10 @@ class _Desk:
         )
 
     def _go(self, claim: _Claim, had: dict[str, float], slot: Slot, *, pressing: bool = False) -> None:
-        """Let a job run from now on; of several nodes that have room say which are not for it: which one a cluster takes is its own."""
+        """Let a job run from now on, kept off the nodes that were not counted with: a cluster has its own idea of what is full."""
         away: tuple[int, ...] = ()
-        while claim.wish.nodes is None and len(self.table.nodes) <= _PINNED:
-            other = claim.wish.first(self.table, away=(*away, *slot.nodes))
-            if other.begin_s > 0:
-                break
-            away += other.nodes
+        if claim.wish.nodes is None and len(self.table.nodes) <= _PINNED:
+            away = tuple(n for n in range(len(self.table.nodes)) if n not in slot.nodes)
         claim.wish.take(self.table, slot)
         self.claims.pop(claim.line.id, None)
         needs = claim.line.needs

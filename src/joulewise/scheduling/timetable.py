@@ -92,13 +92,12 @@ class Timetable:
         length_s: float,
         from_s: float = 0.0,
         nodes: Sequence[int] | None = None,
-        away: Sequence[int] = (),
     ) -> Slot:
-        """Return the first place from `from_s` on, on one of `nodes` (None: any but `away`); NEVER where there is none."""
+        """Return the first place from `from_s` on, on one of `nodes` (None: any); NEVER where there is none."""
         if nodes is not None:
             return self._together(amount.part(len(nodes)), length_s, from_s, nodes, len(nodes))
         count = self._parts(amount)
-        may = [n for n in range(len(self._lanes)) if n not in away] if away else range(len(self._lanes))
+        may = range(len(self._lanes))
         if count != 1:
             return self._together(amount.part(count), length_s, from_s, may, count)
         best = NEVER

@@ -255,12 +255,21 @@ class Worker:
             ticket.pausable and duration.known and may_rest and ready,
             NOTHING if hand.requeued else needs.at_rest,
             pause_s + self._lag_s,
-            () if hand.requeued else tuple(self._nodes.index(n) for n in hand.nodes if n in self._nodes),
+            tuple(map(self._nodes.index, self._places(hand))),
             (now - hand.ran[-1][0]).total_seconds() if begun else inf,
             hand.begins_later(now),
         )
 
+    def _places(self, hand: Hand) -> list[str]:
+        """Return the nodes on which a job is, or is to begin; none where that is not known."""
+        if hand.requeued:
+            return []
+        if hand.awaited and hand.away:
+            return [n for n in self._nodes if n not in hand.away]
+        return [n for n in hand.nodes if n in self._nodes]
+
     def _act(self, action: Action, waiting: dict[str, queue.Line], now: datetime) -> None:
+        away = tuple(self._nodes[n] for n in action.away)
         if action.act is Act.START:
             line = waiting[action.job]
             devices = self._devices(line)
@@ -271,12 +280,12 @@ class Worker:
                 for held in self._leases.held():
                     if held.line.id == line.id:
                         hand = self._hands.take(held)
-                        hand.away = tuple(self._nodes[n] for n in action.away)
+                        hand.away = away
                         self._hands.start(hand, now)
         elif action.act is Act.PAUSE:
             self._hands.pause(self._hands.jobs[action.job], action.reason, now)
         else:
-            self._hands.resume(self._hands.jobs[action.job], action.reason, now)
+            self._hands.resume(self._hands.jobs[action.job], action.reason, now, away)
 
     def _devices(self, line: queue.Line) -> tuple[int, ...] | None:
         """Return the GPUs for a job that is to start; None where none has room for it."""

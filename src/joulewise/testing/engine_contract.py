@@ -24,6 +24,7 @@ import pytest
 from joulewise.launching.port import (
     BEGIN,
     HOLD,
+    PLACE,
     REQUEUE,
     SUSPEND,
     Checkpointing,
@@ -453,6 +454,7 @@ class EngineContract:
             HOLD: lambda: rig.engine.start(Order("x", ("true",), str(rig.folder), held=True)),
             SUSPEND: lambda: rig.engine.suspend(handle),
             REQUEUE: lambda: rig.engine.requeue(handle),
+            PLACE: lambda: rig.engine.place(handle, ("n1",)),
         }
 
         for ability in asks.keys() - rig.engine.abilities:

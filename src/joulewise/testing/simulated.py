@@ -9,12 +9,23 @@ engine tells, it knows: how many copies of a job ever lived at once (`most_copie
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import final
 
-from joulewise.launching.port import BEGIN, HOLD, REQUEUE, SUSPEND, Delays, Order, Refused, State, Status
+from joulewise.launching.port import (
+    BEGIN,
+    HOLD,
+    PLACE,
+    REQUEUE,
+    SUSPEND,
+    Delays,
+    Order,
+    Refused,
+    State,
+    Status,
+)
 from joulewise.testing.clock import FakeClock
 
 
@@ -43,13 +54,14 @@ class SimulatedEngine:
     def __init__(
         self,
         clock: FakeClock,
-        abilities: Iterable[str] = (BEGIN, HOLD, SUSPEND, REQUEUE),
+        abilities: Iterable[str] = (BEGIN, HOLD, SUSPEND, REQUEUE, PLACE),
         name: str = "local",
         start_s: float = 0.0,
     ) -> None:
         self.name, self.start_s = name, start_s
         self.abilities = frozenset(abilities)
         self.most_copies = 0
+        self.away: dict[str, tuple[str, ...]] = {}  # what each job was kept off last
         self._clock = clock
         self._jobs: dict[str, _Job] = {}
 
@@ -92,6 +104,12 @@ class SimulatedEngine:
     def release(self, handle: str) -> None:
         """Let a requeued job start anew."""
         self._go_on(handle, State.HELD)
+
+    def place(self, handle: str, away: Sequence[str]) -> None:
+        """Remember the nodes that a job that waits is kept off."""
+        if self._now(handle).state not in (State.QUEUED, State.HELD):
+            raise Refused(f"{handle} runs already")
+        self.away[handle] = tuple(away)
 
     def suspend(self, handle: str) -> None:
         """Let a running job stand still."""

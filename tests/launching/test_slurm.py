@@ -284,10 +284,12 @@ def test_may_not_suspend(guest):
     )
     guest.await_log(handle, "5\n")
 
+    assert not guest.engine.keeps  # root asks, in a user's name: what Slurm says then is learnt
     guest.engine.suspend(handle)
 
     stopped = guest.await_state(handle, State.SUSPENDED)
     assert "keeps its allocation" in stopped.reason
+    assert guest.engine.keeps
     time.sleep(0.3)
     before = guest.whole_log(handle)
     time.sleep(1.0)

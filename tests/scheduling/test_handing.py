@@ -9,9 +9,11 @@ import pytest
 
 from joulewise.launching.port import Refused, Unreachable
 from joulewise.ledger import jobs
+from joulewise.ledger.job_rows import Planned
 from joulewise.ledger.leases import Leases
 from joulewise.scheduling.handing import hand_over, may_hand_over
 from joulewise.scheduling.saved import placement_as_json, placement_from_json
+from joulewise.scheduling.worker import Post, Worker
 from joulewise.testing.queue_contract import HOUR, NOW, ticket
 from joulewise.vocabulary.errors import UnknownName, UsageError
 from joulewise.vocabulary.job import Checkpoint, Stretch
@@ -164,4 +166,77 @@ def test_paused_before_it_began():
     yard.run(first, step_s=60)
     assert yard.line(job).stage is Stage.DONE
     assert yard.engine.ran(job)[0][0] >= NOW + 3 * HOUR
+    assert jobs.start_delays(yard.store, "slurm") == []  # it was held back: that is no slow start
+    yard.store.close()
+
+
+def on_two_nodes(yard: Yard) -> Worker:
+    """Return a worker of a cluster of two nodes."""
+    post = Post("w", "here/1", Needs(8), nodes={"n1": Needs(4), "n2": Needs(4)})
+    return Worker(
+        yard.store,
+        yard.engine,
+        post,
+        yard.clock,
+        leases=Leases(yard.store, "w", "here/1", 60.0, yard.seconds.read),
+    )
+
+
+def test_waiting_for_a_node():
+    """A job is kept off the nodes that were not counted with; one that waits long for its own may run on any."""
+    yard = Yard(name="slurm", start_s=1500.0)
+    worker = on_two_nodes(yard)
+    first, second = (
+        yard.submit(ticket(name, 0.5, engine="slurm", needs=Needs(3))) for name in ("first", "second")
+    )
+    worker.round()
+    assert sorted(yard.engine.away.values()) == [("n1",), ("n2",)]
+
+    for _ in range(12):
+        yard.pass_time(60)
+        worker.round()
+    assert list(yard.engine.away.values()) == [(), ()]
+    yard.run(worker, step_s=60)
+    assert yard.line(first).stage is yard.line(second).stage is Stage.DONE
+    yard.store.close()
+
+
+def test_released_to_a_node():
+    """A job that saved its state is released to the node that is counted with then."""
+    yard = Yard(name="slurm")
+    worker = on_two_nodes(yard)
+    job = yard.submit(ticket("saves", 2.0, engine="slurm", pause=Checkpoint(60.0), checkpoint="SIGUSR1"))
+    worker.round()
+    while yard.line(job).stage is not Stage.PAUSED:
+        yard.pass_time(60)
+        worker.round()
+    yard.engine.away.clear()
+    yard.run(worker, step_s=60)
+
+    assert yard.line(job).stage is Stage.DONE
+    assert list(yard.engine.away.values()) == [("n2",)]
+    yard.store.close()
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+def test_room_of_what_stands_still(keeps):
+    """While a job stands still another has its processors, but not on an engine that counts them as taken."""
+    yard = Yard(keeps=keeps)
+    rests = yard.submit(ticket("rests", 2.0, pause=Checkpoint(1.0), needs=Needs(4)))
+    worker = yard.worker()
+    worker.round()
+    yard.pass_time(3900)
+    worker.round()
+    assert yard.line(rests).stage is Stage.PAUSED
+    told = jobs.story(yard.store, rests)[-1].reason
+    assert told.endswith("keeps its memory and its allocation" if keeps else "keeps its memory")
+
+    other = ticket("other", 0.5, needs=Needs(4))
+    planned = Planned("", "DE", yard.clock.now_utc(), NOW + 20 * HOUR, "for the test")
+    late = jobs.add(yard.store, other, planned, yard.clock.now_utc())
+    yard.run(worker, step_s=60)
+
+    rested, begun = (yard.engine.ran(job) for job in (rests, late))
+    assert (begun[0][0] < rested[-1][0]) is not keeps
+    assert begun[0][0] == (rested[-1][1] if keeps else NOW + timedelta(minutes=65))
     yard.store.close()

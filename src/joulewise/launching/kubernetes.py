@@ -40,6 +40,7 @@ class Kubernetes:
     """The engine `kubernetes`: Jobs of `image` in a namespace; `api` is a configured `kubernetes.client.ApiClient`."""
 
     name = "kubernetes"
+    keeps = False
     abilities = frozenset({HOLD, REQUEUE})
 
     def __init__(self, api: Any, image: str, namespace: str = "default", queue: str = "") -> None:

@@ -38,6 +38,7 @@ class LocalJobs:
     """The engine `local`: `folder` holds a folder for each job, on a local file system."""
 
     name = "local"
+    keeps = False
     abilities = frozenset({BEGIN, HOLD, SUSPEND, REQUEUE})
 
     def __init__(self, folder: Path) -> None:

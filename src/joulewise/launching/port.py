@@ -145,6 +145,10 @@ class Engine(Protocol):
     def abilities(self) -> frozenset[str]:
         """Those of BEGIN, HOLD, SUSPEND, REQUEUE and PLACE that this user has here."""
 
+    @property
+    def keeps(self) -> bool:
+        """Whether what it suspends keeps all of its room here: nobody else gets its processors meanwhile."""
+
     def start(self, order: Order) -> str:
         """Start the order (or hand it over, to start later) and return its handle; the first one if known already."""
 

@@ -56,6 +56,7 @@ class Ray:
     """The engine `ray`: `address` is the dashboard's URL; `folder` holds a folder for each job."""
 
     name = "ray"
+    keeps = True  # Ray counts what is stopped as taken
     abilities = frozenset({BEGIN, HOLD, SUSPEND, REQUEUE})
 
     def __init__(self, folder: Path, address: str) -> None:

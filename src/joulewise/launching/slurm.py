@@ -11,8 +11,8 @@ How each wish reaches Slurm:
     begin       sbatch --begin, scontrol update StartTime
     hold        sbatch --hold, scontrol hold, release
     place       sbatch --exclude, scontrol update ExcNodeList: where a job is not to run
-    suspend     scontrol suspend, where the user may; else SIGSTOP to all of the job's processes: it keeps its allocation
-                and its time limit runs on, and the status says so
+    suspend     scontrol suspend, where the user may and jobs are not bound to cores; else SIGSTOP to all of the job's
+                processes: it keeps its allocation and its time limit runs on, and the status says so
     requeue     the checkpoint signal, then (the program ended, or its grace is over) scontrol requeuehold. Slurm lets
                 every requeued job wait two minutes; an update of StartTime before the release takes them away
     cancel      scancel: SIGTERM, and SIGKILL after the cluster's KillWait, whatever grace is asked for (0: at once)
@@ -58,6 +58,7 @@ from joulewise.launching.slurm_commands import SlurmCommands
 from joulewise.launching.slurm_directives import is_sbatch
 from joulewise.launching.slurm_script import script
 from joulewise.launching.slurm_states import ENDS, STOPPED, status_of
+from joulewise.vocabulary.errors import EngineError
 
 _START_S = 2.0  # from due to running, on a cluster with room: one round of the scheduler
 _CANCEL_SOON = '(sleep 3; exec scancel --quiet "$1") >/dev/null 2>&1 </dev/null &'
@@ -79,6 +80,19 @@ class Slurm:
         self._folder = os.path.abspath(folder)
         self._options = tuple(options)
         self._commands = SlurmCommands(environment or {})
+        self._keeps: bool | None = None
+
+    @property
+    def keeps(self) -> bool:
+        """Whether a suspended job keeps its allocation, since SIGSTOP stops it.
+
+        So it is where the user may not suspend, and where jobs are bound to cores: Slurm gives those of a suspended job to
+        the next, and once resumed it would share them while others idle.
+        """
+        if self._keeps is None:
+            with suppress(EngineError):
+                self._keeps = self._commands.binds_cores() or not self._commands.may_suspend()
+        return bool(self._keeps)
 
     def start(self, order: Order) -> str:
         """Submit the order and return its handle; the first one if the key was submitted before, by whomever."""
@@ -152,13 +166,16 @@ class Slurm:
             return
         if now.state is not State.RUNNING:
             raise Refused(f"job {job} has not started, so it cannot be suspended: hold it")
-        try:
-            self._commands.run("scontrol", "suspend", job)
-        except Refused as error:
-            if "denied" not in str(error) and "permi" not in str(error):
-                raise
-            self._change(folder, stopped=True)
-            self._commands.run("scancel", "--signal=STOP", "--full", job)
+        if not self.keeps:
+            try:
+                self._commands.run("scontrol", "suspend", job)
+                return
+            except Refused as error:
+                if "denied" not in str(error) and "permi" not in str(error):
+                    raise
+                self._keeps = True
+        self._change(folder, stopped=True)
+        self._commands.run("scancel", "--signal=STOP", "--full", job)
 
     def resume(self, handle: str) -> None:
         """Let a suspended job go on."""

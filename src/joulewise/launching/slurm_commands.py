@@ -7,6 +7,7 @@ answer raises Unreachable; one that says no, Refused with its own words.
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import subprocess
 import time
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import final
 
 from joulewise.launching.port import Refused, Unreachable
+from joulewise.vocabulary.errors import EngineError
 
 _FIELDS = (
     "JobID",
@@ -104,6 +106,31 @@ class SlurmCommands:
             if any(f"{row.comment} ".startswith(f"{comment} ") for row in rows):
                 return job
         return None
+
+    def binds_cores(self) -> bool:
+        """Whether jobs are bound to the very cores that Slurm counts as theirs."""
+        told = self.run("scontrol", "show", "config")
+        return bool(
+            re.search(
+                r"^TaskPlugin\s*=.*affinity|^ConstrainCores\s*=\s*yes", told, re.MULTILINE | re.IGNORECASE
+            )
+        )
+
+    def may_suspend(self) -> bool:
+        """Whether the user is one of those who may ask Slurm to suspend: root, Slurm's own user, an operator by its accounting."""
+        told = self.run("scontrol", "show", "config")
+        owner = re.search(r"^SlurmUser\s*=\s*[^\s(]+\((\d+)\)", told, re.MULTILINE)
+        if os.geteuid() in (0, int(owner[1]) if owner else 0):
+            return True
+        try:
+            me = pwd.getpwuid(os.geteuid()).pw_name
+        except KeyError:  # a user without a name is no operator
+            return False
+        try:
+            level = self.run("sacctmgr", "--noheader", "--parsable2", "show", "user", me, "format=AdminLevel")
+        except EngineError:  # no accounting: nobody else may
+            return False
+        return level.strip() in ("Operator", "Administrator")
 
     def _read(self) -> None:
         told = self.run(

@@ -240,7 +240,8 @@ class Hands:
         if self._ask(hand, lambda: act(hand.handle)):
             hand.close(now)
             hand.requeued = requeue
-            how = "saves its state and ends for now" if requeue else "keeps its memory"
+            keeps = "keeps its memory and its allocation" if self._engine.keeps else "keeps its memory"
+            how = "saves its state and ends for now" if requeue else keeps
             if hand.awaited:
                 hand.ran.pop()
                 hand.awaited_utc, how = None, "it had not begun"

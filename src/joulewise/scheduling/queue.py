@@ -223,7 +223,7 @@ class _Desk:
 
     def _relieve(self) -> None:
         """Where what runs takes more than there is (jobs that shared a machine count in full again), let some stand still."""
-        may = [one for one, _slot in self.runs.values() if one.pausable]
+        may = [one for one, _slot in self.runs.values() if one.pausable and one.at_rest != one.line.needs]
         for one in sorted(may, key=lambda one: (one.line.priority, -one.spare_s(self.now), one.line.id)):
             if one.spare_s(self.now) >= LEAST_PAUSE_S and self.table.crowded(self.runs[one.line.id][1].nodes):
                 self._pause(one, "more runs than there is room for", due=False, relieves=True)

@@ -253,12 +253,18 @@ class Worker:
             reserve_s + self._lag_s + resumed * pause_s if duration.known else 0.0,
             hand.stretches(now),
             ticket.pausable and duration.known and may_rest and ready,
-            NOTHING if hand.requeued else needs.at_rest,
+            self._at_rest(hand, needs),
             pause_s + self._lag_s,
             tuple(map(self._nodes.index, self._places(hand))),
             (now - hand.ran[-1][0]).total_seconds() if begun else inf,
             hand.begins_later(now),
         )
+
+    def _at_rest(self, hand: Hand, needs: Needs) -> Needs:
+        """Return what a job holds while it stands still."""
+        if hand.requeued:
+            return NOTHING
+        return needs if self._engine.keeps else needs.at_rest
 
     def _places(self, hand: Hand) -> list[str]:
         """Return the nodes on which a job is, or is to begin; none where that is not known."""

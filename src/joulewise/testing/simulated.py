@@ -57,8 +57,10 @@ class SimulatedEngine:
         abilities: Iterable[str] = (BEGIN, HOLD, SUSPEND, REQUEUE, PLACE),
         name: str = "local",
         start_s: float = 0.0,
+        *,
+        keeps: bool = False,
     ) -> None:
-        self.name, self.start_s = name, start_s
+        self.name, self.start_s, self.keeps = name, start_s, keeps
         self.abilities = frozenset(abilities)
         self.most_copies = 0
         self.away: dict[str, tuple[str, ...]] = {}  # what each job was kept off last
@@ -75,7 +77,7 @@ class SimulatedEngine:
         job = _Job(order, State.QUEUED, float(order.argv[1]), code if order.argv[0] == "fail" else 0)
         now = self._clock.now_utc()
         job.due = max(now, order.begin_utc or now) + timedelta(seconds=self.start_s)
-        self._jobs[order.key] = job
+        self._jobs[order.key], self.away[order.key] = job, order.away
         name = order.key.rpartition("-")[0]
         copies = sum(self._now(key).live for key in self._jobs if key.rpartition("-")[0] == name)
         self.most_copies = max(self.most_copies, copies)

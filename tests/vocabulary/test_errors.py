@@ -23,6 +23,7 @@ from joulewise.vocabulary.errors import (
         (["Germany", "Ghana"], "", "unknown zone 'germny'; did you mean Germany?"),
         (["Germany"], "give a zone", "unknown zone 'germny'; did you mean Germany? give a zone"),
         (["Chad"], "give a zone", "unknown zone 'germny'; give a zone"),
+        (["Chad"], "(in rates.toml)", "unknown zone 'germny' (in rates.toml)"),
         ([], "", "unknown zone 'germny'"),
         (["DEU", "GERMANY"], "", "unknown zone 'germny'; did you mean GERMANY?"),
     ],

@@ -45,7 +45,8 @@ class UnknownName(UsageError):  # noqa: N818 - it names the state, as `KeyError`
         folded = {n.casefold(): n for n in names}
         near = [folded[n] for n in get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)]
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        super().__init__(f"unknown {what} {name!r}{hint}{(' ' if near else '; ') + advice if advice else ''}")
+        joint = " " if near or advice.startswith("(") else "; "
+        super().__init__(f"unknown {what} {name!r}{hint}{joint + advice if advice else ''}")
 
 
 class UnlikeSignals(UsageError):  # noqa: N818 - it names the state

@@ -16,7 +16,8 @@ deadlines; exit code 1 where a goal is missed. Takes a quarter of an hour, mostl
 
 Of a day on which a job was late all that the worker said and Slurm was asked for goes to standard error; with `--log` of every
 day, and at every look what Slurm has. One zone and one date (`DIR ZONE 2023-05-10`) run that day alone and print it as a line of JSON; `--told FILE` prints the table
-of such lines. `--simulated` runs all sixteen days over an engine in simulated time that starts at once (minutes): the same without Slurm.
+of such lines. `--simulated SEED` runs all sixteen days in simulated time on two such nodes (minutes): the same without Slurm, where a start
+takes 15 s to 5 minutes and the worker looks every 72 s to 6 minutes, as drawn.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ ZONES = ("DE", "GB", "US-CAL-CISO", "AU-NSW")
 DATES = tuple(datetime(2023, month, 10, tzinfo=UTC) for month in (2, 5, 8, 11))
 ASKED = ("start", "suspend", "resume", "requeue", "hold", "release", "begin", "cancel")
 PAUSE = Checkpoint(SCALE)  # a second to stop and to go on
-STEP_S = 120.0  # between two looks of the worker in simulated time
+LOOKS_S = (72.0, 80.0, 90.0, 100.0, 120.0, 180.0, 360.0)  # between two looks of the worker in simulated time
+STARTS_S = (15.0, 30.0, 60.0, 120.0, 300.0)  # what a start takes there
 WORKS = """
 import sys, time
 left, last, log = float(sys.argv[1]), None, open(sys.argv[2], "a", buffering=1)
@@ -211,7 +213,7 @@ class Forecasts:
         return self.made[max(hour for hour in self.made if hour <= when)]
 
 
-def one_day(zone: str, date: datetime, *, simulated: bool) -> dict[str, Any]:
+def one_day(zone: str, date: datetime, *, simulated: bool, seed: str = "0") -> dict[str, Any]:
     """Let a day of a zone pass, on a Slurm of its own or simulated, and return what came of it."""
     actual = read_file(next((Path(sys.argv[1]) / "hourly").glob(f"{zone}_*.csv")), zone)
     grid_of = Forecasts(zone, actual)
@@ -228,12 +230,14 @@ def one_day(zone: str, date: datetime, *, simulated: bool) -> dict[str, Any]:
 
         cluster = None
         if isinstance(clock, FakeClock) and simulated:
-            engine: Any = Counted(SimulatedEngine(clock, name="slurm"), log)
+            alike = SimulatedEngine(clock, name="slurm", nodes=("n1", "n2"))
+            engine: Any = Counted(alike, log)
         else:
             cluster = stack.enter_context(private_slurm(2, cpus=ROOM.cpus // 2))
             engine = Counted(Slurm(folder / "jobs", environment=cluster.environment), log)
             clock = ScaledClock(date)
-        nodes = {} if simulated else {name: Needs(has.cpus) for name, has in engine.nodes().items()}
+        nodes = {name: Needs(ROOM.cpus // 2) for name in (("n1", "n2") if simulated else engine.nodes())}
+        chance = random.Random(f"{zone} {date:%m} {seed}")
         worker = Worker(
             store, engine, Post("w", "here/1", ROOM, lease_s=36000.0, nodes=nodes), clock,
             plan=lambda: renew(store, grid_of, clock.now_utc(), nodes_of=lambda _engine: tuple(nodes.values())),
@@ -250,7 +254,9 @@ def one_day(zone: str, date: datetime, *, simulated: bool) -> dict[str, Any]:
             worker.round()
             if cluster and "--log" in sys.argv:
                 log(cluster.command("squeue", "-h", "-o", "%i %T %r %C %N").replace("\n", "; "))
-            clock.sleep(STEP_S if simulated else 0.4 * SCALE)
+            if simulated:
+                alike.start_s = chance.choice(STARTS_S)
+            clock.sleep(chance.choice(LOOKS_S) if simulated else 0.4 * SCALE)
         ran = {
             t.job.name: engine.ran(i) if simulated else stretches(folder / t.job.name, clock)
             for i, t in ids.items()
@@ -326,10 +332,17 @@ def main() -> int:
     if "--told" in sys.argv:
         return show([json.loads(line) for line in Path(words[0]).read_text().splitlines()])
     simulated = "--simulated" in sys.argv
+    seed = (sys.argv[sys.argv.index("--simulated") + 1 :] or ["0"])[0] if simulated else ""
+    words = [w for w in words if w != seed]
     if len(words) == 2:
         print(
             json.dumps(
-                one_day(words[0], datetime.fromisoformat(words[1]).replace(tzinfo=UTC), simulated=simulated)
+                one_day(
+                    words[0],
+                    datetime.fromisoformat(words[1]).replace(tzinfo=UTC),
+                    simulated=simulated,
+                    seed=seed,
+                )
             )
         )
         return 0
@@ -341,7 +354,7 @@ def main() -> int:
             for n, zone in enumerate(ZONES)
         ]
         if simulated:
-            told += [json.loads(subprocess.check_output([*day, "--simulated"])) for day in days]
+            told += [json.loads(subprocess.check_output([*day, "--simulated", seed])) for day in days]
         else:
             running = [subprocess.Popen(day, stdout=subprocess.PIPE) for day in days]
             told += [json.loads(day.communicate()[0]) for day in running]

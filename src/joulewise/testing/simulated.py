@@ -48,7 +48,8 @@ class _Job:
 class SimulatedEngine:
     """Jobs that run in a `FakeClock`'s time. `forget_host` is the machine going down: what ran is lost.
 
-    A job runs `start_s` after it was handed over, or at its begin if that is later; until then it is queued.
+    A job runs `start_s` after it was handed over, or at its begin if that is later; until then it is queued. Of several
+    `nodes` it takes the first that it is not kept off, whatever runs there.
     """
 
     def __init__(
@@ -59,8 +60,9 @@ class SimulatedEngine:
         start_s: float = 0.0,
         *,
         keeps: bool = False,
+        nodes: Sequence[str] = (),
     ) -> None:
-        self.name, self.start_s, self.keeps = name, start_s, keeps
+        self.name, self.start_s, self.keeps, self._nodes = name, start_s, keeps, tuple(nodes)
         self.abilities = frozenset(abilities)
         self.most_copies = 0
         self.away: dict[str, tuple[str, ...]] = {}  # what each job was kept off last
@@ -173,7 +175,9 @@ class SimulatedEngine:
             job.state = State.FINISHED
             job.ran[-1] = (job.ran[-1][0], now - timedelta(seconds=over_s))
         code = job.code if job.state is State.FINISHED else None
-        return Status(job.state, code, job.reason, job.restarts)
+        there = job.state in (State.RUNNING, State.SUSPENDED)
+        nodes = [n for n in self._nodes if n not in self.away[handle]][:1] if there else ()
+        return Status(job.state, code, job.reason, job.restarts, tuple(nodes))
 
     def _stop(self, handle: str, state: State) -> None:
         now = self._now(handle).state

@@ -180,7 +180,7 @@ def test_two_networks(views: dict[str, ProcessView]):
 
     assert view.steps == 320
     assert [o.steps for o in view.optimisers] == [160, 160]
-    assert view.batch_sizes[16] == pytest.approx(160, abs=2)
+    assert view.batch_sizes == {16: 160}
 
 
 def test_closures(views: dict[str, ProcessView]):
@@ -252,12 +252,10 @@ def test_held_iterator(views: dict[str, ProcessView]):
 
 
 def test_generator(views: dict[str, ProcessView]):
-    """Without a loader the epochs are those of the loop's own variable, though not each of them is looked at."""
+    """Without a loader the epochs are those of the loop's own variable, though not each of them is looked at, nor the last."""
     view = views["generator"]
 
-    assert view.epochs is not None
-    assert 80 <= view.epochs <= 100  # those after the last look are not known of
-    assert view.steps == 400
+    assert (view.epochs, view.steps) == (100, 400)
 
 
 def test_long_waits_for_workers(views: dict[str, ProcessView]):

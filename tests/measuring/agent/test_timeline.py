@@ -140,16 +140,16 @@ def test_fast_steps_are_sampled(line: Timeline, clocks: Clocks):
 
 
 def test_slow_steps_are_all_timed(line: Timeline, clocks: Clocks):
-    """At two steps a second every step is timed."""
+    """Steps that are as far apart as the samples of an old loop are all timed, also when it has become old."""
     for _ in range(200):
-        call(line, clocks, at.OPTIMISER, 0.5)
+        call(line, clocks, at.OPTIMISER, 0.512)
         line.stepped()
 
     assert line.page[at.UNSAMPLED_STEPS] == 0
 
 
 def test_a_loop_of_hours(line: Timeline, clocks: Clocks):
-    """The older a loop is, the rarer are its samples: four a second at last, at distances that no period shares."""
+    """The older a loop is, the rarer are its samples: two a second at last, at distances that no period shares."""
     taken = []
     for step in range(20_000):
         if not line.skip:
@@ -161,7 +161,7 @@ def test_a_loop_of_hours(line: Timeline, clocks: Clocks):
     apart = [b - a for a, b in itertools.pairwise(taken[-200:])]
 
     assert taken[:33] == list(range(33))
-    assert sum(apart) / len(apart) == pytest.approx(25, rel=0.15)
+    assert sum(apart) / len(apart) == pytest.approx(51, rel=0.15)
     assert len(set(apart)) > 20
     assert line.step == 20_000 or line.so_far() == 20_000
 
@@ -220,6 +220,26 @@ def test_a_step_woken_in_its_middle_is_no_sample(line: Timeline, clocks: Clocks)
     assert not line.skip
     run_steps(line, clocks, 1)
     assert line.page[at.SAMPLED_STEPS] == sampled + 1
+
+
+@pytest.mark.parametrize(("untimed", "goes_on"), [(6, True), (2, False)])
+def test_a_new_pass_is_no_reason_for_a_sample(line: Timeline, clocks: Clocks, untimed: int, goes_on: bool):
+    """Where a pass begins one step is timed, and the untimed ones go on; passes of a step or two are sampled."""
+    run_steps(line, clocks, 100)
+    while not line.skip or line.ticks.__length_hint__() < 10:
+        run_steps(line, clocks, 1)
+    left, sampled = line.ticks.__length_hint__(), line.page[at.SAMPLED_STEPS]
+    run_steps(line, clocks, untimed)
+    line.wake_between()
+    assert not line.skip
+    run_steps(line, clocks, 1)
+
+    assert bool(line.skip) is goes_on
+    assert not goes_on or line.ticks.__length_hint__() == left - untimed - 1
+    assert line.page[at.SAMPLED_STEPS] == sampled
+    while line.page[at.SAMPLED_STEPS] == sampled:  # it comes at its time
+        run_steps(line, clocks, 1)
+    assert line.page[at.STEPS] == line.step
 
 
 def test_page_tells_where_the_process_is(line: Timeline, clocks: Clocks, tmp_path: Path):

@@ -7,7 +7,7 @@ can close the account at any time: nothing is done at exit.
 The numbers are added to on the page itself: beside a step of real work every object that is touched has to be fetched anew.
 CPU clocks are system calls (a microsecond, seven with a cold cache): they are read where the last reading is a millisecond old.
 
-Steps stand for one another: at first all are timed, then one every 16 ms, later every quarter of a second, at random
+Steps stand for one another: at first all are timed, then one every 16 ms, later every half a second, at random
 distances. The others are counted, and their time is told as a whole; what is no step (a validation, a checkpoint, a
 long wait) is never among them: it wakes us, and what took longer than steps do is no steps' time.
 """
@@ -33,11 +33,12 @@ _READ_CPU_S = 1e-3
 _LONG_GAP_S = 1e-3
 _LOOK_EVERY = 32
 STRIDE = 8  # calls that one timed call stands for
-_TIMED_EVERY_S = (16e-3, 256e-3)  # of a young loop, of an old one
+_TIMED_EVERY_S = (16e-3, 512e-3)  # of a young loop, of an old one: half a millisecond each is 0.1 % of it
 # of a loop's age is what lies between: its first second gives 40 samples, its eighth four
 _AGE_SHARE = 1 / 32
 _LONG_STEPS = 3.0  # a step that takes as long as so many stands for itself
 _SLACK_S = 1e-3
+_FEW_STEPS = 4
 _LIGHT = (at.IMPORT, at.LOGGING, at.CHECKPOINT)
 _LOOP = (at.DATA, at.FORWARD, at.BACKWARD, at.OPTIMISER, at.VALIDATION, at.OTHER, at.WAITING)
 
@@ -66,7 +67,7 @@ class Timeline:
     """The account of this process, on its page. One per process; a forked child gets its own by `begin`."""
 
     __slots__ = (
-        "_cpu_s", "_draw", "_folder", "_look_s", "_look_step", "_loop_s", "_map", "_own_s", "_quiet", "_read_s", "_snapshot",
+        "_cpu_s", "_draw", "_folder", "_left", "_look_s", "_look_step", "_loop_s", "_map", "_own_s", "_quiet", "_read_s", "_snapshot",
         "apart_s", "before_cpu_s", "before_s", "began_s", "called", "facts", "folder_prefix", "instead", "kind", "last", "main",
         "page", "regular", "skip", "slept", "step", "step_s", "stride", "ticks", "usual", "weight", "woken",
     )  # fmt: skip
@@ -97,6 +98,7 @@ class Timeline:
         self.skip = 0  # 1: in a forward pass, 2: in steps that are not timed
         self.ticks: Any = iter(range(0))  # how many steps are still to be left untimed: each takes one
         self._quiet = 0  # how many there were of them
+        self._left = 0  # of them, behind a step that is timed since a pass begins there
         self.usual: Any = None  # while steps are untimed: the optimiser that makes them
         self.step = 0
         self.step_s = 0.0  # what a step takes
@@ -188,10 +190,15 @@ class Timeline:
         if self.stride == 1:
             return
         if self._snapshot is None:  # what was timed of this step was not the whole of it
-            self._take_snapshot()
+            if self._left:
+                self._sleep(self._left - 1)
+            else:
+                self._take_snapshot()
             return
         self._sample(self._snapshot)
-        self._sleep()
+        # random numbers as in ISO C's own example, which needs no module; in the mean it is stride - 2
+        self._draw = (self._draw * 1103515245 + 12345) & 0x7FFFFFFF
+        self._sleep((self._draw >> 8) % (2 * self.stride - 3) if self.stride > 2 else 0)
 
     def _look(self) -> None:
         """See how fast steps are made, and how many may go by untimed."""
@@ -235,18 +242,24 @@ class Timeline:
         if self.kind == at.UNSAMPLED:
             self._wake(at.GAP, clock(), more)
 
-    def _sleep(self) -> None:
-        """Leave the next steps untimed."""
+    def wake_between(self) -> None:
+        """Wake between two steps, where a pass ends or begins: behind the next step, the untimed ones go on."""
+        if self.kind == at.UNSAMPLED:
+            left = self.ticks.__length_hint__()
+            self.wake()
+            # at each step it may be within one, whose other half would be told by itself
+            self._left = left if self._quiet - left >= _FEW_STEPS else 0
+
+    def _sleep(self, quiet: int) -> None:
+        """Leave the next steps untimed, so many of them."""
         now = clock()
         page = self.page
         elapsed = now - page[SINCE]
         page[SINCE] = now
         page[WALL + at.OTHER] += elapsed
         page[CURRENT] = self.kind = UNSAMPLED
-        # random numbers as in ISO C's own example, which needs no module; in the mean it is stride - 2
-        self._draw = (self._draw * 1103515245 + 12345) & 0x7FFFFFFF
-        self._quiet = (self._draw >> 8) % (2 * self.stride - 3) if self.stride > 2 else 0
-        self.ticks = iter(range(self._quiet))
+        self._quiet, self._left = quiet, 0
+        self.ticks = iter(range(quiet))
         self.apart_s = 0.0
         self.skip = UNTIMED
         self.usual = self.slept()

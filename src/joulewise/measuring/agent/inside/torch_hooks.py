@@ -79,17 +79,17 @@ def _wrap_module(hooks: TorchHooks, torch: Any) -> None:
 
     @functools.wraps(original)
     def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
-        if known and line.skip:
+        if known and (skip := line.skip):
             run = self._call_impl if self._compiled_call_impl is None else self._compiled_call_impl
-            if line.skip != UNTIMED:
+            if skip == 1:
                 return run(*args, **kwargs)
             if (grad_on() or line.regular) and get_ident() == line.main:
                 line.skip = 1  # what this calls is its own; and a compiler, which reads it, finds it as in timed steps
                 try:
                     return run(*args, **kwargs)
                 finally:
-                    if line.kind == at.UNSAMPLED:
-                        line.skip = UNTIMED
+                    if line.skip:  # nothing in it has woken us
+                        line.skip = skip
         if (
             line.skip == 1 or type(self) in losses or tracing()
         ):  # what we ask a tensor would stand in the traced graph
@@ -189,8 +189,8 @@ def _wrap_optimisers(hooks: TorchHooks) -> None:
     module = sys.modules["torch.optim.optimizer"]
     line = hooks.line
 
-    def before_step(_optimiser: Any, _args: Any, _kwargs: Any) -> None:
-        if line.skip == UNTIMED or get_ident() != line.main:
+    def before_step(optimiser: Any, _args: Any, _kwargs: Any) -> None:
+        if optimiser is line.usual or line.skip == UNTIMED or get_ident() != line.main:
             return
         if line.kind == at.OPTIMISER:  # the last step raised
             line.leave(at.GAP)

@@ -53,7 +53,7 @@ def wrap_loaders(hooks: TorchHooks, module: Any, fetching: Fetching) -> None:
         number, new = numbers.of(self)
         slot = at.LOADERS + number * at.PER_LOADER
         fetching.by_iterators()
-        line.wake()
+        line.wake_between()
         if hooks.evaluating:
             hooks.end_evaluation()
         if hooks.new_metrics:
@@ -224,7 +224,7 @@ class Loops:
         loop = iterator.__dict__.get("_joulewise_loop")
         if loop is not None and get_ident() == self._line.main:
             loop.end(self._line.page)
-            self._line.wake()
+            self._line.wake_between()
 
 
 class Numbers:

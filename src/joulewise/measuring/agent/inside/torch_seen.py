@@ -14,6 +14,7 @@ from typing import Any
 
 from . import callers
 from . import layout as at
+from .epochs import Epochs
 from .timeline import Timeline, clock, thread_cpu
 from .torch_loaders import Fetching, Loop, Loops, Numbers
 
@@ -25,6 +26,7 @@ _CURVE_EVERY_S, _LATER_EVERY_S = (
 _MOST_FAULTS = 20
 _MOST_SHAPES = 64
 _REGULAR = 16  # steps one after another
+_PARTS_SLACK = 0.15  # at the ends of passes a few batches are seen on one side only
 
 
 class TorchHooks:
@@ -49,9 +51,8 @@ class TorchHooks:
         """Forget, as a forked child must; loaders keep their numbers."""
         self.loss_due_s = 0.0
         self.told: tuple[float, dict[str, float]] = (0.0, {})
-        self.epoch: float | None = None
-        self.epochs: set[float] = set()
-        self.span = (float("inf"), float("-inf"))  # of them
+        self.epochs = Epochs()
+        self.epochs_told = 0
         self.evaluating = False
         self.new_metrics = False  # an evaluation has ended, its numbers have not been read
         self.place = ""
@@ -80,6 +81,7 @@ class TorchHooks:
         self.at_steps = self.batches = self.given = (
             0  # steps that were timed, batches in them, what loaders gave for them
         )
+        self.fed = False  # the last timed step had a loader
         self.seen_in_step = False
         self.evaluated_steps = 0  # one after another, in each of which something was passed without gradient
         self.time_backward()
@@ -116,22 +118,21 @@ class TorchHooks:
 
     def see_epoch(self) -> None:
         """Look for the epoch's number in the calling code."""
-        epoch = callers.epoch()
-        if epoch is not None and epoch != self.epoch:
-            self.epoch = epoch
-            if len(self.epochs) < 100_000:
-                self.epochs.add(epoch)
-            self.span = (min(self.span[0], epoch), max(self.span[1], epoch))
-            # not every epoch is looked at, but each has a step, and they are counted on
-            passed = self.span[1] - self.span[0] + 1
-            between = passed == int(passed) and len(self.epochs) < passed <= self.line.step + 1
-            self.line.facts.put("epochs", int(passed) if between else len(self.epochs))
+        self.epochs.see(callers.epoch(), self.line.step)
+        self.tell_epochs()
+
+    def tell_epochs(self) -> None:
+        """Say how many epochs there have been, where that has changed."""
+        count = self.epochs.count(self.line.step)
+        if count != self.epochs_told:
+            self.epochs_told = count
+            self.line.facts.put("epochs", count)
 
     def point(self, values: dict[str, float], now: float) -> None:
         """Add values to the curve; numbers that are none are left out."""
         kept = {k: v for k, v in values.items() if v == v and abs(v) != float("inf")}  # noqa: PLR0124 - NaN is not itself
         if kept:
-            self.line.facts.add("curve", [now, self.line.step, self.epoch, kept])
+            self.line.facts.add("curve", [now, self.line.step, self.epochs.now, kept])
 
     def read_metrics(self) -> None:
         """Read the numbers of the calling code after an evaluation, once."""
@@ -312,6 +313,7 @@ class TorchHooks:
         self.line.regular = self.evaluated_steps >= _REGULAR
         sizes = backs or [self.batch] * bool(self.batch)
         loop = None if self.loops is None else self.loops.now()
+        self.fed = loop is not None
         if loop is not None:
             most, sizes = self._delivered(loop, sizes)
             self.delivered = min(1.0, max(0.0, most))
@@ -345,6 +347,7 @@ class TorchHooks:
             self.safely(self.loops.wake)
         if not count:
             return
+        self.tell_epochs()
         page = self.line.page
         others = 0
         usual = None
@@ -370,7 +373,13 @@ class TorchHooks:
                 batches = min(delivered, count)
                 self.delivered = min(1.0, self.delivered + delivered - batches)
             elif self.given:
-                batches = round(delivered * self.batches / self.given)
+                each = self.batches / self.given
+                if abs(each - round(each)) < _PARTS_SLACK:  # each as a whole, or in so many parts
+                    each = round(each)
+                batches = round((delivered + self.delivered) * each)
+                self.delivered = 0.0
+        elif self.fed:  # its pass has ended, and all of it is counted
+            batches = 0
         if self.sizes and batches:
             self.count_batch(max(self.sizes, key=lambda size: page[self.sizes[size] + 1]), batches)
 

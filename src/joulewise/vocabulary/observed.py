@@ -47,6 +47,18 @@ from enum import StrEnum
 from hashlib import blake2b
 from typing import Any
 
+from joulewise.vocabulary.library_calls import (
+    Boosting,
+    Polling,
+    RowCalls,
+    Step,
+    StudyRun,
+    boostings,
+    pollings,
+    row_calls,
+    steps,
+    studies,
+)
 from joulewise.vocabulary.recording import Recording
 
 _IDLE_S = 1.0  # a shorter pause at the end is none
@@ -308,6 +320,11 @@ class ProcessView:
     left: tuple[str, ...] = ()  # what they left as it was although it was asked for, and why
     windows: tuple[Window, ...] = ()  # of a trial
     outside: tuple[str, ...] = ()  # files that a trial wrote outside of its folder
+    row_calls: tuple[RowCalls, ...] = ()
+    pipeline_steps: tuple[Step, ...] = ()
+    boostings: tuple[Boosting, ...] = ()
+    pollings: tuple[Polling, ...] = ()
+    studies: tuple[StudyRun, ...] = ()
 
     def phase(self, name: Phase | str) -> PhaseTotal:
         """Return the total of one phase; zeros if it never came."""
@@ -407,6 +424,11 @@ def _view(process: str, seen: Mapping[str, Any], children: Iterable[Mapping[str,
         left=tuple(map(str, seen.get("left", ()))),
         windows=tuple(_window(w) for w in seen.get("trial", ())),
         outside=tuple(map(str, seen.get("outside", ()))),
+        row_calls=row_calls(_numbered(seen, "rows")),
+        pipeline_steps=steps(_numbered(seen, "step")),
+        boostings=boostings(_numbered(seen, "boosting")),
+        pollings=pollings(_numbered(seen, "poll")),
+        studies=studies((head, seen.get(f"trials/{n}", ())) for n, head in _keyed(seen, "study")),
     )
 
 

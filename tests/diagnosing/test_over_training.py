@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from joulewise.diagnosing.over_training import early_stop, held_out_curve, stopped_by_itself
+from joulewise.vocabulary.library_calls import Boosting
 from joulewise.vocabulary.observed import OptimiserView
 from tests.diagnosing.views import causes, curve, evaluations, found, phases, view
 
@@ -101,3 +102,50 @@ def test_values_that_stay():
 
     assert found_curve is not None
     assert list(found_curve.values) == values
+
+
+FALLS = [1 / (1 + n) for n in range(50)]
+
+
+def booster(values, name="logloss", **fields):
+    told = {
+        "library": "xgboost", "rounds": len(values), "rows": 5000, "set_rows": (1000,), "trains": (False,), "stops": False,
+        "wall_s": 80.0, "cpu_s": 80.0, "eval_wall_s": 1.0, "eval_cpu_s": 1.0, "every": 1, "curves": {name: tuple(values)},
+    }  # fmt: skip
+    return view(boostings=(Boosting(**{**told, **fields}),))
+
+
+def test_rounds_after_the_last_better_one():
+    """Of 500 rounds whose loss rises after 50, an early stop with a patience of thirty leaves 80."""
+    finding = found(booster(FALLS + [0.5] * 450))[0]
+
+    assert finding.cause == "over_training"
+    assert finding.saving.cpu_s.value == pytest.approx(0.97 * 80 * 420 / 500)
+    assert "after 80 of 500 rounds" in finding.evidence
+    assert "early_stopping_rounds=30" in finding.remedy.text
+
+
+@pytest.mark.parametrize(
+    ("values", "fields"),
+    [
+        ([1 / (1 + n) for n in range(500)], {}),  # every round is worth it
+        (FALLS + [0.5] * 300 + [0.001] * 150, {}),  # a late improvement
+        (FALLS + [0.5] * 450, {"stops": True}),
+        (FALLS + [0.5] * 450, {"trains": (True,)}),  # the training set tells nothing
+        (FALLS + [0.5] * 12, {}),
+        ([], {}),
+    ],
+)
+def test_rounds_left_alone(values, fields):
+    """Curves that improve, rounds that stop by themselves, and curves of the training set."""
+    assert causes(booster(values, **fields)) == []
+
+
+def test_a_score_of_rounds():
+    """A score's curve is read the other way round; one that was thinned out has its patience in rounds all the same."""
+    rising = [1 - v for v in FALLS] + [0.5] * 450
+
+    assert causes(booster(rising, "auc")) == ["over_training"]
+    assert causes(booster(rising, "logloss")) == ["over_training"]  # as a loss it only rose
+    thinned = found(booster(FALLS + [0.5] * 450, rounds=5000, every=10))[0]
+    assert "after 530 of 5000 rounds" in thinned.evidence

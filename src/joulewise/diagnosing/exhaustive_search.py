@@ -8,16 +8,22 @@ cost grows faster than the rows (kernels: their square), the lower rungs cost le
 Seen are searches of scikit-learn (GridSearchCV, RandomizedSearchCV: how many settings they tried), estimators fitted on one
 input with ever other settings, and networks trained one after another by optimisers with other settings. Folds, ensembles and
 repeats have equal settings, so they are left alone; so are fewer than a dozen trials.
+
+Of an Optuna study whose objective never reports, no pruner can end a trial. Its sampler draws most settings near the best, where
+fewer fall behind than on a grid: half of what halving saves is promised, between a quarter and all of it. What trials took that
+failed in the end bought nothing; how much of it a check beforehand would have saved is known to a half.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from math import floor, log
 
 from joulewise.diagnosing.case import Case, Estimate, about, epochs_made, step_cpu_s, step_wall_s
 from joulewise.vocabulary.finding import Cause, Remedy, RemedyKind
+from joulewise.vocabulary.library_calls import StudyRun
 from joulewise.vocabulary.observed import Phase, Preparation, ProcessView
 
 LEAST = 12
@@ -26,8 +32,18 @@ _HALVING = re.compile(r"halving|bayes|optuna|hyperband|successive", re.IGNORECAS
 
 
 def estimate(case: Case) -> list[Estimate]:
-    """Return what halving would have saved, for each process that searches exhaustively."""
-    return [found for view in case.views if (found := _of(view))]
+    """Return what halving would have saved, for each process that searches exhaustively, and what its studies wasted."""
+    found = [one for views in _families(case) if (one := _of(views))]
+    return [
+        *found,
+        *(
+            e
+            for view in case.views
+            for study in view.studies
+            for e in (_pruned(view, study), _failed(view, study))
+            if e
+        ),
+    ]
 
 
 def left(trials: int) -> float:
@@ -36,9 +52,9 @@ def left(trials: int) -> float:
     return float((rungs + 1) / _ETA**rungs)
 
 
-def _of(view: ProcessView) -> Estimate | None:
+def _of(views: Sequence[ProcessView]) -> Estimate | None:
     best: tuple[float, float, int, str] | None = None
-    for told in (*_searches(view), *_loops(view), *_networks(view)):
+    for told in (*_searches(views), *_loops(views), *_networks(views[0])):
         if best is None or told[0] > best[0]:
             best = told
     if best is None:
@@ -55,36 +71,57 @@ def _of(view: ProcessView) -> Estimate | None:
             "halve the field instead: joulewise.search, or sklearn's HalvingGridSearchCV(factor=3, min_resources='exhaust')",
         ),
         "a setting that starts slowly may be dropped too soon: compare the winner's held-out score",
-        view.process,
-        f"{view.process}:search",
+        views[0].process,
+        f"{views[0].process}:search",
     )
 
 
-def _searches(view: ProcessView) -> list[tuple[float, float, int, str]]:
+def _families(case: Case) -> list[list[ProcessView]]:
+    """Return each process that none started, with those that it started (joblib's workers, whose fits are its own)."""
+    known = {v.pid for v in case.views}
+    roots = [v for v in case.views if v.parent_pid not in known]
+    return [[root, *(v for v in case.views if v.parent_pid == root.pid)] for root in roots]
+
+
+def _searches(views: Sequence[ProcessView]) -> list[tuple[float, float, int, str]]:
+    """Return the searches of scikit-learn; what they had workers fit and score is theirs, by the time each of them took."""
+    found = [p for p in views[0].preparations if p.candidates and not _HALVING.search(p.estimator)]
+    whole_s = sum(p.wall_s for p in found)
+    theirs_s = sum(
+        v.phase(p).cpu_s
+        for v in views[1:]
+        for p in (Phase.DATA, Phase.FORWARD, Phase.OPTIMISER, Phase.VALIDATION)
+    )
     return [
-        (one.cpu_s, one.wall_s, one.candidates, f"{one.estimator} on {one.rows} rows")
-        for one in view.preparations
-        if one.candidates and one.candidates >= LEAST and not _HALVING.search(one.estimator)
+        (
+            one.cpu_s + theirs_s * one.wall_s / whole_s,
+            one.wall_s,
+            one.candidates,
+            f"{one.estimator} on {one.rows} rows",
+        )
+        for one in found
+        if one.candidates and one.candidates >= LEAST
     ]
 
 
-def _loops(view: ProcessView) -> list[tuple[float, float, int, str]]:
+def _loops(views: Sequence[ProcessView]) -> list[tuple[float, float, int, str]]:
     """Return estimators that were fitted on one input with ever other settings; folds with the same settings go together."""
-    inputs: dict[tuple[str, str], list[Preparation]] = defaultdict(list)
-    for one in view.preparations:
-        if one.method == "fit" and one.candidates is None:
-            inputs[one.estimator, one.fingerprint].append(one)
-    searches: dict[tuple[str, frozenset[str]], list[Preparation]] = defaultdict(list)
+    inputs: dict[tuple[str, str], list[tuple[Preparation, ProcessView]]] = defaultdict(list)
+    for view in views:
+        for one in view.preparations:
+            if one.method == "fit" and one.candidates is None:
+                inputs[one.estimator, one.fingerprint].append((one, view))
+    searches: dict[tuple[str, frozenset[str]], list[tuple[Preparation, ProcessView]]] = defaultdict(list)
     for (estimator, _), fits in inputs.items():
-        settings = frozenset(f.settings for f in fits)
+        settings = frozenset(f.settings for f, _ in fits)
         if len(settings) >= LEAST:
             searches[estimator, settings] += fits
     return [
         (
-            sum(f.cpu_s for f in fits),
-            sum(f.wall_s for f in fits),
+            sum(f.cpu_s for f, _ in fits),
+            sum(f.wall_s for f, _ in fits) / len({v.process for _, v in fits}),
             len(settings),
-            f"{estimator} fitted on the same {fits[0].rows} rows",
+            f"{estimator} fitted on the same {fits[0][0].rows} rows",
         )
         for (estimator, settings), fits in searches.items()
     ]
@@ -102,3 +139,52 @@ def _networks(view: ProcessView) -> list[tuple[float, float, int, str]]:
     cpu_s = step_cpu_s(view) + view.phase(Phase.VALIDATION).cpu_s
     wall_s = step_wall_s(view) + view.phase(Phase.VALIDATION).wall_s
     return [(cpu_s, wall_s, trials, f"{view.model or 'a network'} trained for {epochs // trials} epochs")]
+
+
+def _pruned(view: ProcessView, study: StudyRun) -> Estimate | None:
+    """Return what a pruner would have saved of a study none of whose trials reported on its way."""
+    whole = [t for t in study.trials if t.ended == "complete"]
+    if (
+        len(whole) < LEAST
+        or any(t.reports > 1 or t.ended == "pruned" for t in study.trials)
+        or "+" in study.direction
+    ):
+        return None
+    cpu_s, wall_s = sum(t.cpu_s for t in whole), sum(t.wall_s for t in whole)
+    saved = 1 - left(len(whole))
+    return Estimate(
+        Cause.EXHAUSTIVE_SEARCH,
+        about(0.5 * saved * cpu_s, 0.25 * saved * cpu_s, saved * cpu_s),
+        about(0.5 * saved * wall_s, 0.25 * saved * wall_s, saved * wall_s),
+        f"{len(whole)} trials of a study ({study.sampler}) ran to their end, {cpu_s:.1f} CPU-seconds; none told its score on the way, so "
+        f"its {study.pruner} could end none",
+        Remedy(
+            RemedyKind.DIFF,
+            "trial.report(score, step) after each epoch, fold or part of the rows, and `if trial.should_prune(): raise TrialPruned()`, "
+            "with SuccessiveHalvingPruner()",
+        ),
+        "a setting that starts slowly may be dropped too soon: compare the winner's held-out score",
+        view.process,
+        f"{view.process}:search",
+    )
+
+
+def _failed(view: ProcessView, study: StudyRun) -> Estimate | None:
+    """Return what the failed trials of a study took."""
+    failed = [t for t in study.trials if t.ended == "failed"]
+    if len(failed) < 2:
+        return None
+    cpu_s, wall_s = sum(t.cpu_s for t in failed), sum(t.wall_s for t in failed)
+    return Estimate(
+        Cause.EXHAUSTIVE_SEARCH,
+        about(0.75 * cpu_s, 0.5 * cpu_s, cpu_s),
+        about(0.75 * wall_s, 0.5 * wall_s, wall_s),
+        f"{len(failed)} of {len(study.trials)} trials failed, and took {cpu_s:.1f} CPU-seconds until then",
+        Remedy(
+            RemedyKind.DIFF,
+            "check a trial's settings before its work (raise TrialPruned at once), or leave what fails out of the space",
+        ),
+        "none: what failed gave no result",
+        view.process,
+        f"{view.process}:failed",
+    )

@@ -4,29 +4,97 @@ Counterfactual: what an estimator gets and gives is the same bit for bit in all 
 the first are saved: the call itself, and the unhooked time directly before it, in which its input was made. That time
 could also be something else (a model trained in plain numpy): it is claimed only where later calls took about as long
 as the first, before which nothing had been trained.
+
+In a search or a cross-validation the steps of a pipeline are fitted anew for each candidate, on the same folds: what `memory=` keeps.
+Equal settings on equal input give the same, in whichever of the run's processes; saved is what all fits but the first took, beyond
+what the memory itself takes: each call's input is hashed, the first's result is written, every other's is read.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Container
+
 from joulewise.diagnosing.case import Case, Estimate, about, is_remedied
 from joulewise.vocabulary.finding import Cause, Remedy, RemedyKind
+from joulewise.vocabulary.library_calls import Step
 from joulewise.vocabulary.observed import Preparation, ProcessView
 
 _PREPARING = ("fit_transform", "transform")
 HANDED_OUT = ("fit", "fit_transform")  # what remedies/fits.py keeps
 _ALIKE = (0.5, 1.6)
+_KEPT_S = 2e-3  # a call through joblib's Memory: the function's code looked at, a folder found
+_HASHED_B_PER_S, _WRITTEN_B_PER_S, _READ_B_PER_S = (
+    0.4e9,
+    0.5e9,
+    1.5e9,
+)  # MD5 of a pickle; a pickle to and from a file
 
 
 def estimate(case: Case) -> list[Estimate]:
     """Return what preparing the same input again took, for each process."""
-    return [found for view in case.views if (found := _of(view))]
+    piped = {step.estimator for view in case.views for step in view.pipeline_steps}
+    found = [one for view in case.views if (one := _of(view, piped))]
+    return [*found, *(one for one in (_of_steps(case),) if one)]
 
 
-def _of(view: ProcessView) -> Estimate | None:
+def _of_steps(case: Case) -> Estimate | None:
+    alike: dict[tuple[str, str, str], list[tuple[ProcessView, Step]]] = defaultdict(list)
+    for view in case.views:
+        for step in view.pipeline_steps:
+            if step.fingerprint:
+                alike[step.estimator, step.fingerprint, step.settings].append((view, step))
+    cpu_s = wall_s = 0.0
+    told: list[tuple[float, Step, int]] = []
+    for group in alike.values():
+        calls = sum(step.calls for _, step in group)
+        used_s = sum(step.cpu_s for _, step in group)
+        saved_s = used_s * (calls - 1) / calls - _memory_s(group[0][1], calls)
+        if calls > 1 and saved_s > 0:
+            cpu_s += saved_s
+            wall_s += saved_s / len(group) * sum(s.wall_s for _, s in group) / used_s
+            told.append((saved_s, group[0][1], calls))
+    if not told:
+        return None
+    _, worst, calls = max(told, key=lambda t: t[0])
+    random = ", ".join(sorted({step.estimator for _, step, _ in told if step.random}))
+    main = next((v for v in case.views if v.kind == "main"), case.views[0])
+    return Estimate(
+        Cause.REPEATED_PREPROCESSING,
+        about(cpu_s, 0.8 * cpu_s, 1.1 * cpu_s),
+        about(wall_s, 0.7 * wall_s, 1.15 * wall_s),
+        f"in a pipeline {worst.estimator} was fitted {calls} times with the same settings on the same {worst.rows} rows (and "
+        f"{len(told) - 1} more of the kind), {1000 * worst.cpu_s / worst.calls:.0f} ms each time",
+        Remedy(
+            RemedyKind.DIFF,
+            'keep what the fixed steps give: Pipeline(steps, memory="cache") or make_pipeline(..., memory="cache")',
+        ),
+        f"{random} draws random numbers: candidates share one draw, which compares them better"
+        if random
+        else "none: the steps give the same bit for bit",
+        main.process,
+        "run:steps",
+    )
+
+
+def _memory_s(step: Step, calls: int) -> float:
+    """Return the CPU seconds that the memory takes for so many calls of a step."""
+    return (
+        calls * (_KEPT_S + step.in_bytes / _HASHED_B_PER_S)
+        + step.out_bytes / _WRITTEN_B_PER_S
+        + (calls - 1) * step.out_bytes / _READ_B_PER_S
+    )
+
+
+def _of(view: ProcessView, piped: Container[str]) -> Estimate | None:
     cpu_s = wall_s = sure_cpu_s = 0.0
     told: list[tuple[float, Preparation]] = []
     for one in view.preparations:
         if one.method not in _PREPARING or one.calls < 2:
+            continue
+        if (
+            one.method == "transform" and one.estimator in piped
+        ):  # a pipeline scores a fold: its memory keeps fits only
             continue
         handed_out = is_remedied(view, "cache", f"{one.estimator}.{one.method} ")
         again = 0.0 if handed_out else (one.calls - 1) / one.calls

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from joulewise.diagnosing.exhaustive_search import left
@@ -20,12 +22,27 @@ def test_left():
     assert left(12) == pytest.approx(3 / 9)
 
 
+def test_what_no_resource_shrinks():
+    """Every rung has its calls: of fits that are nothing else, halving makes forty where 27 would do."""
+    assert left(27, 1.0) == pytest.approx(40 / 27)
+    assert left(27, 0.5) == pytest.approx(0.5 * (4 + 40) / 27)
+
+
+def test_small_fits_have_nothing_to_save():
+    """Fits of five milliseconds, or forests whose trees are all dispatch, are left alone."""
+    short = [fit(f"C={n}", cpu_s=5e-3, data=f"fold{k}") for n in range(20) for k in range(20)]
+    forests = [replace(fit(f"depth={n}", cpu_s=0.06), parts=100) for n in range(300)]
+
+    assert causes(view(preparations=tuple(short), cpu_s=4.0, duration_s=4.0), seconds=4) == []
+    assert causes(view(preparations=tuple(forests), cpu_s=20.0, duration_s=20.0), seconds=20) == []
+
+
 def test_grid():
     """A grid search tells how many settings it tried."""
     finding = found(view(preparations=(fit("s", estimator="GridSearchCV", candidates=36, cpu_s=60.0),)))[0]
 
     assert finding.cause == "exhaustive_search"
-    assert finding.saving.cpu_s.value == pytest.approx(60 * (1 - left(36)))
+    assert finding.saving.cpu_s.value == pytest.approx(60 * (1 - left(36, 4e-3 / (60 / 36 / 5))))
     assert "36 settings" in finding.evidence
 
 
@@ -65,7 +82,7 @@ def test_folds_of_a_search():
     finding = found(view(preparations=fits))[0]
 
     assert "20 settings" in finding.evidence
-    assert finding.saving.cpu_s.value == pytest.approx(60 * (1 - left(20)))
+    assert finding.saving.cpu_s.value == pytest.approx(60 * (1 - left(20, 4e-3)))
 
 
 def trials(count, *, reports=0, ended="complete", cpu_s=4.0):
@@ -121,7 +138,7 @@ def test_a_search_whose_workers_fit():
     ]
     finding = found(searched, *workers)[0]
 
-    assert finding.saving.cpu_s.value == pytest.approx((1 - left(36)) * 80.5)
+    assert finding.saving.cpu_s.value == pytest.approx((1 - left(36, 4e-3 / (80.5 / 36 / 5))) * 80.5)
 
 
 def test_settings_shared_by_workers():
@@ -133,4 +150,4 @@ def test_settings_shared_by_workers():
     ]
     (finding,) = found(view(), *workers)
 
-    assert finding.saving.cpu_s.value == pytest.approx(40 * (1 - left(20)))
+    assert finding.saving.cpu_s.value == pytest.approx(40 * (1 - left(20, 4e-3)))

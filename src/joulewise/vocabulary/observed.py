@@ -205,6 +205,8 @@ class Preparation:
     iterations: int | None = None  # n_iter_ after a fit, where the estimator tells
     candidates: int | None = None  # settings that a search (GridSearchCV and its kin) tried in this fit
     seeded: bool = False  # its random_state is a number: equal settings and input give the same model
+    parts: int | None = None  # n_estimators, where it is one of its settings
+    splits: int | None = None  # the folds of a search
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,6 +322,9 @@ class ProcessView:
     left: tuple[str, ...] = ()  # what they left as it was although it was asked for, and why
     windows: tuple[Window, ...] = ()  # of a trial
     outside: tuple[str, ...] = ()  # files that a trial wrote outside of its folder
+    switches: int | None = (
+        None  # how often its threads gave their CPU away to wait; not of processes under a second
+    )
     row_calls: tuple[RowCalls, ...] = ()
     pipeline_steps: tuple[Step, ...] = ()
     boostings: tuple[Boosting, ...] = ()
@@ -424,6 +429,7 @@ def _view(process: str, seen: Mapping[str, Any], children: Iterable[Mapping[str,
         left=tuple(map(str, seen.get("left", ()))),
         windows=tuple(_window(w) for w in seen.get("trial", ())),
         outside=tuple(map(str, seen.get("outside", ()))),
+        switches=int(seen["switches"]) if "switches" in seen else None,
         row_calls=row_calls(_numbered(seen, "rows")),
         pipeline_steps=steps(_numbered(seen, "step")),
         boostings=boostings(_numbered(seen, "boosting")),

@@ -161,3 +161,40 @@ def test_work_between_looks_is_no_polling(tmp_path: Path):
 
     assert ran.code == 0, ran.err
     assert sum(p.looks for p in ran.view.pollings) < 1_000
+
+
+SETTINGS = """
+import numpy as np
+from sklearn.decomposition import PCA
+from sklearn.feature_selection import SelectKBest
+from sklearn.linear_model import LogisticRegression
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+rng = np.random.default_rng(0)
+x, y = rng.normal(size=(60, 4)), np.arange(60) % 2
+for c in (0.1, 1.0, 10.0):
+    steps = [("scaled", StandardScaler()), ("more", PolynomialFeatures(degree=2, interaction_only=True, include_bias=False)),
+             ("best", SelectKBest(k=5)), ("fewer", PCA(n_components=3, svd_solver="full", whiten=True)),
+             ("model", LogisticRegression(C=c))]
+    Pipeline(steps).fit(x, y).predict(x)
+net = MLPClassifier((4,))
+for _ in range(3):
+    net.partial_fit(x, y, classes=[0, 1])
+"""
+
+
+def test_settings_of_a_long_pipeline(tmp_path: Path):
+    """Pipelines that differ in their last step's setting are different, however long the others' are; its own methods count."""
+    ran = run(SETTINGS, tmp_path)
+    seen = {(p.estimator, p.method, p.settings): p.calls for p in ran.view.preparations}
+
+    assert ran.code == 0, ran.err
+    assert ran.view.faults == ()
+    assert sorted((e, m, n) for (e, m, _), n in seen.items()) == [
+        ("MLPClassifier", "partial_fit", 3),
+        ("Pipeline", "fit", 1),
+        ("Pipeline", "fit", 1),
+        ("Pipeline", "fit", 1),
+        ("Pipeline", "predict", 3),
+    ]

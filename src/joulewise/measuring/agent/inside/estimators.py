@@ -14,7 +14,7 @@ from typing import Any
 from . import layout as at
 from .callers import under, where
 from .prints import digest, fingerprint
-from .tables import bytes_of, count, holds, row_ns
+from .tables import bytes_of, count, holds, objects, row_ns
 from .timeline import Timeline, clock, process_cpu
 
 _KINDS = {
@@ -49,10 +49,13 @@ class Estimators:
             if isinstance(cls, type) and cls.__module__ == module.__name__:
                 for name, kind in _KINDS.items():
                     method = cls.__dict__.get(name)
-                    if isinstance(method, FunctionType) and not getattr(
-                        method, "__isabstractmethod__", False
-                    ):
-                        setattr(cls, name, self._wrapped(method, name, kind))
+                    if isinstance(method, FunctionType):
+                        if not getattr(method, "__isabstractmethod__", False):
+                            setattr(cls, name, self._wrapped(method, name, kind))
+                    elif isinstance(
+                        getattr(method, "fn", None), FunctionType
+                    ):  # scikit-learn's `available_if`
+                        method.fn = self._wrapped(method.fn, name, kind)  # type: ignore[union-attr]
 
     def wrap_parallel(self, joblib: Any) -> None:
         """Note how many jobs are asked for."""
@@ -121,7 +124,7 @@ class Estimators:
     def _take_step(
         self, estimator: Any, args: Any, kwargs: Any, answer: Any, took_s: float, used_s: float
     ) -> None:
-        params = estimator.get_params() if hasattr(estimator, "get_params") else {}
+        params = _settings(estimator, deep=True)
         given = args[0] if args else kwargs.get("X")
         named = type(estimator).__name__
         settings = digest(_plain(params).encode("utf-8", "replace"))
@@ -132,7 +135,7 @@ class Estimators:
                 return
             told = self._steps[key] = {
                 "estimator": named, "fingerprint": key[1], "settings": settings, "rows": count(given), "calls": 0, "wall_s": 0.0,
-                "cpu_s": 0.0, "in_bytes": bytes_of(given), "out_bytes": bytes_of(answer), "number": len(self._steps),
+                "cpu_s": 0.0, "in_bytes": bytes_of(given), "out_bytes": bytes_of(answer), "objects": objects(given) + objects(vars(estimator)), "number": len(self._steps),
                 "random": "random_state" in params and not isinstance(params["random_state"], int),
             }  # fmt: skip
         told["calls"] += 1
@@ -174,7 +177,8 @@ class Estimators:
         self._line.facts.put(f"rows/{told['number']}", told)
         if few and told["calls"] <= _LOOKED_AT:
             told["fed"] += holds(given, self._answer)
-            self._answer = answer
+            if name != "transform":
+                self._answer = answer
         return few and told["calls"] > _LOOKED_AT
 
     def _take(
@@ -188,7 +192,7 @@ class Estimators:
     ) -> None:
         try:
             given = args[0] if args else kwargs.get("X", kwargs.get("data"))
-            params = estimator.get_params(deep=False) if hasattr(estimator, "get_params") else {}
+            params = _settings(estimator, deep=_KINDS[name] == at.OPTIMISER)
             key = (
                 type(estimator).__name__,
                 name,
@@ -219,7 +223,8 @@ class Estimators:
             {"estimator": key[0], "method": name, "fingerprint": key[2], "settings": key[3], "rows": rows, "calls": entry[1],
              "wall_s": entry[2], "cpu_s": entry[3], "before_s": entry[4], "before_cpu_s": entry[5],
              "first_before_s": entry[6], "iterations": int(iterations) if iterations is not None else None, "candidates": candidates,
-             "seeded": isinstance(params.get("random_state"), int)},
+             "seeded": isinstance(params.get("random_state"), int), "parts": max((w for k, v in params.items() if k.rpartition("__")[2] == "n_estimators" and (w := _whole(v))), default=None),
+             "splits": _whole(getattr(estimator, "n_splits_", None))},
         )  # fmt: skip
 
 
@@ -235,5 +240,32 @@ def _stops_early(method: str, params: dict[str, Any], rows: int) -> bool:
     )
 
 
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _settings(estimator: Any, *, deep: bool) -> dict[str, Any]:
+    """Return an estimator's settings; where others are among them, theirs as well, if `deep`."""
+    if not hasattr(estimator, "get_params"):
+        return {}
+    params: dict[str, Any] = estimator.get_params(deep=False)
+    if deep and any(_holds_estimators(v) for v in params.values()):
+        params = estimator.get_params()
+    return params
+
+
+def _holds_estimators(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return any(_holds_estimators(one) for one in value)
+    return hasattr(value, "get_params") and not isinstance(value, type)
+
+
 def _plain(params: dict[str, Any]) -> str:
-    return ", ".join(f"{k}={v!r}"[:200] for k, v in sorted(params.items()))
+    """Return settings in one line; of estimators among them the names, for their own repr leaves out what is long."""
+    return ", ".join(f"{k}={_named(v)!r}"[:2000] for k, v in sorted(params.items()))
+
+
+def _named(value: Any) -> Any:
+    if not _holds_estimators(value):
+        return value
+    return [_named(one) for one in value] if isinstance(value, (list, tuple)) else type(value).__name__

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 _WINDOW = 64
-_TURN = 8.0  # looks that a turn of a bare polling loop takes at most; asyncio's takes four, a queue's two
+_TURN = (
+    10.0  # looks that a turn of a bare polling loop takes at most; asyncio's takes four to six, a queue's two
+)
 _LETTING = 4.0  # looks that each `await asyncio.sleep(0)` of a turn takes beside it
 _WAIT_S = 2.5e-3  # a look that waits no longer than this is one of a polling loop
 _WAKING_S = 150e-6  # CPU time of a turn that slept: a timer, two switches, cold caches
@@ -30,7 +32,6 @@ _MADE: dict[str, tuple[tuple[str, str], ...]] = {  # module: class and method th
     "queue": (("Queue", "get"), ("Queue", "empty")),
     "multiprocessing.queues": (("Queue", "get"), ("Queue", "empty"), ("SimpleQueue", "empty")),
     "concurrent.futures._base": (("Future", "done"),),
-    "asyncio.queues": (("Queue", "get_nowait"), ("Queue", "empty")),
     "selectors": (("SelectSelector", "select"), ("PollSelector", "select"), ("EpollSelector", "select"), ("KqueueSelector", "select")),
 }  # fmt: skip
 _SLEEP = "asyncio.tasks"
@@ -85,7 +86,7 @@ class Polls:
                 continue
             if name == "select":
                 setattr(cls, name, self._selecting(original))
-            elif name in ("get", "get_nowait"):
+            elif name == "get":
                 setattr(cls, name, self._getting(original))
             else:
                 setattr(cls, name, self._asking(original, nothing=name == "empty"))

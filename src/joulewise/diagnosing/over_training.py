@@ -35,6 +35,7 @@ from joulewise.vocabulary.observed import Phase, ProcessView
 
 PATIENCE = 6
 _ROUNDS = (10, 30, 50)
+_RATES = ("lr", "learning_rate", "rate", "eta")
 _MORE = re.compile(r"^(auc|aucpr|map|ndcg|pre|average_precision|acc|f1|r2)", re.IGNORECASE)
 _OWN_PATIENCE = 10
 _USUAL_PATIENCES = (12, 15, 20, 25, 30)
@@ -59,7 +60,10 @@ class Curve:
 def estimate(case: Case) -> list[Estimate]:
     """Return what the epochs after an early stop took, for each training process."""
     return [
-        found for view in case.views for found in (_of(view) if view.steps else None, _boosted(view)) if found
+        found
+        for view in case.views
+        for found in (_of(view) if view.steps else _by_hand(view), _boosted(view))
+        if found
     ]
 
 
@@ -100,6 +104,60 @@ def _of(view: ProcessView) -> Estimate | None:
         view.process,
         f"{view.process}:epochs",
     )
+
+
+def _by_hand(view: ProcessView) -> Estimate | None:
+    """Return what the epochs after an early stop took in a program without a framework, by the times of its own lines."""
+    curve = held_out_curve(view)
+    if curve is None or view.early_stop or len(curve.values) < 3:
+        return None
+    epochs = len(curve.values)
+    best = max(range(epochs), key=lambda e: curve.values[e])
+    stops = [stop for p in (4, PATIENCE, 10) if (stop := early_stop(curve.values, p)) is not None]
+    stop = early_stop(curve.values, PATIENCE)
+    if (
+        stopped_by_itself(epochs, best)
+        or stop is None
+        or _lost(curve, stop, view)
+        or _rate_pends(view, stop, epochs)
+    ):
+        return None
+    aside = view.phase(Phase.IMPORT)
+    wall_s = view.duration_s - aside.wall_s - view.tail_wall_s
+    cpu_s = view.cpu_s - aside.cpu_s - view.tail_cpu_s
+    each = (curve.times_s[-1] - curve.times_s[0]) / (epochs - 1) / wall_s if wall_s > 0 else 0.0
+    least, usual, most = (each * (epochs - 1 - at) for at in (max(stops), stop, min(stops)))
+    kept = max(curve.values[: stop + 1])
+    return Estimate(
+        Cause.OVER_TRAINING,
+        about(usual * cpu_s, 0.9 * least * cpu_s, 1.1 * most * cpu_s),
+        about(usual * wall_s, 0.9 * least * wall_s, 1.1 * most * wall_s),
+        f"{curve.name} was {curve.sign * kept:.4f} after {stop + 1} of {epochs} epochs; the other "
+        f"{epochs - 1 - stop} made it {curve.sign * max(curve.values):.4f}",
+        Remedy(
+            RemedyKind.SETTING,
+            f"stop when {curve.name} has not improved for {PATIENCE} epochs; keep the best weights",
+        ),
+        f"{curve.name} within its noise of the full run's best; an unlucky curve may stop too soon",
+        view.process,
+        f"{view.process}:epochs",
+    )
+
+
+def _rate_pends(view: ProcessView, stop: int, epochs: int) -> bool:
+    """Say whether a rate that the program names, and that its schedule brings down, was still to come down."""
+    rates = [
+        (p.epoch if p.epoch is not None else n, v)
+        for n, p in enumerate(view.curve)
+        for k, v in p.values.items()
+        if k.lower() in _RATES
+    ]
+    first = min((e for e, _ in rates), default=0.0)
+    then = [v for e, v in rates if e - first <= stop]
+    later = [v for e, v in rates if e - first > stop]
+    if not then or not later or epochs < 2:
+        return False
+    return then[-1] > 0.2 * max(v for _, v in rates) and min(later) < 0.2 * then[-1]
 
 
 def _boosted(view: ProcessView) -> Estimate | None:
@@ -228,6 +286,8 @@ def _lost(curve: Curve, stop: int, view: ProcessView) -> bool:
     items = max((e.items for e in view.evaluations), default=0)
     if curve.sign > 0 and 0 <= final <= 1 and items:
         noise = max(0.5 * sqrt(max(final * (1 - final), 1e-4) / items), 1e-4)
+    elif curve.sign > 0 and 0 <= final <= 1:  # of how many items is not known: of many
+        noise = 0.002
     else:
         noise = 0.01 * abs(final)
     return final - kept > noise

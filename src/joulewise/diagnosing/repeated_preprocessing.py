@@ -4,6 +4,8 @@ Counterfactual: what an estimator gets and gives is the same bit for bit in all 
 the first are saved: the call itself, and the unhooked time directly before it, in which its input was made. That time
 could also be something else (a model trained in plain numpy): it is claimed only where later calls took about as long
 as the first, before which nothing had been trained.
+Before fits with ever other settings on one input it is claimed alike, over all processes (a pool's workers each prepare for themselves),
+where every single one took about as long, the first among them: of what is made once, only the first has to wait for it.
 
 In a search or a cross-validation the steps of a pipeline are fitted anew for each candidate, on the same folds: what `memory=` keeps.
 Equal settings on equal input give the same, in whichever of the run's processes; saved is what all fits but the first took, beyond
@@ -24,6 +26,8 @@ from joulewise.vocabulary.observed import Preparation, ProcessView
 _PREPARING = ("fit_transform", "transform")
 HANDED_OUT = ("fit", "fit_transform")  # what remedies/fits.py keeps
 _ALIKE = (0.5, 1.6)
+_LEAST_FITS = 3
+_DEAR_S = 0.05  # CPU time before a fit: less is a loop's own
 _KEPT_S = 2e-3  # a call through joblib's Memory: the function's code looked at, a folder found
 _HASHED_B_PER_S, _WRITTEN_B_PER_S, _READ_B_PER_S = (
     0.4e9,
@@ -37,7 +41,51 @@ def estimate(case: Case) -> list[Estimate]:
     """Return what preparing the same input again took, for each process."""
     piped = {step.estimator for view in case.views for step in view.pipeline_steps}
     found = [one for view in case.views if (one := _of(view, piped))]
-    return [*found, *(one for one in (_of_steps(case),) if one)]
+    return [*found, *(one for one in (_of_steps(case), _of_fits(case)) if one)]
+
+
+def _of_fits(case: Case) -> Estimate | None:
+    """Return what making one input again for every fit on it took, in whichever processes."""
+    alike: dict[tuple[str, str], list[Preparation]] = defaultdict(list)
+    for view in case.views:
+        for one in view.preparations:
+            if one.method == "fit" and one.fingerprint and one.candidates is None:
+                alike[one.estimator, one.fingerprint].append(one)
+    cpu_s = wall_s = 0.0
+    told: list[tuple[float, Preparation, int]] = []
+    for fits in alike.values():
+        calls = sum(f.calls for f in fits)
+        each = [f.before_cpu_s / f.calls for f in fits]
+        if (
+            calls < _LEAST_FITS
+            or len(fits) < _LEAST_FITS
+            or min(each) < _DEAR_S
+            or max(each) > _ALIKE[1] * min(each)
+        ):
+            continue
+        again = (calls - 1) / calls
+        cpu_s += again * sum(f.before_cpu_s for f in fits)
+        wall_s += again * sum(f.before_s for f in fits)
+        told.append((sum(f.before_cpu_s for f in fits), fits[0], calls))
+    if not told:
+        return None
+    _, worst, calls = max(told, key=lambda t: t[0])
+    workers = max(1, len({v.process for v in case.views if any(p.method == "fit" for p in v.preparations)}))
+    main = next((v for v in case.views if v.kind == "main"), case.views[0])
+    return Estimate(
+        Cause.REPEATED_PREPROCESSING,
+        about(cpu_s, 0.75 * cpu_s, 1.1 * cpu_s),
+        about(wall_s / workers, 0.6 * wall_s / workers, 1.15 * wall_s / workers),
+        f"{worst.estimator} was fitted {calls} times on the same {worst.rows} rows, each time with other settings; making them took "
+        f"{worst.before_cpu_s / worst.calls:.2f} CPU-seconds each time",
+        Remedy(
+            RemedyKind.DIFF,
+            "prepare the data once before the loop (or before the workers start) and hand the result to every experiment",
+        ),
+        "none: the prepared data are the same bit for bit",
+        main.process,
+        "run:inputs",
+    )
 
 
 def _of_steps(case: Case) -> Estimate | None:

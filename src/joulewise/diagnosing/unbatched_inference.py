@@ -114,8 +114,8 @@ def _by_rows(view: ProcessView) -> Estimate | None:
     a_second = worst.wall_s / worst.cpu_s if worst.cpu_s > 0 else 1.0
     return Estimate(
         Cause.UNBATCHED_INFERENCE,
-        about(value, low, high),
-        about(value * a_second, low * a_second, high * a_second),
+        about(value, 0.93 * low, 1.07 * high),
+        about(value * a_second, 0.9 * low * a_second, 1.1 * high * a_second),
         f"{worst.estimator}.{worst.method} was called {worst.calls} times with {worst.rows / worst.calls:.2g} row, "
         f"{1e6 * worst.cpu_s / worst.calls:.0f} µs a call ({worst.where or 'main thread'}); nearly all of it is the call's own",
         Remedy(

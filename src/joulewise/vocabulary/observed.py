@@ -27,7 +27,8 @@ How each thing is known
                   argument.  epochs: passes of the training loader; without one, values of a variable named like
                   `epoch` in the calling code.  dataset_items: the loader's data set, else the samples of an epoch.
     curve         `loss` is read from the tensor on which `backward` is called, at moments; other values are numbers with
-                  the names of metrics in the calling code (`val_acc`, `lr`), read when an evaluation or epoch has ended.
+                  the names of metrics in the calling code (`val_acc`, `lr`), read when an evaluation or epoch has ended; in a
+                  program without a framework where it prints, beside a variable named like `epoch`.
     items         `fetch_s` and `collate_s` are timed around the loader's own fetching, in workers as well. Sixteen items
                   are fingerprinted whenever they come up: `same_items` of `compared_items` were bit for bit as before.
     preparations  an estimator's input is fingerprinted (at most 1 MB of it); `before_s` is the unhooked time directly
@@ -411,7 +412,10 @@ def _view(process: str, seen: Mapping[str, Any], children: Iterable[Mapping[str,
         loaders=loaders,
         evaluations=evaluations,
         evaluation_calls=int(page["evaluations"]),
-        curve=tuple(CurvePoint(float(p[0]), int(p[1]), p[2], dict(p[3])) for p in seen.get("curve", ())),
+        curve=tuple(
+            CurvePoint(float(p[0]), int(p[1]), p[2], dict(p[3]))
+            for p in seen.get("curve") or seen.get("named", ())
+        ),
         preparations=tuple(Preparation(**p) for p in _numbered(seen, "preparation")),
         files=tuple(FileRead(*f) for f in _numbered(seen, "file")),
         statements=tuple(Statement(*s) for s in _numbered(seen, "statement")),

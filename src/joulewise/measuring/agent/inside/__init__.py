@@ -10,6 +10,7 @@ import sys
 
 from .imports import Finder
 from .polls import Polls
+from .printed import Printed
 from .services import Services
 from .standard import Standard, say_code
 from .timeline import Timeline
@@ -46,6 +47,7 @@ class Agent:
 
     def attach(self) -> None:
         """Put the hooks in place."""
+        self.standard.printed = Printed(self.line).look  # until there is a framework
         self.standard.attach()
         say_code(self.line)
         if os.environ.get("JOULEWISE_WITH"):

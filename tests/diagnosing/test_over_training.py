@@ -4,7 +4,7 @@ import pytest
 
 from joulewise.diagnosing.over_training import early_stop, held_out_curve, stopped_by_itself
 from joulewise.vocabulary.library_calls import Boosting
-from joulewise.vocabulary.observed import OptimiserView
+from joulewise.vocabulary.observed import CurvePoint, OptimiserView
 from tests.diagnosing.views import causes, curve, evaluations, found, phases, view
 
 PLATEAU = [0.5, 0.6, 0.7, 0.75, 0.78, 0.8] + [0.8, 0.799, 0.798] * 8
@@ -149,3 +149,37 @@ def test_a_score_of_rounds():
     assert causes(booster(rising, "logloss")) == ["over_training"]  # as a loss it only rose
     thinned = found(booster(FALLS + [0.5] * 450, rounds=5000, every=10))[0]
     assert "after 530 of 5000 rounds" in thinned.evidence
+
+
+def by_hand(values, name="val_acc", **rates):
+    """Return a program without a framework: a line a second, a value for each epoch."""
+    told = {name: values, **rates}
+    points = tuple(
+        CurvePoint(float(e), e + 1, float(e), {k: v[e] for k, v in told.items()}) for e in range(len(values))
+    )
+    return view(epochs=len(values), curve=points, phases=phases(other=95.0))
+
+
+def test_without_a_framework():
+    """A numpy program's own lines tell when each epoch ended: those after an early stop are saved."""
+    finding = found(by_hand([0.5, 0.6, 0.7, 0.8, *[0.79] * 86]))[0]
+
+    assert finding.cause == "over_training"
+    assert finding.saving.cpu_s.value == pytest.approx(90 - 1 - 9)
+    assert "after 10 of 90 epochs" in finding.evidence
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        by_hand([0.5, 0.6, 0.7, 0.8, *[0.79] * 76, *[0.85] * 10]),  # a late improvement
+        by_hand([0.8, *[0.79] * 9]),  # within a usual patience
+        by_hand([0.5, 0.6, 0.7, 0.8, *[0.79] * 86], name="train_acc"),
+        by_hand(
+            [0.5, 0.6, 0.7, 0.8, *[0.79] * 86], lr=[0.1] * 80 + [0.001] * 10
+        ),  # the rate was to come down
+    ],
+)
+def test_without_a_framework_left_alone(seen):
+    """Late improvements, short runs, training metrics, and rates that are still to come down."""
+    assert causes(seen) == []

@@ -106,3 +106,44 @@ def test_a_pipeline_scores_a_fold():
     scored = replace(SCALED, estimator="PCA", method="transform")
     assert causes(view(preparations=(scored,))) == ["repeated_preprocessing"]
     assert causes(view(preparations=(scored,), pipeline_steps=(replace(STEP, calls=1),))) == []
+
+
+def settings(*befores, **fields):
+    """Fits with other settings on one input, each after so many CPU seconds."""
+    return tuple(
+        replace(Preparation("Ridge", "fit", "f1", f"alpha={n}", 3000, 1, 0.1, 0.1, s, s, s), **fields)
+        for n, s in enumerate(befores)
+    )
+
+
+def test_an_input_made_again_for_every_fit():
+    """Three of four makings are saved; two workers that made them share the wall time."""
+    finding = found(view(preparations=settings(10.0, 9.0, 11.0, 10.0)))[0]
+    workers = [
+        view(
+            process=f"w{n}",
+            pid=n,
+            kind="fork",
+            preparations=settings(10.0, 9.0)[n : n + 1] + settings(11.0, 10.0)[n : n + 1],
+        )
+        for n in (0, 1)
+    ]
+
+    assert finding.cause == "repeated_preprocessing"
+    assert finding.saving.cpu_s.value == pytest.approx(30.0)
+    assert found(*workers)[0].saving.wall_s.value == pytest.approx(15.0)
+
+
+@pytest.mark.parametrize(
+    "fits",
+    [
+        settings(10.0, 0.01, 0.01, 0.01),  # made once
+        settings(10.0, 5.0, 5.0, 5.0),  # the rest is something else, scoring by hand
+        settings(10.0, 10.0),
+        settings(0.02, 0.02, 0.02, 0.02),  # the loop's own
+        settings(10.0, 10.0, 10.0, 10.0, fingerprint=""),
+    ],
+)
+def test_ready_inputs(fits):
+    """Inputs that were made once, and other work between fits."""
+    assert causes(view(preparations=fits)) == []

@@ -198,3 +198,29 @@ def test_settings_of_a_long_pipeline(tmp_path: Path):
         ("Pipeline", "fit", 1),
         ("Pipeline", "predict", 3),
     ]
+
+
+PRINTS = """
+import numpy as np
+w = np.zeros(3)
+def train():
+    lr = 0.1
+    for epoch in range(6):
+        val_acc = 0.5 + 0.05 * min(epoch, 3)
+        secret = epoch
+        print("epoch", epoch, val_acc)
+train()
+"""
+
+
+def test_numbers_beside_a_line(tmp_path: Path):
+    """A numpy program's metrics are read where it prints, by its epoch; a program without numpy is not looked at."""
+    ran = run(PRINTS, tmp_path)
+    other = tmp_path / "plain"
+    other.mkdir()
+
+    assert ran.view.epochs == 6
+    assert [p.values["val_acc"] for p in ran.view.curve] == pytest.approx([0.5, 0.55, 0.6, 0.65, 0.65, 0.65])
+    assert ran.view.curve[0].values.keys() == {"val_acc", "lr"}
+    assert 0 < ran.view.curve[0].t_s <= ran.view.curve[-1].t_s < ran.recording.duration_s
+    assert run(PRINTS.replace("import numpy as np\nw = np.zeros(3)", ""), other).view.curve == ()

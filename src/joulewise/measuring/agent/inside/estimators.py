@@ -24,6 +24,7 @@ _KINDS = {
 }  # fmt: skip
 _MOST = 400
 _FEW, _MANY = 3, 16  # rows: a call of so few is nearly all dispatch; of so many, mostly arithmetic
+_SELDOM_S = 0.2  # between two calls: the later one is told at once
 _LOOKED_AT = 64  # calls of few rows whose input is looked at
 _DEAR_S = 2e-3  # a step inside of another estimator that took less is not worth its fingerprint
 
@@ -100,6 +101,8 @@ class Estimators:
                 took = (line.page[at.SINCE] - began_s, used_s)
                 if kind == at.OPTIMISER or not self._few(estimator, name, args, kwargs, answer, took, gap):
                     self._take(estimator, name, args, kwargs, took, gap)
+                    if gap[0] > _SELDOM_S:  # a pool's worker may be ended behind its last call
+                        line.tell(clock())
 
         return call
 

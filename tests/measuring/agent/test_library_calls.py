@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from joulewise.vocabulary.observed import ProcessView
-from tests.measuring.agent.running import run
+from tests.measuring.agent.running import alone, run
 
 pytest.importorskip("sklearn", reason="scikit-learn is in the extra `example`")
 pytest.importorskip("xgboost", reason="in the extra `dev`")
@@ -224,3 +224,33 @@ def test_numbers_beside_a_line(tmp_path: Path):
     assert ran.view.curve[0].values.keys() == {"val_acc", "lr"}
     assert 0 < ran.view.curve[0].t_s <= ran.view.curve[-1].t_s < ran.recording.duration_s
     assert run(PRINTS.replace("import numpy as np\nw = np.zeros(3)", ""), other).view.curve == ()
+
+
+MOCKS = """
+import asyncio, inspect, queue
+from unittest import mock
+async def nap():
+    await asyncio.sleep(3600)
+with mock.patch("asyncio.sleep") as slept:
+    asyncio.run(nap())
+print(type(slept).__name__, slept.await_count, str(inspect.signature(asyncio.sleep)), str(inspect.signature(queue.Queue.get)))
+class Own(queue.Queue):
+    def get(self, *args, **kwargs):
+        return ("own", super().get(*args, **kwargs))
+own = Own()
+own.put(1)
+print(own.get(), own.empty())
+try:
+    own.get(timeout=-1)
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_what_is_stood_around_is_what_it_was(tmp_path: Path):
+    """Mocks, signatures, subclasses and errors are those of a program that runs alone."""
+    ran = run(MOCKS, tmp_path)
+
+    assert ran.err == ""
+    assert ran.out == alone(MOCKS, tmp_path).stdout
+    assert ran.out.startswith("AsyncMock 1 ")

@@ -95,14 +95,16 @@ class Polls:
         original, loop = module.sleep, module.events._get_running_loop  # noqa: SLF001 - the quick way to a loop
 
         @functools.wraps(original)
-        def sleep(delay: Any, *args: Any, **kwargs: Any) -> Any:
+        async def sleep(
+            delay: Any, *args: Any, **kwargs: Any
+        ) -> Any:  # a coroutine function, as mocks ask for
             if delay <= 0:
                 row = self._rows.get(get_ident())
                 if row is not None:
                     row.let += 1
             if delay <= _WAIT_S and type(loop()).__module__.startswith("uvloop"):
                 self._looked(1e-6)
-            return original(delay, *args, **kwargs)
+            return await original(delay, *args, **kwargs)
 
         module.sleep = sleep
 

@@ -34,7 +34,7 @@ _HASHED_B_PER_S, _WRITTEN_B_PER_S, _READ_B_PER_S = (
     0.5e9,
     1.5e9,
 )  # MD5 of a pickle; a pickle to and from a file
-_OBJECT_S = 1e-6  # CPU time for each Python object that is pickled, or made again: the words of a vocabulary
+_OBJECT_S = 1.2e-6  # CPU time for each Python object (a vocabulary has many): joblib pickles it in Python, or makes it again
 
 
 def estimate(case: Case) -> list[Estimate]:

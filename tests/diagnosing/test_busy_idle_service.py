@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from joulewise.diagnosing import diagnose
+from joulewise.vocabulary.library_calls import Polling
 from joulewise.vocabulary.observed import Phase, PhaseTotal
 from tests.diagnosing.views import case, causes, found, view
 
@@ -96,3 +97,21 @@ def test_a_long_start():
         ),
     )
     assert causes(half) == ["busy_idle_service"]
+
+
+def test_looks_that_find_nothing():
+    """A thread's own turns are saved, without any request; turns that have no name are only in the interval."""
+    polls = (Polling(5_000_000, 40.0, 60.0, "bot.py:main"), Polling(1000, 2.0, 3.0))
+    idle = (PhaseTotal(Phase.OTHER, 0, 90.0, 80.0),)
+    finding = found(view(pollings=polls, phases=idle))[0]
+
+    assert finding.cause == "busy_idle_service"
+    assert finding.saving.cpu_s.value == pytest.approx(0.97 * 42)
+    assert finding.saving.cpu_s.high >= 1.3 * 42
+    assert "bot.py:main" in finding.evidence
+
+
+def test_few_looks():
+    """A program that looks now and then, and works, has nothing to save."""
+    working = (PhaseTotal(Phase.OTHER, 0, 90.0, 80.0),)
+    assert causes(view(pollings=(Polling(5_000, 2.0, 3.0),), phases=working)) == []

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from joulewise.diagnosing.over_training import early_stop, held_out_curve, stopped_by_itself
-from joulewise.vocabulary.observed import OptimiserView
+from joulewise.vocabulary.library_calls import Boosting
+from joulewise.vocabulary.observed import CurvePoint, OptimiserView
 from tests.diagnosing.views import causes, curve, evaluations, found, phases, view
 
 PLATEAU = [0.5, 0.6, 0.7, 0.75, 0.78, 0.8] + [0.8, 0.799, 0.798] * 8
@@ -101,3 +102,84 @@ def test_values_that_stay():
 
     assert found_curve is not None
     assert list(found_curve.values) == values
+
+
+FALLS = [1 / (1 + n) for n in range(50)]
+
+
+def booster(values, name="logloss", **fields):
+    told = {
+        "library": "xgboost", "rounds": len(values), "rows": 5000, "set_rows": (1000,), "trains": (False,), "stops": False,
+        "wall_s": 80.0, "cpu_s": 80.0, "eval_wall_s": 1.0, "eval_cpu_s": 1.0, "every": 1, "curves": {name: tuple(values)},
+    }  # fmt: skip
+    return view(boostings=(Boosting(**{**told, **fields}),))
+
+
+def test_rounds_after_the_last_better_one():
+    """Of 500 rounds whose loss rises after 50, an early stop with a patience of thirty leaves 80."""
+    finding = found(booster(FALLS + [0.5] * 450))[0]
+
+    assert finding.cause == "over_training"
+    assert finding.saving.cpu_s.value == pytest.approx(0.97 * 80 * 420 / 500)
+    assert "after 80 of 500 rounds" in finding.evidence
+    assert "early_stopping_rounds=30" in finding.remedy.text
+
+
+@pytest.mark.parametrize(
+    ("values", "fields"),
+    [
+        ([1 / (1 + n) for n in range(500)], {}),  # every round is worth it
+        (FALLS + [0.5] * 300 + [0.001] * 150, {}),  # a late improvement
+        (FALLS + [0.5] * 450, {"stops": True}),
+        (FALLS + [0.5] * 450, {"trains": (True,)}),  # the training set tells nothing
+        (FALLS + [0.5] * 12, {}),
+        ([], {}),
+    ],
+)
+def test_rounds_left_alone(values, fields):
+    """Curves that improve, rounds that stop by themselves, and curves of the training set."""
+    assert causes(booster(values, **fields)) == []
+
+
+def test_a_score_of_rounds():
+    """A score's curve is read the other way round; one that was thinned out has its patience in rounds all the same."""
+    rising = [1 - v for v in FALLS] + [0.5] * 450
+
+    assert causes(booster(rising, "auc")) == ["over_training"]
+    assert causes(booster(rising, "logloss")) == ["over_training"]  # as a loss it only rose
+    thinned = found(booster(FALLS + [0.5] * 450, rounds=5000, every=10))[0]
+    assert "after 530 of 5000 rounds" in thinned.evidence
+
+
+def by_hand(values, name="val_acc", **rates):
+    """Return a program without a framework: a line a second, a value for each epoch."""
+    told = {name: values, **rates}
+    points = tuple(
+        CurvePoint(float(e), e + 1, float(e), {k: v[e] for k, v in told.items()}) for e in range(len(values))
+    )
+    return view(epochs=len(values), curve=points, phases=phases(other=95.0))
+
+
+def test_without_a_framework():
+    """A numpy program's own lines tell when each epoch ended: those after an early stop are saved."""
+    finding = found(by_hand([0.5, 0.6, 0.7, 0.8, *[0.79] * 86]))[0]
+
+    assert finding.cause == "over_training"
+    assert finding.saving.cpu_s.value == pytest.approx(90 - 1 - 9)
+    assert "after 10 of 90 epochs" in finding.evidence
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        by_hand([0.5, 0.6, 0.7, 0.8, *[0.79] * 76, *[0.85] * 10]),  # a late improvement
+        by_hand([0.8, *[0.79] * 9]),  # within a usual patience
+        by_hand([0.5, 0.6, 0.7, 0.8, *[0.79] * 86], name="train_acc"),
+        by_hand(
+            [0.5, 0.6, 0.7, 0.8, *[0.79] * 86], lr=[0.1] * 80 + [0.001] * 10
+        ),  # the rate was to come down
+    ],
+)
+def test_without_a_framework_left_alone(seen):
+    """Late improvements, short runs, training metrics, and rates that are still to come down."""
+    assert causes(seen) == []

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from joulewise.vocabulary.observed import Evaluation
+from joulewise.vocabulary.library_calls import RowCalls
+from joulewise.vocabulary.observed import Evaluation, Preparation
 from tests.diagnosing.views import causes, found, phases, view
 
 ONE_BY_ONE = Evaluation(20.0, 120, 70_000, 70_000, 70.0, 70.0, "score.py:main")
@@ -68,3 +69,57 @@ def test_items_arrive():
 def test_heavy_items():
     """Items that cost as much in a large batch accuse nobody."""
     assert causes(scorer(phases=phases(forward=12_000 * 1.25e-3, validation=70.0))) == []
+
+
+FOREST = RowCalls("RandomForest", "predict", True, 5000, 5000, 50.0, 50.0, 0.0, "score.py:main")
+
+
+def asker(*calls, **fields):
+    told = {"phases": phases(setup=20.0, optimiser=(1, 5.0), validation=(5000, 50.0)), "row_calls": calls}
+    return view(**{**told, **fields})
+
+
+def test_rows_of_an_estimator():
+    """What rows cost in a call with many is left of them; the rest was the calls' own."""
+    many = RowCalls("RandomForest", "predict", False, 1, 1000, 0.02, 0.02, 0.0)
+    finding = found(asker(FOREST, many))[0]
+
+    assert finding.cause == "unbatched_inference"
+    assert finding.saving.cpu_s.value == pytest.approx(50 - 2 * 5e-6 * 5000 - 1.1 * 5000 * 20e-6)
+    assert "called 5000 times with 1 row" in finding.evidence
+
+
+def test_rows_bounded_by_the_fit_or_the_size():
+    """Without a call of many rows, the fit and the model's size bound what a row costs; a quarter of the bound is usual."""
+    fitted = (Preparation("RandomForest", "fit", "f", "s", 2000, 1, 2.0, 2.0, 0.0, 0.0),)
+    by_fit = found(asker(FOREST, preparations=fitted))[0].saving.cpu_s
+    by_size = found(asker(replace(FOREST, row_ns=100_000.0), preparations=fitted))[0].saving.cpu_s
+
+    assert by_fit.value == pytest.approx(50 - 0.05 - 0.25 * 5000 * 1e-3)
+    assert by_size.value == pytest.approx(50 - 0.05 - 0.25 * 5000 * 1e-4)
+
+
+def test_neighbours_keep_their_rows():
+    """A fit that only keeps its rows bounds nothing: the least that a call takes is claimed."""
+    fitted = (Preparation("KNeighbors", "fit", "f", "s", 2000, 1, 0.001, 0.001, 0.0, 0.0),)
+    asked = replace(FOREST, estimator="KNeighbors", cpu_s=1.0, wall_s=1.0, calls=20_000, rows=20_000)
+    seen = asker(asked, preparations=fitted, cpu_s=5.0, duration_s=5.0)
+
+    assert found(seen, seconds=5)[0].saving.cpu_s.value == pytest.approx(20_000 * 30e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "fields"),
+    [
+        ({"fed": 40}, {}),  # each input holds the answer before it
+        ({"under": "scipy"}, {}),  # an optimiser asks
+        ({"where": "play.py:rollout"}, {}),
+        ({"calls": 150}, {}),
+        ({}, {"requests": 5000}),
+        ({}, {"phases": phases(optimiser=(5000, 20.0), validation=(5000, 50.0))}),  # it learns in between
+        ({}, {"phases": phases(waiting=60.0, validation=(5000, 50.0))}),  # items arrive one by one
+    ],
+)
+def test_rows_that_cannot_be_batched(change, fields):
+    """Forecasts, optimisers, requests and models that learn between their answers are left alone."""
+    assert causes(asker(replace(FOREST, **change), **fields)) == []

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from joulewise.vocabulary.library_calls import Boosting
 from joulewise.vocabulary.observed import CurvePoint, Preparation
 from tests.diagnosing.views import causes, evaluations, found, phases, view
 
@@ -112,3 +113,39 @@ def test_partial_fits_in_good_measure():
         causes(view(preparations=(whole, score), phases=phases(optimiser=(40, 20.0), validation=(40, 50.0))))
         == []
     )
+
+
+def rounds(set_rows=(1000, 50_000), trains=(True, False), eval_s=60.0):
+    return view(
+        boostings=(
+            Boosting(
+                "xgboost",
+                300,
+                1000,
+                set_rows,
+                trains,
+                False,
+                80.0,
+                80.0,
+                eval_s,
+                eval_s,
+                1,
+                {"rmse": (1.0, 0.5)},
+            ),
+        )
+    )
+
+
+def test_sets_larger_than_what_is_learnt_from():
+    """Of a held-out set fifty times the training set a fifth of the training set is kept."""
+    finding = found(rounds())[0]
+
+    assert finding.cause == "validation_too_often"
+    assert finding.saving.cpu_s.value == pytest.approx(60 * (50_000 - 200) / 51_000)
+    assert "a sample of 200" in finding.remedy.text
+
+
+def test_sets_of_an_ordinary_size():
+    """A held-out set no larger than the training set, and the training set itself, are nobody's waste."""
+    assert causes(rounds(set_rows=(1000, 900))) == []
+    assert causes(rounds(set_rows=(1000,), trains=(True,))) == []

@@ -5,6 +5,9 @@ anything else that is known. The sign of polling is a steady load: a core is in 
 arrives, while answering takes next to nothing of it. Work that comes with requests, or a batch computed in threads,
 either leaves pauses or shows no requests. The run lasts as long as before.
 
+A thread that asks a queue, an event loop or a future again and again, and finds nothing, is seen at it: with no request at all, and
+beside threads that work. Its CPU time is the turns of that loop (`Polling`), so nothing needs to be inferred from its load.
+
 Of a foreign server (another language, another's process) nothing is seen inside; how many requests came is told by its own
 metrics or access log. Where they were rare, what it uses in its quietest tenth of seconds is what it uses for nothing.
 """
@@ -13,7 +16,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from joulewise.diagnosing.case import Case, Estimate, around, loop
+from joulewise.diagnosing.case import Case, Estimate, about, around, loop
 from joulewise.vocabulary.finding import Cause, Remedy, RemedyKind
 from joulewise.vocabulary.observed import Phase, ProcessView
 from joulewise.vocabulary.quantities import format_duration
@@ -32,8 +35,36 @@ _FOREIGN_TICKS = 20
 
 def estimate(case: Case) -> list[Estimate]:
     """Return the CPU time of polling, for each process that answers requests."""
-    own = [found for view in case.views if (found := _of(case, view))]
+    own = [found for view in case.views for found in (_of(case, view), _looking(view)) if found]
     return own or [found for found in (_foreign(case),) if found]
+
+
+def _looking(view: ProcessView) -> Estimate | None:
+    """Return the CPU time of threads that look for something to do and find nothing."""
+    polls = [p for p in view.pollings if p.cpu_s > 0]
+    if not polls:
+        return None
+    polled_s = sum(p.cpu_s for p in polls)
+    unnamed_s = view.phase(Phase.WAITING).cpu_s + view.phase(Phase.OTHER).cpu_s - min(_END_S, view.tail_cpu_s)
+    most_s = max(
+        polled_s, min(unnamed_s, 1.3 * polled_s)
+    )  # turns that were interrupted are among what has no name
+    worst = max(polls, key=lambda p: p.cpu_s)
+    return Estimate(
+        Cause.BUSY_IDLE_SERVICE,
+        about(0.97 * polled_s, 0.9 * polled_s, most_s),
+        around(0.0, 0.0),
+        f"{sum(p.looks for p in polls)} looks for something to do found nothing, one upon another "
+        f"({worst.where or 'an event loop'}): {polled_s:.1f} CPU-seconds in {sum(p.wall_s for p in polls):.0f} s",
+        Remedy(
+            RemedyKind.DIFF,
+            "wait for what comes instead of looking: queue.get(timeout=1.0), await queue.get() or event.wait(), future.result(), "
+            "select without a timeout",
+        ),
+        "none: the same answers; a request may wait some microseconds longer",
+        view.process,
+        f"{view.process}:waiting",
+    )
 
 
 def _foreign(case: Case) -> Estimate | None:

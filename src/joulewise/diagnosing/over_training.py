@@ -7,6 +7,8 @@ rate that is still above a fifth of its peak in a falling schedule at the stop r
 
 Only a metric of data that was not trained on counts: named like one (`val_`, `test_`, `dev_`, `eval_`), or any accuracy
 or score in a program that evaluates at least once an epoch. A training loss says nothing here.
+Rounds of boosting (XGBoost, LightGBM) are replayed alike, by the last metric of the last evaluated set, as their own early stopping
+takes it: patience thirty rounds, between ten and fifty.
 A run that ended within ten epochs of its best, or exactly a usual patience after it, has stopped early by itself.
 """
 
@@ -28,9 +30,13 @@ from joulewise.diagnosing.case import (
     step_wall_s,
 )
 from joulewise.vocabulary.finding import Cause, Remedy, RemedyKind
+from joulewise.vocabulary.library_calls import Boosting
 from joulewise.vocabulary.observed import Phase, ProcessView
 
 PATIENCE = 6
+_ROUNDS = (10, 30, 50)
+_RATES = ("lr", "learning_rate", "rate", "eta")
+_MORE = re.compile(r"^(auc|aucpr|map|ndcg|pre|average_precision|acc|f1|r2)", re.IGNORECASE)
 _OWN_PATIENCE = 10
 _USUAL_PATIENCES = (12, 15, 20, 25, 30)
 _HELD_OUT = re.compile(
@@ -53,7 +59,12 @@ class Curve:
 
 def estimate(case: Case) -> list[Estimate]:
     """Return what the epochs after an early stop took, for each training process."""
-    return [found for view in case.trainers if (found := _of(view))]
+    return [
+        found
+        for view in case.views
+        for found in (_of(view) if view.steps else _by_hand(view), _boosted(view))
+        if found
+    ]
 
 
 def _of(view: ProcessView) -> Estimate | None:
@@ -93,6 +104,116 @@ def _of(view: ProcessView) -> Estimate | None:
         view.process,
         f"{view.process}:epochs",
     )
+
+
+def _by_hand(view: ProcessView) -> Estimate | None:
+    """Return what the epochs after an early stop took in a program without a framework, by the times of its own lines."""
+    curve = held_out_curve(view)
+    if curve is None or view.early_stop or len(curve.values) < 3:
+        return None
+    epochs = len(curve.values)
+    best = max(range(epochs), key=lambda e: curve.values[e])
+    stops = [stop for p in (4, PATIENCE, 10) if (stop := early_stop(curve.values, p)) is not None]
+    stop = early_stop(curve.values, PATIENCE)
+    if (
+        stopped_by_itself(epochs, best)
+        or stop is None
+        or _lost(curve, stop, view)
+        or _rate_pends(view, stop, epochs)
+    ):
+        return None
+    aside = view.phase(Phase.IMPORT)
+    wall_s = view.duration_s - aside.wall_s - view.tail_wall_s
+    cpu_s = view.cpu_s - aside.cpu_s - view.tail_cpu_s
+    each = (curve.times_s[-1] - curve.times_s[0]) / (epochs - 1) / wall_s if wall_s > 0 else 0.0
+    least, usual, most = (each * (epochs - 1 - at) for at in (max(stops), stop, min(stops)))
+    kept = max(curve.values[: stop + 1])
+    return Estimate(
+        Cause.OVER_TRAINING,
+        about(usual * cpu_s, 0.9 * least * cpu_s, 1.1 * most * cpu_s),
+        about(usual * wall_s, 0.9 * least * wall_s, 1.1 * most * wall_s),
+        f"{curve.name} was {curve.sign * kept:.4f} after {stop + 1} of {epochs} epochs; the other "
+        f"{epochs - 1 - stop} made it {curve.sign * max(curve.values):.4f}",
+        Remedy(
+            RemedyKind.SETTING,
+            f"stop when {curve.name} has not improved for {PATIENCE} epochs; keep the best weights",
+        ),
+        f"{curve.name} within its noise of the full run's best; an unlucky curve may stop too soon",
+        view.process,
+        f"{view.process}:epochs",
+    )
+
+
+def _rate_pends(view: ProcessView, stop: int, epochs: int) -> bool:
+    """Say whether a rate that the program names, and that its schedule brings down, was still to come down."""
+    rates = [
+        (p.epoch if p.epoch is not None else n, v)
+        for n, p in enumerate(view.curve)
+        for k, v in p.values.items()
+        if k.lower() in _RATES
+    ]
+    first = min((e for e, _ in rates), default=0.0)
+    then = [v for e, v in rates if e - first <= stop]
+    later = [v for e, v in rates if e - first > stop]
+    if not then or not later or epochs < 2:
+        return False
+    return then[-1] > 0.2 * max(v for _, v in rates) and min(later) < 0.2 * then[-1]
+
+
+def _boosted(view: ProcessView) -> Estimate | None:
+    """Return what the rounds after an early stop took, of all trainings of boosters in the process."""
+    low = value = high = wall_s = 0.0
+    told: list[tuple[float, str]] = []
+    for one in view.boostings:
+        stops = _rounds(one)
+        if stops is None:
+            continue
+        (soon, usual, late), words = stops
+        low += 0.9 * one.cpu_s * (1 - late / one.rounds)
+        value += 0.97 * one.cpu_s * (1 - usual / one.rounds)
+        high += one.cpu_s * (1 - soon / one.rounds)
+        wall_s += 0.97 * one.wall_s * (1 - usual / one.rounds)
+        told.append((one.cpu_s * (1 - usual / one.rounds), words))
+    if not told:
+        return None
+    others = f" (and {len(told) - 1} more trainings)" if len(told) > 1 else ""
+    return Estimate(
+        Cause.OVER_TRAINING,
+        about(value, low, high),
+        about(wall_s, 0.8 * wall_s, 1.1 * wall_s),
+        max(told)[1] + others,
+        Remedy(
+            RemedyKind.SETTING,
+            f"early_stopping_rounds={_ROUNDS[1]} on the held-out set that is evaluated already",
+        ),
+        "the metric within its noise of the full run's best; an unlucky curve may stop too soon",
+        view.process,
+        f"{view.process}:rounds",
+    )
+
+
+def _rounds(one: Boosting) -> tuple[tuple[int, int, int], str] | None:
+    """Return after how many rounds a booster stops with a patience of ten, thirty and fifty, and what it shows; None: never, or too soon."""
+    if one.stops or not any(one.curves.values()) or one.trains[-1]:
+        return None
+    name = list(one.curves)[-1]
+    sign = 1.0 if _MORE.match(name) else -1.0
+    values = [sign * v for v in one.curves[name]]
+    stops = []
+    for patience in _ROUNDS:
+        stop = early_stop(values, max(2, round(patience / one.every)))
+        stops.append(one.rounds if stop is None else min(one.rounds, (stop + 1) * one.every))
+    kept, final = max(values[: -(-stops[1] // one.every)]), max(values)
+    noise = 0.01 * abs(final)
+    if sign > 0 and 0 <= final <= 1:
+        noise = 0.5 * sqrt(max(final * (1 - final), 1e-4) / max(1, one.set_rows[-1]))
+    if stops[1] >= one.rounds or final - kept > noise:
+        return None
+    words = (
+        f"{name} of the held-out {one.set_rows[-1]} rows was {sign * kept:.4f} after {stops[1]} of {one.rounds} rounds; "
+        f"the others made it {sign * final:.4f}, and {sign * values[-1]:.4f} at the end"
+    )
+    return (stops[0], stops[1], stops[2]), words
 
 
 def held_out_curve(view: ProcessView) -> Curve | None:
@@ -165,6 +286,8 @@ def _lost(curve: Curve, stop: int, view: ProcessView) -> bool:
     items = max((e.items for e in view.evaluations), default=0)
     if curve.sign > 0 and 0 <= final <= 1 and items:
         noise = max(0.5 * sqrt(max(final * (1 - final), 1e-4) / items), 1e-4)
+    elif curve.sign > 0 and 0 <= final <= 1:  # of how many items is not known: of many
+        noise = 0.002
     else:
         noise = 0.01 * abs(final)
     return final - kept > noise

@@ -5,14 +5,23 @@ training, or another evaluation); without any, only the least that a call of the
 
 Passes that must wait for one another or for the world cannot be batched: generation, play and request handling are
 known by their names, answering as things come by its pauses; passes between training steps belong to the training.
+
+Estimators (scikit-learn, XGBoost, LightGBM) are asked by `predict` and its kin. What a row costs in a large batch is known from
+another call with many rows, or bounded by the model's size (its weights, the nodes of its trees), or by its own fit, which
+meets every row at least once (but for those that only keep their rows: neighbours, Gaussian processes). Left alone is what
+cannot be batched: an input that holds the answer before it, a model that learns between its answers, a library that asks from
+inside (an optimiser), requests. The time directly before a call made its row, or worked on the last answer: half is claimed.
 """
 
 from __future__ import annotations
+
+import re
 
 from joulewise.diagnosing.case import HOOK_S, Case, Estimate, about, is_dependent, mean_batch
 from joulewise.diagnosing.overhead import CALL_S, item_arithmetic
 from joulewise.vocabulary.figures import Figure
 from joulewise.vocabulary.finding import Cause, Remedy, RemedyKind
+from joulewise.vocabulary.library_calls import RowCalls
 from joulewise.vocabulary.observed import Phase, ProcessView
 
 _LARGE = 64
@@ -22,11 +31,21 @@ _TRAINING = (
     1.75  # a forward pass in training over one in scoring: 1.25 of dense layers, 2.3 with batch normalisation
 )
 _BESIDE = 1.1  # a scored item costs a little more than its arithmetic: the copy, the answer taken out
+_ASKED_S = 30e-6  # a call of the smallest estimator: the table looked over, its columns compared
+_HOOKS = 2.0  # what the agent takes for a call of an estimator, over one of a network
+_FEWER = 0.25  # of the bound of a row's arithmetic: caches hold the tops of trees, vectors are multiplied four at a time
+_KEEPS_ROWS = re.compile(
+    r"neighbo|gaussianprocess|kernel|lof$|localoutlier|dbscan|propagation", re.IGNORECASE
+)
+_ASKS = re.compile(
+    r"^(scipy|optuna|skopt|hyperopt|nevergrad|bayes_opt|deap|cma|pyswarm|shap|lime|gym|gymnasium|socketserver|asyncio|http|wsgiref"
+    r"|flask|werkzeug|uvicorn|starlette|fastapi|tornado|aiohttp|gunicorn|sched|kafka|pika|zmq)"
+)
 
 
 def estimate(case: Case) -> list[Estimate]:
     """Return what batches of 64 would have saved, for each process that scores items one by one."""
-    return [found for view in case.views if (found := _of(view))]
+    return [found for view in case.views for found in (_of(view), _by_rows(view)) if found]
 
 
 def _of(view: ProcessView) -> Estimate | None:
@@ -70,6 +89,65 @@ def _of(view: ProcessView) -> Estimate | None:
         view.process,
         f"{view.process}:inference",
     )
+
+
+def _by_rows(view: ProcessView) -> Estimate | None:
+    asked = [
+        r
+        for r in view.row_calls
+        if r.few and r.calls >= _LEAST_CALLS and r.fed <= 0.1 * min(64, r.calls)
+        if not is_dependent(r.where) and not _ASKS.match(r.under)
+    ]
+    if not asked or view.requests or _pauses(view):
+        return None
+    calls = max(r.calls for r in asked)
+    if view.phase(Phase.OPTIMISER).calls > 0.1 * calls:  # it learns between its answers
+        return None
+    low = value = high = 0.0
+    for one in asked:
+        used_s = max(0.0, one.cpu_s - _HOOKS * HOOK_S * one.calls)
+        most_s, usual_s, least_s = _left_of(view, one, used_s)
+        low += max(0.0, used_s - most_s)
+        value += max(0.0, used_s - usual_s) + 0.5 * min(used_s, one.before_cpu_s)
+        high += max(0.0, used_s - least_s) + one.before_cpu_s
+    worst = max(asked, key=lambda r: r.cpu_s)
+    a_second = worst.wall_s / worst.cpu_s if worst.cpu_s > 0 else 1.0
+    return Estimate(
+        Cause.UNBATCHED_INFERENCE,
+        about(value, 0.93 * low, 1.07 * high),
+        about(value * a_second, 0.9 * low * a_second, 1.1 * high * a_second),
+        f"{worst.estimator}.{worst.method} was called {worst.calls} times with {worst.rows / worst.calls:.2g} row, "
+        f"{1e6 * worst.cpu_s / worst.calls:.0f} µs a call ({worst.where or 'main thread'}); nearly all of it is the call's own",
+        Remedy(
+            RemedyKind.DIFF,
+            f"give {worst.method} the whole table at once (or some thousand rows), and go over its answers",
+        ),
+        "none: each row has the same answer, up to rounding",
+        view.process,
+        f"{view.process}:inference",
+    )
+
+
+def _left_of(view: ProcessView, one: RowCalls, used_s: float) -> tuple[float, float, float]:
+    """Return what the same rows take in large batches, in CPU seconds: at most, usually, at least."""
+    many = [r for r in view.row_calls if not r.few and (r.estimator, r.method) == (one.estimator, one.method)]
+    if many:
+        each_s = min(r.cpu_s / r.rows for r in many)
+        return 2 * one.rows * each_s, _BESIDE * one.rows * each_s, 0.5 * one.rows * each_s
+    fits = [
+        p.cpu_s / (p.calls * p.rows)
+        for p in view.preparations
+        if p.method == "fit"
+        and p.estimator == one.estimator
+        and p.rows
+        and not _KEEPS_ROWS.search(p.estimator)
+    ]
+    bounds = [*fits, *([1e-9 * one.row_ns] if one.row_ns is not None else [])]
+    if bounds:
+        most_s = one.rows * min(bounds)
+        return most_s, _FEWER * most_s, 0.0
+    least_s = min(one.calls * _ASKED_S, 0.8 * used_s)
+    return used_s - 0.5 * least_s, used_s - least_s, 0.1 * used_s
 
 
 def _left(now_s: float, left_s: float) -> Figure:

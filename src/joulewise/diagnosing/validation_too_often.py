@@ -23,12 +23,18 @@ from joulewise.vocabulary.observed import Evaluation, Phase, ProcessView
 _CURVE_POINTS = 10
 _ENDS = 2.0  # batches, at most, that lie outside a row's first and last pass
 _LEAST_SCORES = 20
+_SAMPLE = 0.2
 _SCORES = ("score", "predict", "predict_proba", "decision_function")
 
 
 def estimate(case: Case) -> list[Estimate]:
     """Return what evaluating once per epoch would have saved, for each process that trains."""
-    return [found for view in case.views if (found := _of(view) if view.steps else _in_batches(view))]
+    return [
+        found
+        for view in case.views
+        for found in (_of(view) if view.steps else _in_batches(view), _by_rounds(view))
+        if found
+    ]
 
 
 def most_made(view: ProcessView) -> tuple[int, Evaluation] | None:
@@ -104,6 +110,38 @@ def _of(view: ProcessView) -> Estimate | None:
             f"evaluate every {steps_between(view)} steps instead of every {every} (once per epoch)",
         ),
         "none to the weights; the curve has fewer points, and a best checkpoint is chosen from fewer",
+        view.process,
+        f"{view.process}:validation",
+    )
+
+
+def _by_rounds(view: ProcessView) -> Estimate | None:
+    """Return what boosters took to evaluate more than a sample of their held-out sets after each round."""
+    cpu_s = wall_s = 0.0
+    told = []
+    for one in view.boostings:
+        held = sum(rows for rows, trains in zip(one.set_rows, one.trains, strict=True) if not trains)
+        if held <= one.rows:
+            continue
+        saved = (held - _SAMPLE * one.rows) / sum(one.set_rows)
+        cpu_s += saved * one.eval_cpu_s
+        wall_s += saved * one.eval_wall_s
+        told.append((held, one))
+    if not told:
+        return None
+    held, worst = max(told, key=lambda t: t[1].eval_cpu_s)
+    return Estimate(
+        Cause.VALIDATION_TOO_OFTEN,
+        around(cpu_s, 0.15),
+        around(wall_s, 0.2),
+        f"{held} held-out rows were evaluated after each of {worst.rounds} rounds on {worst.rows} rows: "
+        f"{worst.eval_cpu_s:.1f} of {worst.cpu_s:.1f} CPU-seconds",
+        Remedy(
+            RemedyKind.SETTING,
+            f"evaluate a sample of {round(_SAMPLE * worst.rows)} held-out rows while it trains, and all of them once at the end "
+            "(LightGBM: or metric_freq=10)",
+        ),
+        "none to the model without early stopping; the curve is a little noisier",
         view.process,
         f"{view.process}:validation",
     )

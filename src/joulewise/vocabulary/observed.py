@@ -27,7 +27,8 @@ How each thing is known
                   argument.  epochs: passes of the training loader; without one, values of a variable named like
                   `epoch` in the calling code.  dataset_items: the loader's data set, else the samples of an epoch.
     curve         `loss` is read from the tensor on which `backward` is called, at moments; other values are numbers with
-                  the names of metrics in the calling code (`val_acc`, `lr`), read when an evaluation or epoch has ended.
+                  the names of metrics in the calling code (`val_acc`, `lr`), read when an evaluation or epoch has ended; in a
+                  program without a framework where it prints, beside a variable named like `epoch`.
     items         `fetch_s` and `collate_s` are timed around the loader's own fetching, in workers as well. Sixteen items
                   are fingerprinted whenever they come up: `same_items` of `compared_items` were bit for bit as before.
     preparations  an estimator's input is fingerprinted (at most 1 MB of it); `before_s` is the unhooked time directly
@@ -47,6 +48,18 @@ from enum import StrEnum
 from hashlib import blake2b
 from typing import Any
 
+from joulewise.vocabulary.library_calls import (
+    Boosting,
+    Polling,
+    RowCalls,
+    Step,
+    StudyRun,
+    boostings,
+    pollings,
+    row_calls,
+    steps,
+    studies,
+)
 from joulewise.vocabulary.recording import Recording
 
 _IDLE_S = 1.0  # a shorter pause at the end is none
@@ -193,6 +206,8 @@ class Preparation:
     iterations: int | None = None  # n_iter_ after a fit, where the estimator tells
     candidates: int | None = None  # settings that a search (GridSearchCV and its kin) tried in this fit
     seeded: bool = False  # its random_state is a number: equal settings and input give the same model
+    parts: int | None = None  # n_estimators, where it is one of its settings
+    splits: int | None = None  # the folds of a search
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,6 +323,14 @@ class ProcessView:
     left: tuple[str, ...] = ()  # what they left as it was although it was asked for, and why
     windows: tuple[Window, ...] = ()  # of a trial
     outside: tuple[str, ...] = ()  # files that a trial wrote outside of its folder
+    switches: int | None = (
+        None  # how often its threads gave their CPU away to wait; not of processes under a second
+    )
+    row_calls: tuple[RowCalls, ...] = ()
+    pipeline_steps: tuple[Step, ...] = ()
+    boostings: tuple[Boosting, ...] = ()
+    pollings: tuple[Polling, ...] = ()
+    studies: tuple[StudyRun, ...] = ()
 
     def phase(self, name: Phase | str) -> PhaseTotal:
         """Return the total of one phase; zeros if it never came."""
@@ -389,7 +412,10 @@ def _view(process: str, seen: Mapping[str, Any], children: Iterable[Mapping[str,
         loaders=loaders,
         evaluations=evaluations,
         evaluation_calls=int(page["evaluations"]),
-        curve=tuple(CurvePoint(float(p[0]), int(p[1]), p[2], dict(p[3])) for p in seen.get("curve", ())),
+        curve=tuple(
+            CurvePoint(float(p[0]), int(p[1]), p[2], dict(p[3]))
+            for p in seen.get("curve") or seen.get("named", ())
+        ),
         preparations=tuple(Preparation(**p) for p in _numbered(seen, "preparation")),
         files=tuple(FileRead(*f) for f in _numbered(seen, "file")),
         statements=tuple(Statement(*s) for s in _numbered(seen, "statement")),
@@ -407,6 +433,12 @@ def _view(process: str, seen: Mapping[str, Any], children: Iterable[Mapping[str,
         left=tuple(map(str, seen.get("left", ()))),
         windows=tuple(_window(w) for w in seen.get("trial", ())),
         outside=tuple(map(str, seen.get("outside", ()))),
+        switches=int(seen["switches"]) if "switches" in seen else None,
+        row_calls=row_calls(_numbered(seen, "rows")),
+        pipeline_steps=steps(_numbered(seen, "step")),
+        boostings=boostings(_numbered(seen, "boosting")),
+        pollings=pollings(_numbered(seen, "poll")),
+        studies=studies((head, seen.get(f"trials/{n}", ())) for n, head in _keyed(seen, "study")),
     )
 
 

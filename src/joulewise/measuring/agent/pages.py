@@ -270,7 +270,7 @@ def _pairs(page: tuple[float, ...], begin: int, count: int) -> dict[str, int]:
 
 def _shift(add: dict[str, list[Any]], started_s: float) -> None:
     """Turn monotonic times into seconds since the start of the recording."""
-    for key in ("curve", "evaluations"):
+    for key in ("curve", "named", "evaluations"):
         if key in add:
             add[key] = [[round(entry[0] - started_s, 4), *entry[1:]] for entry in add[key]]
     if "trial" in add:

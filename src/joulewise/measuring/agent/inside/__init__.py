@@ -9,6 +9,8 @@ import os
 import sys
 
 from .imports import Finder
+from .polls import Polls
+from .printed import Printed
 from .services import Services
 from .standard import Standard, say_code
 from .timeline import Timeline
@@ -34,8 +36,10 @@ class Agent:
         self.line = Timeline(folder)
         self.standard = Standard(self.line)
         self.services = Services(self.line)
+        self.polls = Polls(self.line)
         self._estimators: Any = None
         self._statements: Any = None
+        self._boosting: Any = None
         self._frameworks: Any = None
         self.torch: Any = None
         self._torch_tried = False
@@ -43,6 +47,7 @@ class Agent:
 
     def attach(self) -> None:
         """Put the hooks in place."""
+        self.standard.printed = Printed(self.line).look  # until there is a framework
         self.standard.attach()
         say_code(self.line)
         if os.environ.get("JOULEWISE_WITH"):
@@ -50,6 +55,7 @@ class Agent:
 
             self._hand = Hand(self.line, os.environ[VARIABLE])
         sys.meta_path.insert(0, Finder(self.line, self._then))
+        self.polls.wrap_known(sys.modules)
         for name in ("logging", "random", "sqlite3"):  # a .pth file may have imported them
             if name in sys.modules:
                 self._known(sys.modules[name])
@@ -78,14 +84,17 @@ class Agent:
             if framework is not None:
                 return framework
         if family in FAMILIES and name != family:
-            wrap: Callable[[Any], None] = self._estimators_of().wrap
-            return wrap
+            return self._boosted(name, self._estimators_of().wrap)
+        if name == "optuna.study._optimize":
+            from .studies import Studies
+
+            return Studies(self.line).wrap
         if name in DRIVERS:
             ask: Callable[[Any], None] = self._statements_of().wrap
             return ask
         if name in _VERSIONS or name in ("logging", "random", "numpy.random", "joblib"):
             return self._known
-        return self.services.watched(name)
+        return self.services.watched(name) or self.polls.watched(name)
 
     def _framework(self, name: str) -> Callable[[Any], None] | None:
         """Return what is to be done with a framework's module; what does it is loaded when somebody imports one."""
@@ -101,6 +110,24 @@ class Agent:
         def both(module: Any) -> None:
             then(module)
             estimators.wrap(module)
+
+        return both
+
+    def _boosted(self, name: str, then: Callable[[Any], None]) -> Callable[[Any], None]:
+        """Return what is to be done with a module of an estimators' library; of a booster's, its trainings as well."""
+        if name.partition(".")[0] == "sklearn":
+            return then
+        if self._boosting is None:
+            from .boosting import Boosting
+
+            self._boosting = Boosting(self.line)
+        trains = self._boosting.watched(name)
+        if trains is None:
+            return then
+
+        def both(module: Any) -> None:
+            then(module)
+            trains(module)
 
         return both
 
@@ -145,6 +172,7 @@ class Agent:
         except Exception:  # noqa: BLE001 - no place for a page: this child is not seen
             self.line.kind = 0
         self.standard.reset()
+        self.polls.reset()
         if self._statements is not None:
             self._statements.reset()
         if self._estimators is not None:

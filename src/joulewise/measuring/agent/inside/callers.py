@@ -23,6 +23,7 @@ _NO_METRIC = re.compile(
     re.IGNORECASE,
 )
 _MOST_FRAMES = 4
+_PLACES = ("/site-packages/", "/dist-packages/", os.path.dirname(os.__file__) + "/")
 _EPOCHS: dict[CodeType, tuple[str, ...]] = {}
 _MOST_CODES = 1000
 
@@ -47,6 +48,25 @@ def where() -> str:
     frames = user_frames()
     frames = [f for f in frames if f.f_code.co_name not in ("<genexpr>", "<listcomp>", "<lambda>")] or frames
     return f"{os.path.basename(frames[0].f_code.co_filename)}:{frames[0].f_code.co_name}" if frames else ""
+
+
+def under() -> str:
+    """Return the library that called back the program's innermost function; "" if the program called it itself."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001
+    inside = False
+    while frame is not None:
+        path = frame.f_code.co_filename
+        if not is_library(path):
+            inside = True
+        elif inside:
+            if path.startswith("<"):  # the interpreter's own start
+                return ""
+            for folder in _PLACES:
+                if folder in path:
+                    return path.rpartition(folder)[2].partition("/")[0].removesuffix(".py")
+            return os.path.basename(path).removesuffix(".py")
+        frame = frame.f_back
+    return ""
 
 
 def epoch() -> float | None:

@@ -39,6 +39,7 @@ _AGE_SHARE = 1 / 32
 _LONG_STEPS = 3.0  # a step that takes as long as so many stands for itself
 _SLACK_S = 1e-3
 _FEW_STEPS = 4
+_GROWN_S = 1.0  # a younger process is not asked for its switches: that loads a module
 _LIGHT = (at.IMPORT, at.LOGGING, at.CHECKPOINT)
 _LOOP = (at.DATA, at.FORWARD, at.BACKWARD, at.OPTIMISER, at.VALIDATION, at.OTHER, at.WAITING)
 
@@ -60,6 +61,7 @@ for _last, _next, _name in (
     _GAPS[_last * 16 + _next] = _name
 
 UNTIMED = 2  # of `skip`
+_resource: Any = None
 clock, process_cpu, thread_cpu = time.perf_counter, time.process_time, time.thread_time
 
 
@@ -172,6 +174,8 @@ class Timeline:
     def tell(self, now: float) -> None:
         """Write the facts, which are due."""
         self.page[at.DELAY_AT] = run_delay_s()
+        if now - self.began_s > _GROWN_S:
+            self.facts.put("switches", switches())
         self.facts.write(now)
 
     def stepped(self) -> None:
@@ -399,6 +403,16 @@ def run_delay_s() -> float:
         return 0.0
     finally:
         os.close(fd)
+
+
+def switches() -> int:
+    """Return how often a thread of this process gave its CPU away to wait; 0 where the system does not tell."""
+    global _resource  # noqa: PLW0603 - a module that is not to be imported for the program
+    try:
+        _resource = _resource or load("resource")
+    except ImportError:
+        return 0
+    return int(_resource.getrusage(_resource.RUSAGE_SELF).ru_nvcsw)
 
 
 def _arguments() -> list[str]:

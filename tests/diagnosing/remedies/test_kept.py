@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from joulewise.diagnosing.remedies.kept import Budget, Items, Kept, bytes_of, copy_of, free_bytes
+from joulewise.diagnosing.remedies.kept import Budget, Items, Kept, bytes_of, copy_of, free_bytes, may_be_kept
 
 
 class Numbers:
@@ -34,9 +34,7 @@ class AtOnce(Numbers):
 
 
 def kept(dataset: Numbers, left: float = 1e9, *, copied: bool = True, holders: int = 1) -> tuple[Items, Kept]:
-    budget = Budget()
-    budget.left = left
-    items = Items(dataset, budget, holders)
+    items = Items(dataset, Budget(left), holders)
     return items, Kept(items, copied=copied)
 
 
@@ -134,6 +132,24 @@ def test_copies_and_bytes():
     assert bytes_of(lambda: None) == float("inf")
 
 
-def test_free_memory():
-    """What is free is no more than the machine has, and something."""
+def test_free_memory(monkeypatch):
+    """Half of what is free may be kept, shared by the processes of a job on this machine."""
+    monkeypatch.setattr("joulewise.diagnosing.remedies.kept.free_bytes", lambda: 800.0)
+    alone = may_be_kept()
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+
+    assert (alone, may_be_kept()) == (400, 100)
     assert 0 < free_bytes() < 1e15
+
+
+def test_control_groups(monkeypatch):
+    """What a control group above has left is what is free: without the files that are cached for it."""
+    files = {
+        "/proc/meminfo": "MemAvailable: 1000 kB\n", "/proc/self/cgroup": "1:name=systemd:/\n0::/a/b\n",
+        "/sys/fs/cgroup/a/b/memory.max": "max\n", "/sys/fs/cgroup/a/b/memory.current": "9\n",
+        "/sys/fs/cgroup/a/memory.max": "5000\n", "/sys/fs/cgroup/a/memory.current": "4500\n",
+        "/sys/fs/cgroup/a/memory.stat": "anon 1\ninactive_file 300\n",
+    }  # fmt: skip
+    monkeypatch.setattr("joulewise.diagnosing.remedies.kept._text", lambda path: files.get(path, ""))
+
+    assert free_bytes() == 800

@@ -19,7 +19,7 @@ from typing import Any
 
 from .alike import Made
 from .fits import Fits
-from .kept import Budget, Items, Kept, bytes_of, copy_of, free_bytes
+from .kept import Budget, Items, Kept, bytes_of, copy_of, free_bytes, may_be_kept
 from .loaders import MODULE
 
 NAME = "cache"
@@ -125,7 +125,7 @@ class Caching:
             self._left(dataset, f"{loader.num_workers} workers share no memory: {why_not}")
             return None, None
         if self._budget is None:
-            self._budget = Budget()
+            self._budget = Budget(may_be_kept())
         count, holders = len(dataset), 1 + loader.num_workers
         each = sum(map(bytes_of, few.items)) / len(few.items)
         fits = holders * count * each <= self._budget.left
@@ -138,7 +138,7 @@ class Caching:
         if not fits:
             if disk is not None and _whole_pass(loader):
                 self._changed(dataset, "kept on the disk (made)")
-                return None, disk.keep(dataset)
+                return None, disk.keep(Items(dataset, Budget(0)))
             self._left(
                 dataset,
                 f"its items need {holders * count * each / 1e9:.1f} GB{f' for {holders} processes' if holders > 1 else ''}, more than "
@@ -157,7 +157,7 @@ class Caching:
     def _write(self, dataset: Any, items: Items, disk: Disk) -> None:
         """Leave all items on the disk for later runs."""
         try:
-            disk.keep(Kept(items, copied=False))
+            disk.keep(items)
             self._changed(dataset, "written to the disk for later runs")
         except Exception as error:  # noqa: BLE001 - it stays in memory
             self._left(dataset, f"not kept on the disk for later runs: {error}")
@@ -175,13 +175,13 @@ class Disk:
     def __init__(self, dataset: Any, told: str, found: Any) -> None:
         self._dataset, self._told, self.found = dataset, told, found
 
-    def keep(self, source: Any) -> Any:
-        """Write the items of `source`, and return what is fetched from; raises ValueError where it cannot be kept."""
+    def keep(self, items: Items) -> Any:
+        """Write items, and return what is fetched from; raises ValueError where they cannot be kept."""
         if _told(self._dataset) != self._told:
             raise ValueError(
                 "the data set changes while it is read, so nothing on the disk would be found again"
             )
-        found = _cached()(source, _itself, fingerprint=self._told)
+        found = _cached(items, self._told)
         if found.why_not:
             raise ValueError(found.why_not[:120])
         return found
@@ -207,7 +207,7 @@ def _disk(dataset: Any, few: Made, *, fits: bool) -> tuple[Disk | None, str]:
         told = _told(dataset)
         if 2 * (time.perf_counter() - began_s) > left_s:  # here, and when they are written
             return None, why_not
-        found = _cached()(dataset, _itself, fingerprint=told, build=False)
+        found = _cached(Items(dataset, Budget(0)), told, build=False)
     except ImportError:
         return None, "joulewise is not installed in the program's own Python"
     except Exception as error:  # noqa: BLE001 - any data set that cannot be told or kept
@@ -221,8 +221,9 @@ def _told(dataset: Any) -> str:
     return f"{prints.fingerprint(dataset)} {prints.code_fingerprint(type(dataset))}"
 
 
-def _cached() -> Any:
-    return importlib.import_module("joulewise.wiring").cached
+def _cached(items: Items, told: str, *, build: bool = True) -> Any:
+    wiring = importlib.import_module("joulewise.wiring")
+    return wiring.cached(Kept(items, copied=False), _itself, fingerprint=told, build=build)
 
 
 def _itself(item: Any) -> Any:

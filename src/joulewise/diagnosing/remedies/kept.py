@@ -24,11 +24,10 @@ _LOOKED_AT = 2  # items in each pass
 
 
 class Budget:
-    """The bytes that all kept items of this process may take; several processes of one job on a machine share what is free."""
+    """The bytes that all kept items of this process may take."""
 
-    def __init__(self) -> None:
-        beside = os.environ.get("LOCAL_WORLD_SIZE", "1")
-        self.left = _SHARE * free_bytes() / max(1, int(beside) if beside.isdecimal() else 1)
+    def __init__(self, left: float) -> None:
+        self.left = left
 
 
 class Items:
@@ -153,6 +152,12 @@ def bytes_of(item: Any) -> float:
         return float(len(pickle.dumps(item, protocol=5)))
     except Exception:  # noqa: BLE001 - any object of the program's
         return float("inf")
+
+
+def may_be_kept() -> float:
+    """Return the bytes that this process may keep: processes of one job on a machine share half of what is free."""
+    beside = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    return _SHARE * free_bytes() / max(1, int(beside) if beside.isdecimal() else 1)
 
 
 def free_bytes() -> float:

@@ -178,12 +178,8 @@ def _absolute(words: Sequence[str], folder: Path) -> list[str]:
     except (OSError, SyntaxError, ValueError, RecursionError):
         return told
     texts = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
-    paths = [t for t in texts if len(t) < _LONGEST_PATH and os.path.isabs(t) and "\0" not in t]
-    told += [
-        p
-        for p in paths
-        if p.strip("/") and os.path.isdir(os.path.dirname(p.rstrip("/")) or "/") and p.count("/") > 1
-    ]
+    whole = [t.rstrip("/") for t in texts if len(t) < _LONGEST_PATH and os.path.isabs(t) and "\0" not in t]
+    told += [p for p in whole if p.count("/") > 1 and os.path.isdir(os.path.dirname(p))]
     return list(dict.fromkeys(told))[:_MOST_PATHS]
 
 

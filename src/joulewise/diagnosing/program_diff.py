@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from joulewise.diagnosing.checkpoint_diff import checkpoint_diff
+from joulewise.diagnosing.preparation_diff import preparation_diff
 from joulewise.diagnosing.stopping_diff import stopping_diff
 from joulewise.diagnosing.validation_diff import validation_diff
 from joulewise.diagnosing.waiting_diff import waiting_diff
@@ -15,6 +16,7 @@ DIFFS: Mapping[Cause, Callable[[str, ProcessView, str], str | None]] = {
     Cause.VALIDATION_TOO_OFTEN: validation_diff,
     Cause.CHECKPOINT_TOO_OFTEN: checkpoint_diff,
     Cause.OVER_TRAINING: stopping_diff,
+    Cause.REPEATED_PREPROCESSING: preparation_diff,
     Cause.BUSY_IDLE_SERVICE: waiting_diff,
 }
 

@@ -193,6 +193,7 @@ class Preparation:
     iterations: int | None = None  # n_iter_ after a fit, where the estimator tells
     candidates: int | None = None  # settings that a search (GridSearchCV and its kin) tried in this fit
     seeded: bool = False  # its random_state is a number: equal settings and input give the same model
+    score: float | None = None  # the best that its `score` gave of these rows; more is better
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,17 +72,21 @@ class Estimators:
             before = line.enter(kind)
             began_s, gap = line.page[at.SINCE], (line.before_s, line.before_cpu_s)
             began_cpu_s = process_cpu()
+            out = None
             try:
                 if line.instead is not None:
-                    return line.instead(method, name, estimator, args, kwargs)
-                return method(estimator, *args, **kwargs)
+                    out = line.instead(method, name, estimator, args, kwargs)
+                else:
+                    out = method(estimator, *args, **kwargs)
+                return out
             finally:
                 self._busy = False
                 used_s = process_cpu() - began_cpu_s
                 line.leave(before)
                 if line.called is not None:
                     line.called()
-                self._take(estimator, name, args, kwargs, (line.page[at.SINCE] - began_s, used_s), gap)
+                score = float(out) if name == "score" and isinstance(out, float) and out == out else None  # noqa: PLR0124 - NaN is not itself
+                self._take(estimator, name, args, kwargs, (line.page[at.SINCE] - began_s, used_s), gap, score)
 
         return call
 
@@ -94,6 +98,7 @@ class Estimators:
         kwargs: Any,
         took: tuple[float, float],
         gap: tuple[float, float],
+        score: float | None,
     ) -> None:
         try:
             given = args[0] if args else kwargs.get("X", kwargs.get("data"))
@@ -118,8 +123,10 @@ class Estimators:
         if entry is None:
             if len(self._seen) >= _MOST:
                 return
-            entry = self._seen[key] = [len(self._seen), 0, 0.0, 0.0, 0.0, 0.0, gap[0]]
+            entry = self._seen[key] = [len(self._seen), 0, 0.0, 0.0, 0.0, 0.0, gap[0], score]
         entry[1] += 1
+        if score is not None:
+            entry[7] = score if entry[7] is None else max(score, entry[7])
         for at_number, value in zip((2, 3, 4, 5), (*took, *gap)):  # noqa: B905 - Python 3.9
             entry[at_number] += value
         if iterations is not None and hasattr(iterations, "__len__"):
@@ -129,7 +136,7 @@ class Estimators:
             {"estimator": key[0], "method": name, "fingerprint": key[2], "settings": key[3], "rows": rows, "calls": entry[1],
              "wall_s": entry[2], "cpu_s": entry[3], "before_s": entry[4], "before_cpu_s": entry[5],
              "first_before_s": entry[6], "iterations": int(iterations) if iterations is not None else None, "candidates": candidates,
-             "seeded": isinstance(params.get("random_state"), int)},
+             "seeded": isinstance(params.get("random_state"), int), "score": entry[7]},
         )  # fmt: skip
 
 

@@ -109,6 +109,8 @@ class Writes:
             isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
         ):
             return
+        if event == "os.mkdir" and os.path.isdir(args[0]):  # it is there: nothing is made
+            return
         self._off = True
         try:
             for path in args[:2] if event == "os.rename" else args[:1]:

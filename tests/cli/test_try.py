@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from joulewise.cli import try_
 from joulewise.cli.scratch import make
+from joulewise.cli.try_ import _absolute
 from joulewise.diagnosing.case import about
 from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.finding import Cause, Finding, Remedy, RemedyKind, Saving
@@ -198,3 +199,17 @@ def test_why_a_knob_changed_nothing():
         == "Items: its items differ"
     )
     assert "no shuffling DataLoader" in try_._why_not("batch", view())
+
+
+def test_absolute_paths_are_warned_of(tmp_path: Path):
+    """Those in the command, and those of the script that lie in folders that are there."""
+    (tmp_path / "train.py").write_text(
+        f"a = '{tmp_path}/out'; b = '/no/such/folder/x'; c = '/'; d = 'data/x'; e = '/%s/'"
+    )
+
+    assert _absolute(["python", "train.py", "--log=/var/log/x", "out"], tmp_path) == [
+        "--log=/var/log/x",
+        f"{tmp_path}/out",
+    ]
+    assert _absolute(["python", "gone.py"], tmp_path) == []
+    assert _absolute(["program"], tmp_path) == []

@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 
 from joulewise.diagnosing.quality import Quality, equal, quality
+from joulewise.vocabulary.observed import Preparation
 from tests.diagnosing.test_over_training import PLATEAU, trainer
+from tests.diagnosing.views import view
 
 
 def test_best_of_the_curve():
@@ -20,6 +22,19 @@ def test_what_was_logged():
     logged = [{"train_acc": 0.99, "acc": 0.7}, {"acc": 0.8, "epoch": 2}, {"acc": 0.75}]
     assert quality([], logged) == Quality("acc", 0.8, 1.0)
     assert quality([], [{"loss": 0.1}]) is None
+
+
+def test_scores_of_rows_that_none_was_fitted_on():
+    """Without a curve or a log, the best score of scikit-learn's kind on held-out rows counts."""
+    made = ("settings", 300, 1, 0.1, 0.1, 0.0, 0.0)
+    fit = Preparation("SVC", "fit", "train", *made)
+    scores = [
+        Preparation("SVC", "score", rows, *made, score=value)
+        for rows, value in (("train", 1.0), ("held", 0.8), ("held", 0.9))
+    ]
+
+    assert quality([view(preparations=(fit, *scores))]) == Quality("score", 0.9, 1.0, 300)
+    assert quality([view(preparations=(fit, scores[0]))]) is None
 
 
 @pytest.mark.parametrize(

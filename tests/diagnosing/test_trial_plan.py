@@ -13,7 +13,8 @@ from joulewise.vocabulary.errors import UsageError
 from joulewise.vocabulary.finding import Cause
 from joulewise.vocabulary.observed import Preparation, Window
 from joulewise.vocabulary.trial import TrialVerdict
-from tests.diagnosing.views import case, phases, view
+from tests.diagnosing.test_over_training import PLATEAU, trainer
+from tests.diagnosing.views import case, found, phases, view
 
 
 def fitted(calls: int = 40, **fields):
@@ -65,6 +66,13 @@ def test_a_memory_needs_equal_fits():
             {"cache": "on"},
             future_runs=50,
         )
+
+
+def test_files_that_a_loop_of_its_own_opens():
+    """A cache of fits and of loaders' items keeps no file that the program opens itself: that finding is not tried by it."""
+    reread = replace(found(trainer(PLATEAU))[0], cause=Cause.REREADING_INPUT)
+
+    assert "cache" not in knobs_of(case(fitted()), [reread])
 
 
 def test_calls_are_compared_as_a_whole():

@@ -120,6 +120,32 @@ def test_what_is_kept_is_made_once():
     assert kept.run_share.value == pytest.approx(0.8 * without.run_share.value)
 
 
+def test_kept_items_of_evaluations_count():
+    """What a cache keeps of evaluations saves as much of what making those took; no window of a trial holds it."""
+    training = replace(
+        trained().loaders[0],
+        fetched=32_000,
+        fetch_s=40.0,
+        fetch_cpu_s=40.0,
+        collate_s=0.0,
+        compared_items=9,
+        same_items=9,
+    )
+    scoring = replace(
+        training, items=640, fetched=3_200, fetch_s=4.0, fetch_cpu_s=4.0, evaluates=True, batches=20
+    )
+    seen = trained(loaders=(training, scoring))
+
+    def share(*changed):
+        other = replace(side(0.00125), changed=changed)
+        return compare(plan({"cache": "on"}, seen), "cache", [(side(0.0025), other)], 1.0).run_share.value
+
+    both = share(
+        "cache: Items: 6400 items kept in memory (9 MB)", "cache: Items: 640 items kept in memory (1 MB)"
+    )
+    assert both == pytest.approx(1.1 * share("cache: Items: 6400 items kept in memory (9 MB)"))
+
+
 def test_start_of_a_pass_counts_by_the_runs_own_items():
     """Workers that start at each pass cost their share of an epoch, not of the trial's short pass."""
     trial = tried(side(0.001, start_s=6.4), side(0.001), "workers", "0", future=50)

@@ -17,8 +17,8 @@ from joulewise.cli.output import echo, echo_json, figure_text, json_option, plai
 from joulewise.cli.server_page import living, requests_told
 from joulewise.cli.try_ import verdict_words
 from joulewise.diagnosing import Case, diagnose
+from joulewise.diagnosing.program_diff import DIFFS, program_diff
 from joulewise.diagnosing.trying import apply_trials
-from joulewise.diagnosing.validation_diff import validation_diff
 from joulewise.ledger.savings import trials
 from joulewise.measuring.accounting import Account
 from joulewise.measuring.agent.inside.prints import digest
@@ -164,7 +164,7 @@ def command(
 def _diff(recording: Recording, views: Sequence[ProcessView], finding: Finding) -> str | None:
     """Return the diff of a finding's remedy, where the program's source is still there, as it ran, and can be read."""
     view = next((v for v in views if v.process == finding.process), None)
-    if finding.cause is not Cause.VALIDATION_TOO_OFTEN or view is None:
+    if finding.cause not in DIFFS or view is None:
         return None
     word = next((w for w in view.command[1:] if w.endswith(".py")), "")
     path = Path(str(recording.metadata.get("cwd", ""))) / word
@@ -172,7 +172,7 @@ def _diff(recording: Recording, views: Sequence[ProcessView], finding: Finding) 
         source = path.read_bytes()
         if not word or digest(source) != view.code:
             return None
-        return validation_diff(source.decode(), view, word.lstrip("/"))
+        return program_diff(finding.cause, source.decode(), view, word.lstrip("/"))
     except (OSError, UnicodeDecodeError):
         return None
 

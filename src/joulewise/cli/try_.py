@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import subprocess
@@ -34,6 +35,7 @@ from joulewise.vocabulary.trial import Trial, TrialVerdict
 
 _LONGEST = 3.0  # times the time that a side should take: then it is ended
 _LEAST_S = 30.0
+_LONGEST_PATH, _MOST_PATHS = 1_000, 8
 _MOST_PRINTED = 200_000  # bytes, of a side's end
 
 
@@ -161,10 +163,24 @@ def _plan_lines(plan: TrialPlan, words: Sequence[str], folder: Path) -> list[str
         f"  command  {plain(' '.join(words), 300)}",
         f"  folder   a scratch copy of {plain(folder, 200)}; trackers offline",
     ]
-    absolute = [w for w in words[1:] if os.path.isabs(w.partition("=")[2] or w) and not w.endswith(".py")]
+    absolute = _absolute(words, folder)
     if absolute:
         lines.append(f"  careful  absolute paths are the real ones: {plain(' '.join(absolute), 200)}")
     return lines
+
+
+def _absolute(words: Sequence[str], folder: Path) -> list[str]:
+    """Return the absolute paths in a command, and those that stand in its script and lie in folders that are there."""
+    told = [w for w in words[1:] if os.path.isabs(w.partition("=")[2] or w) and not w.endswith(".py")]
+    script = next((w for w in words[1:] if w.endswith(".py")), "")
+    try:
+        tree = ast.parse((folder / script).read_bytes()) if script else ast.Module([], [])
+    except (OSError, SyntaxError, ValueError, RecursionError):
+        return told
+    texts = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+    whole = [t.rstrip("/") for t in texts if len(t) < _LONGEST_PATH and os.path.isabs(t) and "\0" not in t]
+    told += [p for p in whole if p.count("/") > 1 and os.path.isdir(os.path.dirname(p))]
+    return list(dict.fromkeys(told))[:_MOST_PATHS]
 
 
 def _agrees(as_json: bool) -> bool:

@@ -34,9 +34,7 @@ def _of(case: Case, view: ProcessView) -> Estimate | None:
         return None
     if _is_log(case, view):
         return _synced_log(view)
-    each_s = saved.wall_s / saved.calls
-    insured = ceil(view.duration_s / max(each_s, sqrt(2 * each_s * _FAILURE_S)))
-    keep = max(epochs_made(view) or 1, insured)
+    each_s, keep = saved.wall_s / saved.calls, _insuring(view)
     if saved.calls <= 2 * keep:
         return None
     share = 1 - (keep + 1) / saved.calls  # and one at the end
@@ -49,11 +47,22 @@ def _of(case: Case, view: ProcessView) -> Estimate | None:
         around(share * (saved.wall_s + reload_s), 0.3),
         f"{saved.calls} calls to save or sync in {view.steps} steps ({format_bytes(saved.bytes)} written, "
         f"{1000 * each_s:.0f} ms each); {keep} checkpoints would insure the run",
-        Remedy(RemedyKind.SETTING, f"save every {max(1, round(view.steps / keep))} steps"),
+        Remedy(RemedyKind.SETTING, f"save every {steps_between_saves(view)} steps"),
         "none to the weights; after a crash up to one interval is computed again",
         view.process,
         f"{view.process}:checkpoint",
     )
+
+
+def steps_between_saves(view: ProcessView) -> int:
+    """Return the steps between two checkpoints that insure the run."""
+    return max(1, round(view.steps / _insuring(view)))
+
+
+def _insuring(view: ProcessView) -> int:
+    saved = view.phase(Phase.CHECKPOINT)
+    each_s = saved.wall_s / saved.calls
+    return max(epochs_made(view) or 1, ceil(view.duration_s / max(each_s, sqrt(2 * each_s * _FAILURE_S))))
 
 
 def _is_log(case: Case, view: ProcessView) -> bool:

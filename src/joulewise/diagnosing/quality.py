@@ -17,6 +17,7 @@ from joulewise.vocabulary.student import t95
 
 _LEAST = 0.005
 _LOSS = 0.05
+_FITS = ("fit", "fit_transform", "fit_predict", "partial_fit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,19 @@ def quality(views: Sequence[ProcessView], logged: Iterable[Mapping[str, object]]
                 found = Quality(name, float(value), sign)
                 if best is None or found.name != best.name or sign * found.value > sign * best.value:
                     best = found
-    return best
+    return best or _scored(views)
+
+
+def _scored(views: Sequence[ProcessView]) -> Quality | None:
+    """Return the best score that an estimator of scikit-learn's kind told of rows that none was fitted on; more is better there."""
+    fitted = {p.fingerprint for view in views for p in view.preparations if p.method in _FITS}
+    told = [
+        p for view in views for p in view.preparations if p.score is not None and p.fingerprint not in fitted
+    ]
+    best = max(told, key=lambda p: p.score or 0.0, default=None)
+    return (
+        None if best is None or best.score is None else Quality("score", best.score, 1.0, best.rows or None)
+    )
 
 
 def _sign(name: str) -> float:

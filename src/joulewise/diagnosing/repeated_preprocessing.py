@@ -23,7 +23,7 @@ from joulewise.vocabulary.finding import Cause, Remedy, RemedyKind
 from joulewise.vocabulary.library_calls import Step
 from joulewise.vocabulary.observed import Preparation, ProcessView
 
-_PREPARING = ("fit_transform", "transform")
+PREPARING = ("fit_transform", "transform")
 HANDED_OUT = ("fit", "fit_transform")  # what remedies/fits.py keeps
 _ALIKE = (0.5, 1.6)
 _LEAST_FITS = 3
@@ -139,7 +139,7 @@ def _of(view: ProcessView, piped: Container[str]) -> Estimate | None:
     cpu_s = wall_s = sure_cpu_s = 0.0
     told: list[tuple[float, Preparation]] = []
     for one in view.preparations:
-        if one.method not in _PREPARING or one.calls < 2:
+        if one.method not in PREPARING or one.calls < 2:
             continue
         if (
             one.method == "transform" and one.estimator in piped
@@ -174,7 +174,7 @@ def _of(view: ProcessView, piped: Container[str]) -> Estimate | None:
 
 def can_be_handed_out(view: ProcessView) -> bool:
     """Say whether most of the repetition is the estimators' own calls, which `cache` hands out; what came before stays."""
-    repeated = [p for p in view.preparations if p.method in _PREPARING and p.calls >= 2]
+    repeated = [p for p in view.preparations if p.method in PREPARING and p.calls >= 2]
     calls_s = sum(p.cpu_s * (p.calls - 1) / p.calls for p in repeated if p.method in HANDED_OUT)
     return calls_s > sum(_before(p)[1] for p in repeated)
 

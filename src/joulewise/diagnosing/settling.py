@@ -1,7 +1,8 @@
 """Settling: what a finding promised against what the later run realised, at equal quality, with the noise.
 
 The unit is joules where the error that both runs have in common cancels (`measuring.comparing`), else CPU seconds.
-The noise has two parts, in quadrature: that of the measurement, and that of running the same thing twice. The second is
+The noise has two parts, in quadrature: that of the measurement, which moves both runs together and leaves their ratio nearly as it
+is, and that of running the same thing twice. The second is
 taken from the runs themselves where a side has several, else 6 % of a run is assumed (and said).
 Serving periods are compared for as many requests as the earlier ones answered: a quiet day saves nothing by being quiet.
 A saving at lower quality is no saving: it is shown, and not counted as kept.
@@ -35,7 +36,8 @@ def settle(
     Raises UsageError where neither joules nor CPU seconds are known for every run.
     """
     unit, ones, others, measured = _amounts(before, after)
-    if (scale := _per_request(before, after)) is not None:
+    scale = _per_request(before, after)
+    if scale is not None:
         ones, others = (
             [v * f for v, f in zip(side, scale[i], strict=True)] for i, side in enumerate((ones, others))
         )
@@ -48,7 +50,12 @@ def settle(
     down, up = hypot(noise, measured[0]), hypot(noise, measured[1])
     basis = Basis.MODELLED if unit == "J" else Basis.MEASURED
     realised = Figure(saved, saved - down, saved + up, basis, "realised")
-    share = Figure(saved / one, (saved - down) / one, (saved + up) / one, basis, "realised")
+    apart = _apart(before, after, scale) if unit == "J" else (saved / one, saved / one)
+    arms = [
+        hypot(noise / one, saved / one - min(saved / one, *apart)),
+        hypot(noise / one, max(saved / one, *apart) - saved / one),
+    ]
+    share = Figure(saved / one, saved / one - arms[0], saved / one + arms[1], basis, "realised")
     walls = [mean(a.recording.duration_s for a in side) for side in (before, after)]
     return Settlement(
         before=before[0].recording.run_id,
@@ -80,6 +87,25 @@ def _amounts(
         raise UsageError("neither joules nor CPU seconds are known for both runs: nothing can be settled")
     ones, others = ([s for s in side if s is not None] for side in seconds)
     return "cpu_s", ones, others, (0.0, 0.0)
+
+
+def _apart(
+    before: Sequence[Account], after: Sequence[Account], scale: tuple[list[float], list[float]] | None
+) -> tuple[float, float]:
+    """Return the saved share where all joules are at the low and at the high end of what they may be.
+
+    What both runs have in common (the processor's curve, the way to the wall) moves them together, and the share hardly.
+    """
+    factors = scale or ([1.0] * len(before), [1.0] * len(after))
+
+    def share(end: str) -> float:
+        one, other = (
+            mean(getattr(a.footprint.total_j, end) * f for a, f in zip(side, told, strict=True))
+            for side, told in zip((before, after), factors, strict=True)
+        )
+        return 1 - other / one if one > 0 else share("value")
+
+    return share("low"), share("high")
 
 
 def _per_request(

@@ -29,17 +29,12 @@ def _of(case: Case, view: ProcessView) -> Estimate | None:
     cpu_s = wall_s = again = 0.0
     worst: LoaderView | None = None
     for loader in view.loaders:
-        if not loader.items or loader.in_memory or loader.fetched <= loader.items:
-            continue
-        if is_remedied(view, "cache", f"{loader.dataset}: "):
+        if not is_made_again(loader) or is_remedied(view, "cache", f"{loader.dataset}: "):
             continue
         if loader.compared_items < _SURE or loader.same_items < loader.compared_items:
             continue
-        repeated = loader.fetched - loader.items
-        fetched, fetch_s, fetch_cpu_s, collate_s = _later(loader)
-        each_s = max(0.0, (fetch_s - collate_s) / fetched - _HANDED_OUT_S)
-        made = 1 - collate_s / fetch_s if fetch_s > 0 else 0.0  # both by the wall clock
-        each_cpu_s = max(0.0, made * fetch_cpu_s / fetched - _HANDED_OUT_S)
+        repeated = loader.fetched - (loader.items or 0)
+        each_cpu_s, each_s = _each(loader)
         beside = max(1, loader.workers)  # workers make items beside the loop: it waits for them at most
         waited_s = loader.wait_s * repeated / loader.fetched
         cpu_s += repeated * each_cpu_s
@@ -72,6 +67,25 @@ def _of(case: Case, view: ProcessView) -> Estimate | None:
         "none: the items are the same bit for bit",
         view.process,
         f"{view.process}:items",
+    )
+
+
+def is_made_again(loader: LoaderView) -> bool:
+    """Whether items of a loader's data set are made more than once."""
+    return bool(loader.items) and not loader.in_memory and loader.fetched > (loader.items or 0)
+
+
+def made_again_cpu_s(loader: LoaderView) -> float:
+    """Return the CPU seconds that making items again took; 0 where none was."""
+    return (loader.fetched - (loader.items or 0)) * _each(loader)[0] if is_made_again(loader) else 0.0
+
+
+def _each(loader: LoaderView) -> tuple[float, float]:
+    """Return the CPU and wall seconds of making an item again, beyond those of handing out a kept one."""
+    fetched, fetch_s, fetch_cpu_s, collate_s = _later(loader)
+    made = 1 - collate_s / fetch_s if fetch_s > 0 else 0.0  # both by the wall clock
+    return max(0.0, made * fetch_cpu_s / fetched - _HANDED_OUT_S), max(
+        0.0, (fetch_s - collate_s) / fetched - _HANDED_OUT_S
     )
 
 

@@ -157,8 +157,12 @@ def _promise(view: ProcessView, findings: Sequence[Finding], knob: str) -> Findi
 
 
 def _settles(view: ProcessView, knob: str, finding: Finding) -> bool:
-    """Say whether a knob is the remedy of a finding: `cache` keeps what estimators make, not what the program makes before."""
+    """Say whether a knob is the remedy of a finding: `cache` keeps what estimators and loaders make, not what the program makes before."""
     if finding.cause is Cause.REPEATED_PREPROCESSING and not can_be_handed_out(view):
+        return False
+    if finding.cause is Cause.REREADING_INPUT and not any(
+        one.fetched for one in view.loaders
+    ):  # a loop of its own opens them
         return False
     return finding.cause in KNOBS[knob].causes
 

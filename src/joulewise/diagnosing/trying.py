@@ -24,6 +24,7 @@ from joulewise.diagnosing.case import Case, Estimate, about, epochs_made, step_c
 from joulewise.diagnosing.ranking import LEAST_SHARE, as_run, price
 from joulewise.diagnosing.remedies import KNOBS
 from joulewise.diagnosing.settling import REPEAT_ARM
+from joulewise.diagnosing.slow_transforms import made_again_cpu_s
 from joulewise.diagnosing.trial_plan import TrialPlan, calls_made, most_equal
 from joulewise.measuring.attribution import attribute_by_tick
 from joulewise.vocabulary.errors import UsageError
@@ -117,6 +118,9 @@ def compare(plan: TrialPlan, knob: str, pairs: Sequence[tuple[Side, Side]], cost
     walls = fmean(1 - other.wall_s / one.wall_s for one, other in known)
     base = fmean(one.cpu_s for one, _ in known), fmean(one.wall_s for one, _ in known)
     share, wall_share = _carried(case, view, weights, knob, base)
+    if knob == "cache":
+        share, wall_share = (s * _with_evaluations(view, pairs[0][1].changed) for s in (share, wall_share))
+        share, wall_share = min(1.0, share), min(1.0, wall_share)
     run = as_run(steps.scaled(share), 1.0)  # which share steps have is known of one run
     promise = plan.promises.get(knob)
     promised = None
@@ -303,6 +307,20 @@ def _carried(
     cpu_s, wall_s = (min(b, max(a, samples * each)) for a, b, each in zip(least, most, base, strict=True))
     share = _mixed(weights, cpu_s, wall_s) / _mixed(weights, case.cpu_s, case.wall_s)
     return min(1.0, share) * kept, min(1.0, wall_s / case.wall_s) * kept
+
+
+def _with_evaluations(view: ProcessView, changed: Sequence[str]) -> float:
+    """Return how much more is saved where items of evaluations are kept, too, which no window of a trial holds.
+
+    What making them again took in the run is to that of the items trained on as their savings are.
+    """
+    trained = sum(made_again_cpu_s(one) for one in view.loaders if not one.evaluates)
+    kept = [
+        one
+        for one in view.loaders
+        if one.evaluates and any(f"cache: {one.dataset}: {one.items} items kept" in text for text in changed)
+    ]
+    return 1 + sum(map(made_again_cpu_s, kept)) / trained if trained > 0 else 1.0
 
 
 def _made_once(view: ProcessView) -> float:

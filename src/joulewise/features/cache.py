@@ -161,6 +161,7 @@ def cached(
     fingerprint: str | None = None,
     limit_bytes: float = LIMIT_BYTES,
     deterministic: bool = False,
+    build: bool = True,
 ) -> Cached:
     """Return `recipe` applied to every item of `dataset`, from the cache in `folder` or built there first.
 
@@ -169,6 +170,7 @@ def cached(
     dataset where its content cannot be told; you change it when the data change. `deterministic=True` says that a recipe
     that draws random numbers seeds them itself and gives the same every time: its values are still compared.
     `limit_bytes` bounds the folder: entries that were not used for longest go first, never one that is in use.
+    `build=False` only looks: what is not there is computed at every read, and `why_not` says so.
     """
     need("numpy")
     try:
@@ -191,6 +193,8 @@ def cached(
                 found = _found(home, name, work)
                 if found is not None:
                     return found
+                if not build:
+                    return Cached(None, work.item, work.count, hit=False, why_not="it is not there yet")
                 built = _build(home, name, work, limit_bytes, deterministic)
         except OSError as error:
             return _on_the_fly(work, f"cannot write {home}: {error.strerror}")

@@ -16,6 +16,7 @@ import functools
 import hashlib
 import logging
 import os
+import re
 import struct
 import sys
 import sysconfig
@@ -108,6 +109,9 @@ class _Walk:
             self.add("set", *sorted(fingerprint(item, path) for item in value))
         elif isinstance(value, range | slice | Enum):
             self.add(type(value).__name__, repr(value))
+        elif isinstance(value, re.Pattern):
+            self.add("pattern", str(value.flags))
+            self.take(value.pattern, path)
         elif isinstance(value, logging.Logger):  # says what happens, and changes nothing
             self.add("logger", value.name)
         elif isinstance(value, FunctionType):

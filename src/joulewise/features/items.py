@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Iterator, Mapping
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, final
 
@@ -69,6 +71,33 @@ def kinds(shape: Any) -> Iterator[str]:
     ((_, inner),) = shape.items()
     for part in inner.values() if isinstance(inner, Mapping) else inner:
         yield from kinds(part)
+
+
+def keeping_s(few: Sequence[Any]) -> tuple[float, float]:
+    """Return the seconds that an item takes to be written and to be read, tried on a few; raises UsageError for other kinds.
+
+    What the disk itself takes to be sure of what was written (fsync) is left out: it comes once for all items.
+    """
+    shape = structure(few[0], 0)
+    with tempfile.TemporaryDirectory(prefix="joulewise-") as name:
+        folder = Path(name)
+        writers = [LeafWriter(folder, n, kind) for n, kind in enumerate(kinds(shape))]
+        try:
+            began_s = time.perf_counter()
+            for number, item in enumerate(few):
+                structure(item, number)
+                for writer, leaf in zip(writers, leaves(item), strict=True):
+                    writer.put(leaf, number)
+            write_s = time.perf_counter() - began_s
+            told = [writer.finish() for writer in writers]
+        finally:
+            for writer in writers:
+                writer.close()
+        readers = [LeafReader(folder, n, leaf, len(few)) for n, leaf in enumerate(told)]
+        began_s = time.perf_counter()
+        for number in range(len(few)):
+            rebuilt(shape, (reader.get(number) for reader in readers))
+        return write_s / len(few), (time.perf_counter() - began_s) / len(few)
 
 
 def encoded(leaf: Any, kind: str) -> tuple[bytes, tuple[int, ...]]:

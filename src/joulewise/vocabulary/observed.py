@@ -208,6 +208,7 @@ class Preparation:
     seeded: bool = False  # its random_state is a number: equal settings and input give the same model
     parts: int | None = None  # n_estimators, where it is one of its settings
     splits: int | None = None  # the folds of a search
+    score: float | None = None  # the best that its `score` gave of these rows; more is better
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ def cached(
     fingerprint: str | None = None,
     limit_bytes: float | None = None,
     deterministic: bool = False,
+    build: bool = True,
 ) -> Cached:
     """Return `recipe` applied to every item of `dataset`: computed once, for all epochs, workers and experiments.
 
@@ -35,6 +36,7 @@ def cached(
         fingerprint=fingerprint,
         limit_bytes=LIMIT_BYTES if limit_bytes is None else limit_bytes,
         deterministic=deterministic,
+        build=build,
     )
 
 

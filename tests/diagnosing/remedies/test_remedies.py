@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -145,3 +146,17 @@ print(os.environ["WANDB_MODE"], os.environ["MLFLOW_TRACKING_URI"].startswith("sq
     assert sorted(p.name for p in (real / "logs").iterdir()) == ["old.txt"]
     assert sorted(p.name for p in (box / "logs").iterdir()) == ["new.txt", "old.txt"]
     assert ran.view.outside == (str(outside),)
+
+
+@linux
+def test_files_among_temporary_ones(tmp_path: Path):
+    """What a trial makes among temporary files passes; what was there before and is written to is told."""
+    box = tmp_path / "box"
+    box.mkdir()
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        there, own = Path(folder, "log.txt"), Path(folder, "own.txt")
+        there.write_text("old")
+        code = f"for path in ({str(own)!r}, {str(own)!r}, {str(there)!r}): open(path, 'a').close()"
+        ran = run(code, tmp_path, environment=remedied({"sandbox": str(box)}))
+
+    assert ran.view.outside == (str(there),)

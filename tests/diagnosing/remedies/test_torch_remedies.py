@@ -84,7 +84,7 @@ def test_cache(tmp_path: Path):
 
     assert int(made) < 3 * 64
     assert total == alone.out.split()[1]
-    assert main(ran).changed == ("cache: Items: 64 items kept on the disk (made)",)
+    assert main(ran).changed == ("cache: Items: 64 items kept in memory (0 MB)",)
     assert main(ran).left == (
         "cache: Noisy: its items draw random numbers (augmentation), so they are made anew",
     )
@@ -102,6 +102,78 @@ train(DataLoader(Counting(), batch_size=16)); print(os.path.getsize("made"))
 
     assert int(ran.out) < 2 * 64
     assert main(ran).changed == ("cache: Counting: 64 items kept in memory (0 MB)",)
+
+
+def test_cache_on_the_disk(tmp_path: Path):
+    """Items that are dear to make are left on the disk, and found there by the next run."""
+    code = """
+import time
+class Dear(Items):
+    def __getitem__(self, i): time.sleep(0.04); return super().__getitem__(i)
+out = train(DataLoader(Dear(), batch_size=16)); print(os.path.getsize("made"), out.sum().item())
+"""
+    ran = changed(code, tmp_path, "cache")
+    again = changed(code, tmp_path, "cache")
+
+    assert int(ran.out.split()[0]) < 2 * 64
+    assert int(again.out.split()[0]) < 64
+    assert ran.out.split()[1] == again.out.split()[1]
+    assert main(ran).changed == (
+        "cache: Dear: 64 items kept in memory (0 MB)", "cache: Dear: 64 items written to the disk for later runs",
+    )  # fmt: skip
+    assert main(again).changed == ("cache: Dear: 64 items kept on the disk (found)",)
+
+
+def test_cache_with_workers(tmp_path: Path):
+    """Workers that fork have what was made before; those that are started otherwise share nothing, and that is said."""
+    code = """
+if __name__ == "__main__":
+    train(DataLoader(Items(), batch_size=16, num_workers=2))
+    print(os.path.getsize("made"))
+    for x, y in DataLoader(Items(), batch_size=16, num_workers=1, multiprocessing_context="spawn"): pass
+    for x, y in DataLoader(Items(), batch_size=16, num_workers=1, sampler=range(8)): pass
+"""
+    ran = changed(code, tmp_path, "cache")
+
+    assert int(ran.out) < 2 * 64
+    assert main(ran).changed == ("cache: Items: 64 items kept in memory (0 MB), made before 2 workers fork",)
+    assert main(ran).left == (
+        "cache: Items: 1 workers share no memory: they are started by spawn",
+        "cache: Items: 1 workers share no memory: a pass fetches some of the items only",
+    )
+
+
+def test_cache_leaves_what_it_does_not_know(tmp_path: Path):
+    """Streams, items under names, under pairs, and items that change from pass to pass come as they do without it."""
+    code = """
+class Stream(torch.utils.data.IterableDataset):
+    def __len__(self): return 4
+    def __iter__(self): return iter(torch.arange(4.))
+class Named(Dataset):
+    def __len__(self): return 2
+    def __getitem__(self, key): return {"a": 1., "b": 2.}[key]
+class Sized(Dataset):
+    def __len__(self): return 2
+    def __getitem__(self, key): sum(range(20_000)); return torch.zeros(key[1] if isinstance(key, tuple) else 1)
+class Growing(Dataset):
+    epoch = 0
+    def __len__(self): return 4
+    def __getitem__(self, key): sum(range(20_000)); return key + 10. * self.epoch
+growing = Growing()
+for epoch in range(3):
+    growing.epoch = max(0, epoch - 1)
+    for loader in (DataLoader(Stream(), batch_size=2), DataLoader(Named(), batch_size=2, sampler=["a", "b"]),
+                   DataLoader(Sized(), batch_size=2, sampler=[(0, 2), (1, 2)]), DataLoader(growing, batch_size=4)):
+        print([batch.tolist() for batch in loader])
+"""
+    ran = changed(code, tmp_path, "cache")
+
+    assert ran.out == run(LOOP + code, tmp_path).out
+    assert "cache: Named: KeyError: 0" in main(ran).left
+    assert (
+        main(ran).left[-1]
+        == "cache: Growing: its items are others than in an earlier pass, so from here on they are made anew"
+    )
 
 
 def test_precision(tmp_path: Path):

@@ -60,6 +60,15 @@ def test_fits_with_other_settings(views: tuple[ProcessView, ...]):
     assert all(p.iterations for p in fits)
 
 
+def test_scores(views: tuple[ProcessView, ...]):
+    """What `score` gave is kept with the rows that were scored, and with nothing else."""
+    (main,) = (v for v in views if v.kind == "main")
+    scored = {p.method: p.score for p in main.preparations if p.estimator == "LogisticRegression"}
+
+    assert scored["fit"] is None
+    assert 0.3 < (scored["score"] or 0.0) <= 1.0
+
+
 def test_phases(views: tuple[ProcessView, ...]):
     """Fitting is `optimiser`, scoring after a fit is `validation`, and all the time has a name."""
     (main,) = (v for v in views if v.kind == "main")

@@ -242,6 +242,22 @@ def test_a_new_pass_is_no_reason_for_a_sample(line: Timeline, clocks: Clocks, un
     assert line.page[at.STEPS] == line.step
 
 
+def test_no_step_takes_less_than_nothing(line: Timeline, clocks: Clocks):
+    """Waits that began before a sample make no step shorter than nothing, after which all time would be lost in the account."""
+    run_steps(line, clocks, 100)
+    for _ in range(200):
+        while line.skip:
+            run_steps(line, clocks, 1)
+        line.apart(at.DATA, 0.5)
+        run_steps(line, clocks, 1)
+    line.wake()
+    page = line.page
+
+    assert line.step_s >= 0
+    assert page[at.UNSAMPLED_WALL] >= 0
+    assert page[at.UNSAMPLED_WALL] + sum(page[at.WALL : at.WALL + 16]) == pytest.approx(clocks.wall - 1000.0)
+
+
 def test_page_tells_where_the_process_is(line: Timeline, clocks: Clocks, tmp_path: Path):
     """The file says at any moment which phase is open and since when, without any write at exit."""
     clocks.work(0.5)

@@ -15,6 +15,7 @@ from typing import Any
 
 NAME = "sandbox"
 _MOST_TOLD = 20
+_MOST_OWN = 10_000
 _PASSING = ("/dev/", "/proc/", "/sys/")
 _WRITES = ("open", "os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.truncate")
 
@@ -96,7 +97,8 @@ class Writes:
     def __init__(self, hand: Any, folder: str) -> None:
         self._hand, self._folder = hand, os.path.realpath(folder)
         self._told: set[str] = set()
-        self._passing = (os.environ.get("TMPDIR", "/tmp").rstrip("/") + "/", "/tmp/")  # noqa: S108 - what is there passes
+        self._own: set[str] = set()  # what the trial itself has made where things pass
+        self._passing = (os.environ.get("TMPDIR", "/tmp").rstrip("/") + "/", "/tmp/")  # noqa: S108 - what is made there passes
         self._off = False
 
     def audit(self, event: str, args: Any) -> None:
@@ -106,6 +108,8 @@ class Writes:
         if event == "open" and not (
             isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
         ):
+            return
+        if event == "os.mkdir" and os.path.isdir(args[0]):  # it is there: nothing is made
             return
         self._off = True
         try:
@@ -136,11 +140,10 @@ class Writes:
         if whole.startswith(_PASSING) or os.path.basename(whole).startswith("agent-"):
             return
         if not whole.startswith(self._folder + os.sep):
-            if (
-                not whole.startswith(self._passing)
-                and whole not in self._told
-                and len(self._told) < _MOST_TOLD
-            ):
+            passes = whole.startswith(self._passing) and (whole in self._own or not os.path.exists(whole))
+            if passes and len(self._own) < _MOST_OWN:
+                self._own.add(whole)
+            if not passes and whole not in self._told and len(self._told) < _MOST_TOLD:
                 self._told.add(whole)
                 self._hand.line.facts.add("outside", whole[:300])
             return

@@ -123,6 +123,8 @@ class Trial:
         if key not in self._kept:
             sampler = loader._index_sampler  # noqa: SLF001 - what gives the batches
             self._kept[key] = (loader.dataset, list(itertools.islice(iter(sampler), self.batches)))
+            if self.hand.first is not None:
+                self.hand.first(loader, self._kept[key][1])
         return self._kept[key][1]
 
     def _stepped(self) -> None:

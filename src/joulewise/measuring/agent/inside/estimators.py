@@ -100,7 +100,7 @@ class Estimators:
                     line.called()
                 took = (line.page[at.SINCE] - began_s, used_s)
                 if kind == at.OPTIMISER or not self._few(estimator, name, args, kwargs, answer, took, gap):
-                    self._take(estimator, name, args, kwargs, took, gap)
+                    self._take(estimator, name, args, kwargs, took, gap, _score(name, answer))
                     if gap[0] > _SELDOM_S:  # a pool's worker may be ended behind its last call
                         line.tell(clock())
 
@@ -192,6 +192,7 @@ class Estimators:
         kwargs: Any,
         took: tuple[float, float],
         gap: tuple[float, float],
+        score: float | None,
     ) -> None:
         try:
             given = args[0] if args else kwargs.get("X", kwargs.get("data"))
@@ -215,8 +216,10 @@ class Estimators:
         if entry is None:
             if len(self._seen) >= _MOST:
                 return
-            entry = self._seen[key] = [len(self._seen), 0, 0.0, 0.0, 0.0, 0.0, gap[0]]
+            entry = self._seen[key] = [len(self._seen), 0, 0.0, 0.0, 0.0, 0.0, gap[0], score]
         entry[1] += 1
+        if score is not None:
+            entry[7] = score if entry[7] is None else max(score, entry[7])
         for at_number, value in zip((2, 3, 4, 5), (*took, *gap)):  # noqa: B905 - Python 3.9
             entry[at_number] += value
         if iterations is not None and hasattr(iterations, "__len__"):
@@ -227,7 +230,7 @@ class Estimators:
              "wall_s": entry[2], "cpu_s": entry[3], "before_s": entry[4], "before_cpu_s": entry[5],
              "first_before_s": entry[6], "iterations": int(iterations) if iterations is not None else None, "candidates": candidates,
              "seeded": isinstance(params.get("random_state"), int), "parts": max((w for k, v in params.items() if k.rpartition("__")[2] == "n_estimators" and (w := _whole(v))), default=None),
-             "splits": _whole(getattr(estimator, "n_splits_", None))},
+             "splits": _whole(getattr(estimator, "n_splits_", None)), "score": entry[7]},
         )  # fmt: skip
 
 
@@ -272,3 +275,8 @@ def _named(value: Any) -> Any:
     if not _holds_estimators(value):
         return value
     return [_named(one) for one in value] if isinstance(value, (list, tuple)) else type(value).__name__
+
+
+def _score(name: str, answer: Any) -> float | None:
+    """Return what a `score` answered; None for any other method, and for no finite number."""
+    return float(answer) if name == "score" and isinstance(answer, float) and answer - answer == 0 else None

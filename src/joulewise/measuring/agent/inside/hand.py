@@ -31,6 +31,9 @@ class Hand:
         self.line = line
         self.trial = any(entry.startswith("trial\t") for entry in asked.split("\n"))
         self.pid = os.getpid()  # a forked child has another: what counts steps leaves it alone
+        self.first: Callable[[Any, Any], None] | None = (
+            None  # hears of a trial's batches before workers are started
+        )
         self._watched: dict[str, list[Callable[[Any], None]]] = {}
         self._told: set[str] = set()
         for entry in asked.split("\n"):

@@ -227,7 +227,8 @@ class Timeline:
     def _sample(self, snapshot: list[float]) -> None:
         """Take in a step that was timed while others were not; a far longer one stands for itself."""
         page = self.page
-        grown = [page[WALL + phase] - before for phase, before in zip(_LOOP, snapshot)]  # noqa: B905 - Python 3.9
+        # what stood apart may have begun before: a step that took less than nothing would make every later one shorter still
+        grown = [max(0.0, page[WALL + phase] - before) for phase, before in zip(_LOOP, snapshot)]  # noqa: B905 - Python 3.9
         if not self.regular:
             grown[_LOOP.index(at.VALIDATION)] = 0.0
         took_s = sum(grown)

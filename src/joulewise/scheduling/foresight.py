@@ -1,14 +1,14 @@
 """`foresee`: when each job would begin if all were served from now on; pure.
 
 Every job is put where it first fits, for as long as it may take, on top of what runs: nobody gives way. The earliest
-deadline comes first. Where that makes one late, the same is tried with nobody overtaking, since a gap that is filled can
-make another wait longer, and then with those that would be late at the front. Whether a deadline can still be met, and
+deadline comes first. Where that makes one late, other orders are tried: the earliest latest start first, nobody overtaking (a
+gap that is filled can make another wait longer), and those that would be late further ahead. Whether a deadline can still be met, and
 whether something may be started or paused beside it, are questions to this one schedule.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from joulewise.scheduling.timetable import NEVER, Amount, Slot, Timetable
@@ -16,7 +16,7 @@ from joulewise.vocabulary.ticket import Needs
 
 NOTHING = Needs(0)
 _HAIR_S = 1.0
-_TRIES = 4  # orders with a late job at the front
+_TRIES = 8  # orders with a late job further ahead
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +78,15 @@ def foresee(
         return _served(table.copy(), row, from_s)
     best = _served(table.copy(), row, from_s)
     if best.late:
-        best = min(best, _served(table.copy(), row, from_s, overtaking=False), key=_badness)
-    for _ in range(_TRIES):
-        if not best.late:
-            break
-        row = _promoted(row, best)
-        best = min(best, _served(table.copy(), row, from_s), key=_badness)
+        laxity = sorted(wishes, key=lambda w: (w.latest_s, w.id))
+        others = _served(table.copy(), laxity, from_s), _served(table.copy(), row, from_s, overtaking=False)
+        best = min(best, *others, key=_badness)
+    orders, tried = _earlier(best, wishes), 0
+    while best.late and tried < _TRIES and (moved := next(orders, None)):
+        tried += 1
+        found = _served(table.copy(), moved, from_s)
+        if _badness(found) < _badness(best):
+            best, orders = found, _earlier(found, wishes)
     return best
 
 
@@ -91,10 +94,15 @@ def _badness(found: Foreseen) -> tuple[int, float]:
     return len(found.late), sum(found.late.values())
 
 
-def _promoted(row: Sequence[Wish], found: Foreseen) -> list[Wish]:
-    """Return the row with the first of those that are late at the front."""
-    first = next((w for w in row if w.id in found.late), row[0])
-    return [first, *(w for w in row if w is not first)]
+def _earlier(found: Foreseen, wishes: Sequence[Wish]) -> Iterator[list[Wish]]:
+    """Yield the row in which jobs were served with one that is late further ahead: halfway, then at the front."""
+    by_id = {w.id: w for w in wishes}
+    row = [by_id[job] for job in found.slots]
+    for job in found.late:
+        at = next(n for n, w in enumerate(row) if w.id == job)
+        for to in dict.fromkeys((at // 2, at // 4, 0)):
+            if to < at:
+                yield [*row[:to], row[at], *row[to:at], *row[at + 1 :]]
 
 
 def _served(table: Timetable, row: Sequence[Wish], from_s: float, *, overtaking: bool = True) -> Foreseen:

@@ -108,11 +108,11 @@ def test_a_pipeline_scores_a_fold():
     assert causes(view(preparations=(scored,), pipeline_steps=(replace(STEP, calls=1),))) == []
 
 
-def settings(*befores, **fields):
+def settings(*before_s, **fields):
     """Fits with other settings on one input, each after so many CPU seconds."""
     return tuple(
         replace(Preparation("Ridge", "fit", "f1", f"alpha={n}", 3000, 1, 0.1, 0.1, s, s, s), **fields)
-        for n, s in enumerate(befores)
+        for n, s in enumerate(before_s)
     )
 
 

@@ -254,3 +254,26 @@ def test_what_is_stood_around_is_what_it_was(tmp_path: Path):
     assert ran.err == ""
     assert ran.out == alone(MOCKS, tmp_path).stdout
     assert ran.out.startswith("AsyncMock 1 ")
+
+
+STUBBORN = """
+import numpy as np
+from sklearn.linear_model import LinearRegression
+class Row(list):
+    def __array__(self, *args, **kwargs):
+        self.asked = getattr(self, "asked", 0) + 1
+        if self.asked > 1:
+            raise RuntimeError("once only")
+        return np.array(list(self), dtype=float)
+model = LinearRegression().fit(np.arange(6.0).reshape(3, 2), [1.5, 2.5, 3.7])
+for _ in range(3):
+    print(round(float(model.predict(Row([[1.0, 2.0]]))[0]), 3))
+"""
+
+
+def test_an_input_that_refuses_us(tmp_path: Path):
+    """An input that can be read once only is read by its estimator, and by nobody's fault of ours."""
+    ran = run(STUBBORN, tmp_path)
+    beside = alone(STUBBORN, tmp_path)
+
+    assert (ran.code, ran.out) == (beside.returncode, beside.stdout), ran.err

@@ -542,3 +542,14 @@ class TestTorch:
         assert (first.hit, second.hit) == (False, True)
         for state in through:
             assert all(torch.equal(plain[name], state[name]) for name in plain)
+
+
+def test_only_looked_up(tmp_path):
+    """With `build=False` nothing is built: items are computed at every read until somebody has built them."""
+    looked = cached(DATA, np.sqrt, folder=tmp_path, build=False)
+    built = cached(DATA, np.sqrt, folder=tmp_path)
+    found = cached(DATA, np.sqrt, folder=tmp_path, build=False)
+
+    assert (looked.hit, looked.why_not) == (False, "it is not there yet")
+    assert (built.hit, found.hit) == (False, True)
+    assert np.array_equal(looked[7], found[7])

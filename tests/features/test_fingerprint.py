@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -202,3 +203,13 @@ def test_hidden(tmp_path):
         fingerprint(Dataset(file), "dataset")
     with pytest.raises(UsageError, match=r"cannot tell whether value\[1\] has changed: _thread.lock"):
         fingerprint([1, threading.Lock()])
+
+
+def test_patterns():
+    """A compiled pattern is its text and its flags."""
+    one = fingerprint(re.compile("[a-z]+"))
+
+    assert fingerprint(re.compile("[a-z]+")) == one
+    assert (
+        len({one, fingerprint(re.compile("[a-z]*")), fingerprint(re.compile("[a-z]+", re.IGNORECASE))}) == 3
+    )

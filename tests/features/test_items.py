@@ -8,7 +8,7 @@ np = pytest.importorskip("numpy")
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
-from joulewise.features.items import LeafReader, LeafWriter, kinds, leaves, rebuilt, structure  # noqa: E402
+from joulewise.features.items import LeafReader, LeafWriter, keeping_s, kinds, leaves, rebuilt, structure  # noqa: E402
 from joulewise.vocabulary.errors import UsageError  # noqa: E402
 
 
@@ -107,3 +107,13 @@ def test_other_axes(tmp_path):
     with pytest.raises(UsageError, match="item 1 of the recipe has 2 axes, items before it had 1"):
         writer.put(np.zeros((2, 2)), 1)
     writer.close()
+
+
+def test_what_keeping_takes():
+    """Writing and reading are tried on a few items; what cannot be kept is refused."""
+    write_s, read_s = keeping_s([(np.ones(9), 1), (np.ones(9), 2)])
+
+    assert write_s > 0
+    assert read_s > 0
+    with pytest.raises(UsageError, match="cannot be cached"):
+        keeping_s([object()])

@@ -203,9 +203,10 @@ def _disk(dataset: Any, few: Made, *, fits: bool) -> tuple[Disk | None, str]:
         why_not = f"the disk takes {1e6 * write_s:.0f} µs to write an item and {1e6 * read_s:.0f} to read it, making it {1e6 * few.make_s:.0f}"
         if left_s <= 0 or _held_bytes() - _PROGRAM_BYTES > left_s * _HASHED_PER_S:
             return None, why_not
-        began_s = time.perf_counter()
+        importlib.import_module("joulewise.features.fingerprint")
+        began_s = time.thread_time()  # neighbours are no part of its price
         told = _told(dataset)
-        if 2 * (time.perf_counter() - began_s) > left_s:  # here, and when they are written
+        if 2 * (time.thread_time() - began_s) > left_s:  # here, and when they are written
             return None, why_not
         found = _cached(Items(dataset, Budget(0)), told, build=False)
     except ImportError:

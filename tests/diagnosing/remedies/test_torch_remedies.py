@@ -109,7 +109,7 @@ def test_cache_on_the_disk(tmp_path: Path):
     code = """
 import time
 class Dear(Items):
-    def __getitem__(self, i): time.sleep(0.1); return super().__getitem__(i)
+    def __getitem__(self, i): time.sleep(0.04); return super().__getitem__(i)
 out = train(DataLoader(Dear(), batch_size=16)); print(os.path.getsize("made"), out.sum().item())
 """
     ran = changed(code, tmp_path, "cache")

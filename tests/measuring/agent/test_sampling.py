@@ -117,6 +117,14 @@ def leaves_early():
         for n, (part,) in enumerate(loader):
             if n == 20: break
             net(part).mean().backward(); opt.step(); opt.zero_grad()
+def slow_sampler():
+    class Slow(torch.utils.data.Sampler):
+        def __iter__(self):
+            for n in range(600): time.sleep(0.02 if n % 40 == 39 else 0.005); yield n % 256
+        def __len__(self): return 600
+    net = network(); opt = optimiser(net)
+    for (part,) in DataLoader(TensorDataset(x), batch_size=1, sampler=Slow()):
+        net(part).mean().backward(); opt.step(); opt.zero_grad()
 
 for kind in KINDS:
     pid = os.fork()
@@ -129,7 +137,7 @@ for kind in KINDS:
 """
 KINDS = (
     "accumulation", "parts_of_a_batch", "two_networks", "closures", "evaluation_inside", "teacher", "pauses", "saves", "side_by_side",
-    "killed", "scaled", "patched", "held", "generator", "workers", "leaves_early",
+    "killed", "scaled", "patched", "held", "generator", "workers", "leaves_early", "slow_sampler",
 )  # fmt: skip
 
 
@@ -274,3 +282,13 @@ def test_loop_that_is_left(views: dict[str, ProcessView]):
     assert (view.steps, view.batch_sizes) == (300, {8: 300})
     assert view.loaders[0].passes == 15
     assert view.loaders[0].batches == 315
+
+
+def test_a_slow_sampler(views: dict[str, ProcessView]):
+    """Where nearly all of a step is a wait for its batch, that is a step like any other, and the sampler's time is told as a whole."""
+    view = views["slow_sampler"]
+    slept_s = 600 * 0.005 + 15 * 0.015
+
+    assert (view.steps, view.batch_sizes) == (600, {1: 600})
+    assert view.loaders[0].index_s > 0.8 * slept_s
+    assert view.phase(Phase.DATA).wall_s > 0.8 * slept_s

@@ -226,6 +226,7 @@ def test_a_step_woken_in_its_middle_is_no_sample(line: Timeline, clocks: Clocks)
 def test_a_new_pass_is_no_reason_for_a_sample(line: Timeline, clocks: Clocks, untimed: int, goes_on: bool):
     """Where a pass begins one step is timed, and the untimed ones go on; passes of a step or two are sampled."""
     run_steps(line, clocks, 100)
+    line.wake()
     while not line.skip or line.ticks.__length_hint__() < 10:
         run_steps(line, clocks, 1)
     left, sampled = line.ticks.__length_hint__(), line.page[at.SAMPLED_STEPS]
@@ -240,6 +241,21 @@ def test_a_new_pass_is_no_reason_for_a_sample(line: Timeline, clocks: Clocks, un
     while line.page[at.SAMPLED_STEPS] == sampled:  # it comes at its time
         run_steps(line, clocks, 1)
     assert line.page[at.STEPS] == line.step
+
+
+def test_a_training_is_looked_at_alike(line: Timeline, clocks: Clocks):
+    """Behind 1, 2, 4, 8 ... steps of a training the next one is timed, however rare samples are by then."""
+    run_steps(line, clocks, 20_000)
+    line.wake()
+    line.begun = begun = line.step
+    timed = set()
+    while line.so_far() - begun < 5000:
+        if not line.skip:
+            timed.add(line.step - begun)
+        run_steps(line, clocks, 1)
+
+    assert timed >= {1 << n for n in range(13)}
+    assert len(timed) < 100
 
 
 def test_no_step_takes_less_than_nothing(line: Timeline, clocks: Clocks):

@@ -70,8 +70,8 @@ class Timeline:
 
     __slots__ = (
         "_cpu_s", "_draw", "_folder", "_left", "_look_s", "_look_step", "_loop_s", "_map", "_own_s", "_quiet", "_read_s", "_snapshot",
-        "apart_s", "before_cpu_s", "before_s", "began_s", "called", "facts", "folder_prefix", "instead", "kind", "last", "main",
-        "page", "regular", "skip", "slept", "step", "step_s", "stride", "ticks", "usual", "weight", "woken",
+        "apart_s", "before_cpu_s", "before_s", "began_s", "begun", "called", "facts", "folder_prefix", "instead", "kind", "last", "main",
+        "page", "regular", "skip", "slept", "step", "step_s", "stride", "ticks", "usual", "waits_s", "weight", "woken",
     )  # fmt: skip
 
     def __init__(self, folder: str) -> None:
@@ -103,7 +103,9 @@ class Timeline:
         self._left = 0  # of them, behind a step that is timed since a pass begins there
         self.usual: Any = None  # while steps are untimed: the optimiser that makes them
         self.step = 0
+        self.begun = 0  # steps before the training that runs now
         self.step_s = 0.0  # what a step takes
+        self.waits_s = 0.0  # of that, what its batch takes
         self.apart_s = 0.0  # of the steps that are untimed: what was long, and told by itself
         self.regular = False  # passes without gradient belong to each step
         self.before_s = self.before_cpu_s = 0.0
@@ -193,13 +195,18 @@ class Timeline:
             self._look()
         if self.stride == 1:
             return
+        own = self.step - self.begun
+        looks = not own & (own - 1)  # at the next step
         if self._snapshot is None:  # what was timed of this step was not the whole of it
-            if self._left:
+            if self._left and not looks:
                 self._sleep(self._left - 1)
             else:
                 self._take_snapshot()
             return
         self._sample(self._snapshot)
+        if looks:
+            self._take_snapshot()
+            return
         # random numbers as in ISO C's own example, which needs no module; in the mean it is stride - 2
         self._draw = (self._draw * 1103515245 + 12345) & 0x7FFFFFFF
         self._sleep((self._draw >> 8) % (2 * self.stride - 3) if self.stride > 2 else 0)
@@ -256,7 +263,12 @@ class Timeline:
             self._left = left if self._quiet - left >= _FEW_STEPS else 0
 
     def _sleep(self, quiet: int) -> None:
-        """Leave the next steps untimed, so many of them."""
+        """Leave the next steps untimed, so many of them, but for those behind 1, 2, 4, 8 ... steps of a training.
+
+        Equal trainings are known by their losses there: at random steps they would hardly ever meet.
+        """
+        own = self.step - self.begun
+        quiet = min(quiet, (1 << own.bit_length()) - own - 1)
         now = clock()
         page = self.page
         elapsed = now - page[SINCE]
@@ -270,8 +282,14 @@ class Timeline:
         self.usual = self.slept()
 
     def long_s(self) -> float:
-        """Return what is long beside a step."""
-        return max(_LONG_GAP_S, self.step_s)
+        """Return what is long beside a step, and beside what its batch takes."""
+        return max(_LONG_GAP_S, self.step_s, _LONG_STEPS * self.waits_s)
+
+    def waited(self, seconds: float) -> bool:
+        """Take in what a batch took in a timed step; say whether that was far longer than it is."""
+        long_s = self.long_s()
+        self.waits_s += 0.1 * (min(seconds, long_s) - self.waits_s)
+        return seconds > long_s
 
     def so_far(self) -> int:
         """Return the steps so far, with those that go by untimed."""

@@ -152,8 +152,8 @@ def _wrap_backward(hooks: TorchHooks, torch: Any) -> None:
         finally:
             if before == at.GAP:
                 hooks.went_back()
-            now = line.page[at.SINCE]
-            if now >= hooks.loss_due_s:
+            now, own = line.page[at.SINCE], line.step - line.begun
+            if now >= hooks.loss_due_s or not own & (own - 1):  # behind 1, 2, 4, 8 ... steps always
                 hooks.safely(hooks.look, tensors, now)
             if hooks.new_metrics:
                 hooks.safely(hooks.read_metrics)

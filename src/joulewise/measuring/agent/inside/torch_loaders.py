@@ -44,7 +44,7 @@ def wrap_loaders(hooks: TorchHooks, module: Any, fetching: Fetching) -> None:
         try:
             return original_index(self)
         finally:
-            line.page[self._joulewise + at.INDEX] += clock() - began_s
+            hooks.index_s += clock() - began_s
 
     @functools.wraps(original_iter)
     def __iter__(self: Any) -> Any:  # noqa: N807
@@ -111,6 +111,7 @@ def wrap_loaders(hooks: TorchHooks, module: Any, fetching: Fetching) -> None:
         if trains:
             loops.training = loop
             weight = line.weight
+        hooks.index_s = 0.0
         self._next_index = timed_index.__get__(self)
         fetcher = fetching.begin(self)
         try:
@@ -130,10 +131,11 @@ def wrap_loaders(hooks: TorchHooks, module: Any, fetching: Fetching) -> None:
                 self._joulewise_first = False
                 weight = 1
                 page[slot + at.FIRST_WAIT] += waited_s
-            if line.stride > 1 and waited_s > line.long_s():
+            if trains and line.waited(waited_s) and line.stride > 1:
                 weight = 1  # those beside it that were as long told themselves
                 line.apart(at.DATA, waited_s)
             page[slot + at.WAIT] += waited_s * weight
+            page[slot + at.INDEX] += hooks.index_s * weight
 
     loader_class.__iter__ = __iter__
     iterator_class.__next__ = loops.hooked = __next__

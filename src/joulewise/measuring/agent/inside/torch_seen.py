@@ -82,6 +82,7 @@ class TorchHooks:
             0  # steps that were timed, batches in them, what loaders gave for them
         )
         self.fed = False  # the last timed step had a loader
+        self.index_s = 0.0  # what the sampler took for the batch that is timed
         self.seen_in_step = False
         self.evaluated_steps = 0  # one after another, in each of which something was passed without gradient
         self.time_backward()
@@ -207,6 +208,7 @@ class TorchHooks:
     def know_optimiser(self, optimiser: Any) -> int:
         """Return the number of an optimiser; say what it is when it is new."""
         number = len(self.optimisers)
+        self.line.begun = self.line.step
         self.optimisers[id(optimiser)] = [number, optimiser, 0]
         moved = [p for group in optimiser.param_groups for p in group["params"]]
         self.line.facts.put(

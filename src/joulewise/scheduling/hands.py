@@ -153,12 +153,9 @@ class Hands:
             return
         if status.state is State.QUEUED:
             hand.ran[-1], hand.awaited_utc = (now, None), hand.awaited_utc or now
-            if (
-                hand.placed
-                and PLACE in self._engine.abilities
-                and (now - hand.awaited_utc).total_seconds() >= PLACED_S
-            ):
-                self._ask(hand, lambda: self._engine.place(hand.handle, ()))  # others are there, too
+            waited_s = (now - hand.awaited_utc).total_seconds()
+            may = hand.placed and PLACE in self._engine.abilities and waited_s >= PLACED_S
+            if may and self._ask(hand, lambda: self._engine.place(hand.handle, ())):  # others are there, too
                 hand.placed, hand.away = False, ()
         elif status.state is State.RUNNING and hand.awaited:
             line = hand.held.line

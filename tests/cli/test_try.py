@@ -73,7 +73,7 @@ def test_a_real_trial(joulewise: Joulewise, home: Path, monkeypatch):
     told = json.loads(done.stdout)
     (trial,) = told["trials"]
     assert trial["knob"] == "cache=on"
-    assert trial["changed"] == ["cache: Items: 1600 items kept in memory (0 MB)"]
+    assert trial["changed"] == ["cache: Items: 1600 items kept in memory (2 MB)"]
     assert trial["equal_quality"] is True
     assert trial["step_share"]["value"] > 0.2  # 200 multiplications an item are most of a step
     assert told["written_outside"] == []

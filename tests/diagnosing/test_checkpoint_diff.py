@@ -51,6 +51,18 @@ def test_another_period(tmp_path):
     assert applied(SAVING, diff, tmp_path) == str(960 // every + 1)
 
 
+def test_a_name_of_a_library():
+    """The program's own `dump` may call the library's, and is read like any other."""
+    source = SAVING.replace("keep(", "dump(")
+    assert checkpoint_diff(source, seen(), "train.py") is not None
+    assert (
+        checkpoint_diff(
+            source.replace("    pickle.dump", "    evaluate(step)\n    pickle.dump"), seen(), "train.py"
+        )
+        is None
+    )
+
+
 @pytest.mark.parametrize(
     "source",
     [
@@ -58,12 +70,15 @@ def test_another_period(tmp_path):
         SAVING.replace("        if step % EVERY == 0:\n    ", ""),
         SAVING.replace("    print(", "    print(EVERY, "),
         SAVING.replace("            keep(step)\n", "            keep(step)\n        if step == 7:\n            keep(step)\n"),
+        SAVING.replace("            keep(step)\n", "            print(evaluate(step))\n            keep(step)\n"),
+        SAVING.replace("    pickle.dump", "    evaluate(step)\n    pickle.dump"),
+        SAVING.replace("    pickle.dump", "    keep(step - 1)\n    pickle.dump"),
         "def keep(:",
         "",
     ],
 )  # fmt: skip
 def test_what_cannot_be_read(source):
-    """What does not save, saves at every step or in two places, or has a number for something else, gets no diff."""
+    """What does not save, does more, saves at every step or in two places, or has a number for something else, gets no diff."""
     assert checkpoint_diff(source, seen(), "train.py") is None
 
 

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from difflib import unified_diff
 
-_LOOPS = (ast.For, ast.AsyncFor, ast.While)
+LOOPS = (ast.For, ast.AsyncFor, ast.While)
 _LEAVES = (ast.Break, ast.Continue, ast.Return, ast.Yield, ast.YieldFrom, ast.Await)
 
 
@@ -43,8 +43,8 @@ def in_loops(tree: ast.AST) -> Iterator[tuple[list[ast.stmt], ast.stmt]]:
         for child in ast.iter_child_nodes(node):
             if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
                 yield from below(child, [])
-            elif isinstance(child, _LOOPS):
-                if not any(isinstance(n, _LOOPS) for s in child.body for n in ast.walk(s)):
+            elif isinstance(child, LOOPS):
+                if not any(isinstance(n, LOOPS) for s in child.body for n in ast.walk(s)):
                     yield from (([*loops, child], s) for s in child.body)
                 else:
                     yield from below(child, [*loops, child])

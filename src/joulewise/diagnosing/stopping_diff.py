@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ast
 
-from joulewise.diagnosing.loop_edits import called, diff_of, parsed
+from joulewise.diagnosing.loop_edits import LOOPS, called, diff_of, parsed
 from joulewise.diagnosing.over_training import PATIENCE, held_out_curve
 from joulewise.vocabulary.observed import ProcessView
 
@@ -25,7 +25,6 @@ _KEEPS = (
     "clone",
 )
 _COUNTER = "epochs_without_gain"
-_LOOPS = (ast.For, ast.AsyncFor, ast.While)
 
 
 def stopping_diff(source: str, view: ProcessView, name: str) -> str | None:
@@ -79,7 +78,7 @@ def _keeps_best(statement: ast.If, metric: str, better: tuple[type[ast.cmpop], .
 
 def _goes_round(loop: ast.For) -> bool:
     """Whether the loop goes round before its end: what is added there would be passed over."""
-    inner = {id(n) for s in ast.walk(loop) if isinstance(s, _LOOPS) and s is not loop for n in ast.walk(s)}
+    inner = {id(n) for s in ast.walk(loop) if isinstance(s, LOOPS) and s is not loop for n in ast.walk(s)}
     return any(isinstance(n, ast.Continue) and id(n) not in inner for n in ast.walk(loop))
 
 

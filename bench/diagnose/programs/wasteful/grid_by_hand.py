@@ -3,7 +3,7 @@
 import itertools
 
 import numpy as np
-from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401 - it lets the next import be
 from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, cross_val_score
 from sklearn.svm import SVR
 

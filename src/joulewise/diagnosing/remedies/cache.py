@@ -59,7 +59,7 @@ class Caching:
         original = fetcher.__init__
 
         @functools.wraps(original)
-        def __init__(made: Any, dataset: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+        def __init__(made: Any, dataset: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807 - it stands in for theirs
             original(made, dataset, *args, **kwargs)
             _, items, stored = self._known.get(id(dataset), (None, None, None))
             if stored is not None:
@@ -75,8 +75,8 @@ class Caching:
         original = loader_class.__iter__
 
         @functools.wraps(original)
-        def __iter__(loader: Any) -> Any:  # noqa: N807
-            if loader._dataset_kind == module._DatasetKind.Map:  # noqa: SLF001
+        def __iter__(loader: Any) -> Any:  # noqa: N807 - it stands in for theirs
+            if loader._dataset_kind == module._DatasetKind.Map:  # noqa: SLF001 - nothing else tells streams
                 try:
                     self._begin(loader)
                 except Exception as error:  # noqa: BLE001 - the program's own data set: it goes on as it was
@@ -114,7 +114,7 @@ class Caching:
         if few.why_not:
             self._left(dataset, few.why_not)
             return None, None
-        handed_s = _handed_out_s(few.items, copied=_copied(loader._auto_collation, loader.collate_fn))  # noqa: SLF001
+        handed_s = _handed_out_s(few.items, copied=_copied(loader._auto_collation, loader.collate_fn))  # noqa: SLF001 - nothing else tells whether it collates
         if few.make_s < handed_s / _WORTH:
             self._left(
                 dataset,

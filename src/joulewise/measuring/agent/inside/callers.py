@@ -52,7 +52,7 @@ def where() -> str:
 
 def under() -> str:
     """Return the library that called back the program's innermost function; "" if the program called it itself."""
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - there is no other way to the caller
     inside = False
     while frame is not None:
         path = frame.f_code.co_filename
